@@ -1,5 +1,5 @@
-"""The console: live status, logs, history and housekeeping in a browser, with each user's own rights.
+"""The web console: live status, logs, history and housekeeping of jobs, with the rights of each user.
 
-A process of its own, without state on disk; any number of them can run. It stands alone: it knows the
-Kubernetes API and the record service's, and nothing else of the operator.
+A separate process without state on disk; several replicas can run. It uses only the Kubernetes API and the API of the
+record service, and no code of the operator.
 """

@@ -1,4 +1,4 @@
-"""The ASGI application: the rooms' routes, the page's files, and one form for all errors."""
+"""Creates the ASGI applications: routes, static files, error handlers and probes."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
@@ -26,69 +26,69 @@ def create_app(
     *,
     files: StaticFiles,
     metrics: Metrics,
-    is_ready: Callable[[], str],
+    not_ready_reason: Callable[[], str],
 ) -> ASGIApp:
-    """Make the application for browsers.
+    """Create the application for browsers.
 
     Args:
-        routes: of all rooms.
+        routes: of all features.
         files: of the page.
-        metrics: where answers are counted.
-        is_ready: returns why no page can be served yet; empty: they can.
+        metrics: counts responses.
+        not_ready_reason: returns why pages cannot be served yet; empty: ready.
     """
     app = Starlette(
-        routes=[*_probe_routes(is_ready), *routes, *files.routes()],
+        routes=[*_probe_routes(not_ready_reason), *routes, *files.routes()],
         exception_handlers=_handlers(),
     )
-    running = RequestLimit(app)
-    metrics.watch_bound("running_requests", lambda: len(running), lambda: running.limit)
-    # Around all of it: the answer to a fault of ours carries the headers, too.
-    return SecurityHeaders(RequestMetricsMiddleware(running, metrics.count_answer))
+    limited = RequestLimit(app)
+    metrics.watch_bound("running_requests", lambda: len(limited), lambda: limited.limit)
+    # The outermost layer, so that responses to internal errors have the headers, too.
+    return SecurityHeaders(RequestMetricsMiddleware(limited, metrics.count_answer))
 
 
-def create_metrics_app(metrics: Metrics, is_ready: Callable[[], str]) -> ASGIApp:
-    """Make the application of the second port: the metrics and the probes."""
+def create_metrics_app(metrics: Metrics, not_ready_reason: Callable[[], str]) -> ASGIApp:
+    """Create the application of the metrics port: metrics and probes."""
 
     async def measured(request: Request) -> Response:
         return Response(metrics.render(), media_type=_METRICS_TYPE)
 
     return Starlette(
-        routes=[*_probe_routes(is_ready), Route("/metrics", measured, methods=["GET"])],
+        routes=[*_probe_routes(not_ready_reason), Route("/metrics", measured, methods=["GET"])],
         exception_handlers=_handlers(),
     )
 
 
 def _handlers() -> dict[Any, Callable[[Request, Any], Awaitable[Response]]]:
-    async def refused(_: Request, error: RequestError) -> Response:
+    async def request_error(_: Request, error: RequestError) -> Response:
         return error_response(error)
 
-    async def of_http(_: Request, error: HTTPException) -> Response:
+    async def http_error(_: Request, error: HTTPException) -> Response:
         phrase = HTTPStatus(error.status_code).phrase
         return json_error(
             error.status_code, phrase.replace(" ", ""), phrase, dict(error.headers or {})
         )
 
-    async def of_ours(request: Request, error: Exception) -> Response:
+    async def internal_error(request: Request, error: Exception) -> Response:
         # Starlette raises the error again, and uvicorn logs it.
-        return json_error(500, "InternalError", "the console has failed; its log says why")
+        return json_error(500, "InternalError", "the console failed; see its log")
 
-    return {RequestError: refused, HTTPException: of_http, Exception: of_ours}
+    return {RequestError: request_error, HTTPException: http_error, Exception: internal_error}
 
 
-def _probe_routes(is_ready: Callable[[], str]) -> list[BaseRoute]:
-    """Return the routes of both probes.
+def _probe_routes(not_ready_reason: Callable[[], str]) -> list[BaseRoute]:
+    """Return the routes of the liveness and the readiness probe.
 
     Args:
-        is_ready: returns why no page can be served yet; empty: they can.
+        not_ready_reason: returns why pages cannot be served yet; empty: ready.
     """
 
     async def healthy(request: Request) -> Response:
-        # An API server that does not answer is no reason to restart this process.
+        # An API server that does not respond is no reason to restart this process.
         return PlainTextResponse("ok\n")
 
     async def ready(request: Request) -> Response:
-        obstacle = is_ready()
-        return PlainTextResponse(f"{obstacle or 'ok'}\n", status_code=503 if obstacle else 200)
+        reason = not_ready_reason()
+        return PlainTextResponse(f"{reason or 'ok'}\n", status_code=503 if reason else 200)
 
     return [
         Route("/healthz", healthy, methods=["GET"]),

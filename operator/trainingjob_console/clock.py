@@ -1,8 +1,8 @@
-"""The only reader of the wall clock; everything else is given `now`."""
+"""The only module that reads the wall clock; other code receives `now`."""
 
 from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """Return the time, with its zone."""
+    """Return the current time in UTC, with its time zone."""
     return datetime.now(UTC)

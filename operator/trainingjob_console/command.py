@@ -1,4 +1,4 @@
-"""`trainingjob console`: returns an exit code; 0 is success, 1 failure, 2 wrong use."""
+"""`trainingjob console`: returns the exit code; 0 success, 1 failure, 2 wrong usage."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ from trainingjob_web.logs import configure_logging
 
 
 def serve_console(*, address: str | None, auth: str | None, kubeconfig: str | None) -> int:
-    """Serve until a signal comes, with settings from the environment where none is given here."""
+    """Serve until SIGTERM or SIGINT. Settings that are None come from the environment."""
     try:
         settings = Settings.from_environment(address=address, auth=auth, kubeconfig=kubeconfig)
         configure_logging("trainingjob_console", settings.log_format, settings.log_level)

@@ -1,4 +1,4 @@
-"""The parts that every room of the console is built on, and what a room adds to the process."""
+"""The shared components of the console, and the routes and tasks that a feature adds."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from trainingjob_console.sockets.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The parts that are there once in a process."""
+    """The components that exist once per process."""
 
     settings: Settings
     limits: Limits
@@ -34,12 +34,11 @@ class Components:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """The routes and tasks that a room adds.
+    """The routes and tasks of a feature.
 
     Attributes:
-        routes: of Starlette, HTTP and WebSocket.
-        tasks: run from the start until they are cancelled, each with a name; one that ends or fails
-            ends the process.
+        routes: HTTP and WebSocket routes of Starlette.
+        tasks: with their names. They run until they are cancelled; the process ends if one ends or fails.
         closers: awaited in order when the process stops, before the tasks are cancelled.
     """
 

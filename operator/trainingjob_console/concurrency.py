@@ -1,7 +1,7 @@
-"""Places for work that a few may do at once: the others wait in a line, which has an end, too.
+"""Limits how many tasks run at once; further ones wait in a bounded queue, and each user has a share of both.
 
-A request goes on after its client has gone. So whoever asks, goes away and asks again would make a line
-without an end as long, and keep everybody behind it out.
+A request continues after its client has disconnected. Without the bound, a client that sends a request, disconnects and
+repeats this would fill the queue without limit, and block all other users.
 """
 
 import asyncio
@@ -14,54 +14,56 @@ from trainingjob_console.errors import BusyError
 
 
 def share_per_user(limit: int) -> int:
-    """Return how much of a limit one user may take: a quarter, and 2 at least."""
+    """Return the share of a limit that one user may take: a quarter, and at least 2."""
     return max(2, -(-limit // 4))
 
 
 def decrement(counter: Counter[str], name: str) -> None:
-    """Count one less, and forget a name that has none left."""
+    """Decrement a count, and remove it at zero."""
     counter[name] -= 1
     if not counter[name]:
         del counter[name]
 
 
 class ConcurrencyLimit:
-    """So many at once, and so many that wait; of each user a quarter of both.
+    """A semaphore with a bounded queue. One user may take a quarter of the running and of all tasks.
 
-    Bound: `at_once` and `waiting`; further ones are refused.
+    Bound: `at_once` running tasks and `waiting` queued ones; further ones are rejected.
     """
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self.limit: Final = at_once + waiting
         self._at_once: Final = at_once
         self._free: Final = asyncio.Semaphore(at_once)
-        self._own: Final[dict[str, asyncio.Semaphore]] = {}
+        self._user_slots: Final[dict[str, asyncio.Semaphore]] = {}
         self._users: Final[Counter[str]] = Counter()
 
     def __len__(self) -> int:
-        """Return how many are in, or wait."""
+        """Return the number of tasks that run or wait."""
         return self._users.total()
 
     @asynccontextmanager
-    async def slot(self, user: str, full: str) -> AsyncIterator[None]:
-        """Wait for a place, and keep it for as long as the context lasts.
+    async def slot(self, user: str, message: str) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it while the context is open.
 
         Args:
-            user: whose place it is: `Caller.user`.
-            full: says what there is too much of.
+            user: the user of the task: `Caller.user`.
+            message: error message at the limit.
 
         Raises:
-            BusyError: the line is full, or the user's share of it is.
+            BusyError: the queue, or the user's share of it, is full.
         """
         if len(self) >= self.limit or self._users[user] >= share_per_user(self.limit):
-            raise BusyError(f"{full}: try again", retry_after_s=5)
+            raise BusyError(f"{message}: try again", retry_after_s=5)
         self._users[user] += 1
-        own = self._own.setdefault(user, asyncio.Semaphore(share_per_user(self._at_once)))
+        user_slots = self._user_slots.setdefault(
+            user, asyncio.Semaphore(share_per_user(self._at_once))
+        )
         try:
-            # The user's own first: who waits there takes no place from others.
-            async with own, self._free:
+            # The user's semaphore first: while it waits there, a task takes no slot from other users.
+            async with user_slots, self._free:
                 yield
         finally:
             decrement(self._users, user)
             if user not in self._users:
-                del self._own[user]
+                del self._user_slots[user]

@@ -1,18 +1,18 @@
-"""The errors of the console, each answer with its HTTP status and a reason for programs.
+"""The errors of the console with their HTTP statuses and reasons, and the JSON error response.
 
 * ConsoleError
-  + SettingsError          the environment is wrong; the process exits with 2
-  + StartError             it cannot serve on this address; the process exits with 1
-  + RequestError           an answer to one request
-    - BadRequestError      400: a parameter or the body cannot be understood
-    - UnauthorizedError    401: a token is needed, or the API server does not know the one given
-    - ForbiddenError       403: the user may not, or the request comes from another page
-    - NotFoundError        404: there is no such job, or no such path
+  + SettingsError          a setting is invalid; the process exits with 2
+  + StartError             it cannot listen on its address; the process exits with 1
+  + RequestError           the response to a rejected request
+    - BadRequestError      400: a parameter or the body is invalid
+    - UnauthorizedError    401: the token is missing or invalid
+    - ForbiddenError       403: the user lacks a right, or the request is cross-origin
+    - NotFoundError        404: there is no such job or path
     - TooLargeError        413: the body is larger than the limit
     - MediaTypeError       415: the body is not JSON
-    - BusyError            503: a limit is reached; ask again after `retry_after_s`
-    - ApiServerError       the API server's own refusal, or 503: it did not answer
-      + AnswerTooLargeError  503: its answer is larger than one may be
+    - BusyError            503: a limit is reached; retry after `retry_after_s`
+    - ApiServerError       the status of the API server, or 503: it did not respond
+      + AnswerTooLargeError  503: its response is too large
 """
 
 from typing import ClassVar, Final
@@ -20,28 +20,28 @@ from typing import ClassVar, Final
 from starlette.responses import JSONResponse, Response
 
 UNAUTHORIZED: Final = 401
-"""The status of a request whose token is nobody's, or not any more."""
+"""HTTP status of a request with an invalid or expired token."""
 
 
 class ConsoleError(Exception):
-    """Base of all errors that the console raises."""
+    """Base class of the console's errors."""
 
 
 class SettingsError(ConsoleError):
-    """A setting is wrong. The message names the variable and what it takes, never a value."""
+    """A setting is invalid. The message names the variable and its valid values, never its value."""
 
 
 class StartError(ConsoleError):
-    """The console cannot serve. The message says why and what to do."""
+    """The console cannot start. The message says why and what to do."""
 
 
 class RequestError(ConsoleError):
-    """A request is refused. The message is a sentence for the user that says what to do.
+    """A request is rejected. The message is a sentence for the user that says what to do.
 
     Attributes:
         status: the HTTP status.
-        reason: one word for programs, in the manner of Kubernetes.
-        retry_after_s: seconds to wait before the same request can succeed, if it ever can.
+        reason: a CamelCase reason for programs, as in Kubernetes.
+        retry_after_s: seconds until the same request may succeed; None: it will not.
     """
 
     code: ClassVar[int] = 500
@@ -57,28 +57,28 @@ class RequestError(ConsoleError):
 
 
 class BadRequestError(RequestError):
-    """A parameter or the body cannot be understood. The message says which and why."""
+    """A parameter or the body is invalid. The message says which and why."""
 
     code = 400
     word = "BadRequest"
 
 
 class UnauthorizedError(RequestError):
-    """A token is needed, or the one given is not known any more."""
+    """The token is missing, invalid or expired."""
 
     code = UNAUTHORIZED
     word = "Unauthorized"
 
 
 class ForbiddenError(RequestError):
-    """The user's rights do not suffice, or the request was made by a page of another origin."""
+    """The user lacks a right, or the request was made by a page of another origin."""
 
     code = 403
     word = "Forbidden"
 
 
 class NotFoundError(RequestError):
-    """There is no such thing, or the user may not know of it."""
+    """The object does not exist, or the user may not see it."""
 
     code = 404
     word = "NotFound"
@@ -99,18 +99,18 @@ class MediaTypeError(RequestError):
 
 
 class BusyError(RequestError):
-    """A limit is reached, or a source does not answer. The message says which."""
+    """A limit is reached, or a data source does not respond. The message says which."""
 
     code = 503
     word = "ServiceUnavailable"
 
 
 class ApiServerError(RequestError):
-    """The API server refused a call, in its own words, or did not answer it.
+    """The API server rejected a call, with its own message, or did not respond.
 
     Attributes:
-        answered: False if no usable answer came.
-        detail: more words, which may name addresses: for the log, and for nobody who only asks.
+        answered: False if there was no usable response.
+        detail: more details, which may include addresses: for the console's log, not for users.
     """
 
     code = 503
@@ -125,7 +125,7 @@ class ApiServerError(RequestError):
 
 
 class AnswerTooLargeError(ApiServerError):
-    """The answer is larger than one may be: fewer objects are to be asked for."""
+    """The response is too large: the request must be for fewer objects."""
 
 
 def error_response(error: RequestError) -> Response:

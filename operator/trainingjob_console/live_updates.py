@@ -1,4 +1,4 @@
-"""The room of what is sent live: the WebSocket, with the parts that it stands on."""
+"""Builds the live-updates feature: the WebSocket, the logs, and the samples of the operators' metrics."""
 
 from starlette.routing import WebSocketRoute
 
@@ -17,13 +17,13 @@ from trainingjob_console.sockets.admission import REFUSALS
 from trainingjob_console.sockets.connection import REASONS
 from trainingjob_console.sockets.hub import Hub
 from trainingjob_console.sockets.job_topics import JobTopics
-from trainingjob_console.sockets.log_ring import LOST_BY
+from trainingjob_console.sockets.log_ring import LOSS_REASONS
 
 
 def live_updates_feature(components: Components) -> Feature:
-    """Return the routes of what is sent live."""
+    """Return the routes and tasks of live updates."""
 
-    async def past(uid: str, user: str) -> str:
+    async def history_namespace(uid: str, user: str) -> str:
         record = await components.history.record(uid, user)
         return as_text((record or {}).get("namespace"))
 
@@ -33,7 +33,7 @@ def live_updates_feature(components: Components) -> Feature:
         components.access,
         components.index,
         archives,
-        past,
+        history_namespace,
         recheck_s=components.limits.recheck,
         unsure_s=components.limits.unsure,
     )
@@ -68,12 +68,12 @@ def live_updates_feature(components: Components) -> Feature:
         lambda: hub.budget.cuts,
     )
     components.metrics.watch_reasons(
-        "log_gaps", "Gaps in the live logs that pages were sent.", LOST_BY, hub.losses.gaps
+        "log_gaps", "Gaps in the live logs that pages were sent.", LOSS_REASONS, hub.losses.gaps
     )
     components.metrics.watch_reasons(
         "log_lines_dropped",
         "Lines of live logs that waited for a page and were dropped.",
-        LOST_BY,
+        LOSS_REASONS,
         hub.losses.lines,
     )
     watch("samples", lambda: len(sampler.ring), lambda: sampler.ring.limit)

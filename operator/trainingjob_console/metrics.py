@@ -1,4 +1,4 @@
-"""The metrics. Labels have few values, all of them ours: no uid, no namespace, no user."""
+"""The console's own metrics. Label values come from small fixed sets: no uid, namespace or user."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -12,7 +12,7 @@ _SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Metrics:
-    """The metrics of one console, in a registry of its own: two in one process share no numbers."""
+    """The metrics of one console, in a separate registry, so that two consoles in a process do not share them."""
 
     def __init__(self) -> None:
         self.registry: Final = CollectorRegistry()
@@ -31,7 +31,7 @@ class Metrics:
         )
 
     def count_answer(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request. `route` is the pattern that matched, never the path."""
+        """Count a response. `route` is the matched route pattern, never the path."""
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
@@ -39,24 +39,27 @@ class Metrics:
     def watch_bound(
         self, structure: str, used: Callable[[], float], limit: Callable[[], float]
     ) -> None:
-        """Show how full a structure in memory is: `..._STRUCTURE` and `..._STRUCTURE_limit`."""
+        """Export the size and the limit of an in-memory structure: `..._STRUCTURE` and `..._STRUCTURE_limit`."""
         name = f"trainingjob_console_{structure}"
         words = structure.replace("_", " ").capitalize()
         Gauge(name, f"{words} in use.", registry=self.registry).set_function(used)
         Gauge(f"{name}_limit", f"{words} at most.", registry=self.registry).set_function(limit)
 
-    def watch_count(self, name: str, words: str, counted: Callable[[], float]) -> None:
-        """Show what is counted elsewhere: `..._NAME_total`, explained by `words`."""
-        self.registry.register(_Counted(name, words, lambda: {(): counted()}))
+    def watch_count(self, name: str, help_text: str, counted: Callable[[], float]) -> None:
+        """Export a count that is kept elsewhere: `..._NAME_total`, with a help text."""
+        self.registry.register(_Counted(name, help_text, lambda: {(): counted()}))
 
     def watch_reasons(
-        self, name: str, words: str, reasons: Iterable[str], counted: Mapping[str, float]
+        self, name: str, help_text: str, reasons: Iterable[str], counted: Mapping[str, float]
     ) -> None:
-        """Show what is counted elsewhere for each of some reasons: `..._NAME_total{reason}`."""
+        """Export counts by reason that are kept elsewhere: `..._NAME_total{reason}`."""
         known = tuple(reasons)
         self.registry.register(
             _Counted(
-                name, words, lambda: {(each,): counted.get(each, 0) for each in known}, "reason"
+                name,
+                help_text,
+                lambda: {(each,): counted.get(each, 0) for each in known},
+                "reason",
             )
         )
 
@@ -66,23 +69,23 @@ class Metrics:
 
 
 class _Counted(Collector):
-    """A counter whose numbers are kept where things happen."""
+    """A counter metric whose values are kept elsewhere."""
 
     def __init__(
         self,
         name: str,
-        words: str,
+        help_text: str,
         counted: Callable[[], Mapping[tuple[str, ...], float]],
         *labels: str,
     ) -> None:
         self._name: Final = f"trainingjob_console_{name}"
-        self._words: Final = words
+        self._help: Final = help_text
         self._counted: Final = counted
         self._labels: Final = labels
 
     def collect(self) -> Iterable[Metric]:
-        """Return the counter as it is now."""
-        family = CounterMetricFamily(self._name, self._words, labels=self._labels)
+        """Return the current values of the counter."""
+        family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for values, number in self._counted().items():
             family.add_metric(values, number)
         yield family

@@ -1,7 +1,7 @@
-"""Requests that are being answered: how many at once, in all and of one address.
+"""Limits concurrent HTTP requests, in total and per client address.
 
-The limit of connections is none to the work: a request goes on after its client has hung up, and who
-sends one and hangs up, again and again, has as many as memory allows.
+A limit of connections is not enough: a request continues after its client has disconnected. A client that repeatedly sends
+a request and disconnects could otherwise exhaust memory.
 """
 
 from collections import Counter
@@ -13,14 +13,14 @@ from trainingjob_console.concurrency import decrement
 from trainingjob_console.errors import BusyError, error_response
 
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
-"""They wait for nothing, and are to be answered when all else is busy."""
+"""Not limited: they wait for nothing, and must be answered under load."""
 
 
 class RequestLimit:
-    """Answers so many requests at once, and the next one with a 503; sockets have limits of their own.
+    """ASGI middleware that rejects requests above a limit with 503. WebSockets have separate limits.
 
-    Bound: `limit` requests, of one address `of_address`. Each counts until its handler has ended,
-    whether its client is still there or not.
+    Bound: `limit` requests, and `of_address` per client address. Each counts until its handler has returned, even
+    if its client has disconnected.
     """
 
     def __init__(self, app: ASGIApp, *, limit: int = 256, of_address: int = 128) -> None:
@@ -33,7 +33,7 @@ class RequestLimit:
         return self._addresses.total()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
+        """Serve one request, or reject it."""
         if scope["type"] != "http" or scope["path"] in _PROBES:
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The headers that every answer carries, which forbid the browser all that the page does not need."""
+"""Adds security headers to every response: the browser may do only what the page needs."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ HEADERS: Final = {
 
 
 class SecurityHeaders:
-    """Adds the headers; what says nothing of caching is not to be stored anywhere."""
+    """ASGI middleware that adds the security headers, and `no-store` to responses without `Cache-Control`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app: Final = app

@@ -1,4 +1,4 @@
-"""The process: builds everything once, serves until a signal comes, and stops in order."""
+"""Builds the components of the console, serves until SIGTERM or SIGINT, and shuts down in order."""
 
 import asyncio
 import logging
@@ -47,33 +47,33 @@ FEATURES: Final[tuple[Callable[[Components], Feature], ...]] = (
     lambda components: ActionsApi(components).feature(),
     live_updates_feature,
 )
-"""What the console can do. A new feature is added here and nowhere else; routes are asked in this order."""
+"""All features of the console; a new one is added only here. Routes are matched in this order."""
 
 _METRICS_CONNECTIONS: Final = 32
 _GRACE_S: Final = 0.5
-"""For requests that are in flight when the signal comes."""
+"""Time for requests that are in flight at shutdown."""
 
-_STOP_PATIENCE_S: Final = 3.0
+_CLOSE_TIMEOUT_S: Final = 3.0
 _logger = logging.getLogger(__name__)
 
 
 class Console:
-    """The console: its parts, and their life.
+    """The console: builds its components, and starts and stops them.
 
     Attributes:
-        components: what every feature is built on.
+        components: shared by all features.
         app: for browsers.
     """
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
-        """Build the parts; nothing is served or asked yet.
+        """Build the components, without serving or sending requests.
 
         Args:
             settings: of the console.
-            limits: of its sockets.
+            limits: of WebSockets.
 
         Raises:
-            SettingsError: the account, the certificate or another setting cannot be used.
+            SettingsError: the account, the certificate or another setting is invalid.
         """
         kube = Kube(Account(settings.kubeconfig))
         limits, scheduler = limits or Limits(), FairScheduler()
@@ -102,14 +102,14 @@ class Console:
         checks, calls = reviews.unknown, self.components.history.calls
         metrics.watch_bound("token_checks", lambda: len(checks), lambda: checks.limit)
         metrics.watch_bound("history_calls", lambda: len(calls), lambda: calls.limit)
-        remembered: dict[str, TtlCache[Any, Any]] = {
+        caches: dict[str, TtlCache[Any, Any]] = {
             "owners": reviews.owners.answers,
             "unknown_tokens": reviews.owners.refusals,
             "rights": reviews.rights.answers,
             "refused_rights": reviews.rights.refusals,
         }
-        for name, kept in remembered.items():
-            metrics.watch_bound(name, kept.__len__, partial(getattr, kept, "limit"))
+        for name, cache in caches.items():
+            metrics.watch_bound(name, cache.__len__, partial(getattr, cache, "limit"))
         metrics.watch_bound(
             "connections", lambda: len(self._connections), lambda: self._connections.limit
         )
@@ -117,11 +117,11 @@ class Console:
             [route for feature in self._features for route in feature.routes],
             files=StaticFiles(),
             metrics=metrics,
-            is_ready=self.obstacle,
+            not_ready_reason=self.not_ready_reason,
         )
 
-    def obstacle(self) -> str:
-        """Return why no page can be served yet; empty: they can. Anybody may read it."""
+    def not_ready_reason(self) -> str:
+        """Return why pages cannot be served yet; empty: ready. Readable without authentication."""
         if self.components.index.is_complete:
             return ""
         if self.components.informer.error:
@@ -132,7 +132,7 @@ class Console:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            StartError: an address is taken.
+            StartError: an address is in use.
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -144,11 +144,11 @@ class Console:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
-        """Serve for as long as this context lasts; yields the URL. Leave it in the same task.
+        """Serve while this context is open; yields the URL. Exit the context in the task that entered it.
 
         Raises:
-            StartError: an address is taken.
-            Exception: a task of ours has failed, which cancels the body of the context.
+            StartError: an address is in use.
+            Exception: a task of the console has failed, which cancels the body of the context.
         """
         settings, metrics = self.components.settings, self.components.metrics
         server = _Server(
@@ -160,7 +160,7 @@ class Console:
         if settings.metrics_address is not None:
             servers.append(
                 _Server(
-                    create_metrics_app(metrics, self.obstacle),
+                    create_metrics_app(metrics, self.not_ready_reason),
                     Connections(_METRICS_CONNECTIONS),
                     _listener(settings.metrics_address),
                 )
@@ -188,18 +188,18 @@ class Console:
             await self.components.kube.close()
 
     async def _close_features(self) -> None:
-        """Let the rooms say good-bye, for a moment: the process ends whether they manage or not."""
+        """Run the closers of all features, up to a timeout."""
         try:
-            async with asyncio.timeout(_STOP_PATIENCE_S):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 for feature in self._features:
                     for close in feature.closers:
                         await close()
         except TimeoutError:
-            _logger.warning("open sockets did not close in time")
+            _logger.warning("WebSockets did not close in time")
 
 
 class _Server:
-    """uvicorn on one address, without signals of its own."""
+    """A uvicorn server on one address, without signal handlers."""
 
     def __init__(
         self,
@@ -217,9 +217,9 @@ class _Server:
             ws=SocketProtocol,
             ws_max_size=MAX_FRAME,
             ws_per_message_deflate=False,
-            ws_ping_interval=None,  # the hub's own are answered by the page itself
+            ws_ping_interval=None,  # the hub sends its own pings, which the page answers
         )
-        # The signals are the process's own matter.
+        # The process handles signals itself.
         self._server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
         # None: plain HTTP.
         self.door: Final = (
@@ -228,7 +228,7 @@ class _Server:
 
     @property
     def url(self) -> str:
-        """The address as a browser takes it."""
+        """The URL for browsers."""
         host, port = self._listener.getsockname()[:2]
         scheme = "http" if self.door is None else "https"
         return f"{scheme}://{bracketed(host)}:{port}/"
@@ -237,10 +237,10 @@ class _Server:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(self._connections.watch_timeouts(), name="connections")
-            beside = [watch]
+            helpers = [watch]
             if self.door is not None:
                 self._server.config.load()
-                beside.append(group.create_task(self.door.run(), name="door"))
+                helpers.append(group.create_task(self.door.run(), name="door"))
             listeners = [self._listener] if self.door is None else []
             serving = asyncio.create_task(self._server.serve(sockets=listeners))
             try:
@@ -250,11 +250,11 @@ class _Server:
                 await serving
                 raise
             finally:
-                for task in beside:
+                for task in helpers:
                     task.cancel()
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the listening socket."""
         self._listener.close()
 
 

@@ -1,6 +1,6 @@
-"""Settings of the console: the only reader of its environment.
+"""Settings of the console, read from the environment variables `TRAININGJOB_CONSOLE_<NAME>`.
 
-Each is a variable `TRAININGJOB_CONSOLE_<NAME>`.
+No other module reads the environment.
 """
 
 import os
@@ -34,7 +34,7 @@ def _listed(value: Any) -> Any:
 
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-"""A list, written with commas."""
+"""A comma-separated list."""
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 
@@ -47,72 +47,70 @@ class Settings(BaseModel):
     )
 
     address: str = Field(default="127.0.0.1:8070", pattern=r"^.*:\d{1,5}$")
-    """`host:port` to serve on; without a host every address, port 0: a free one."""
+    """`host:port` to serve on. No host: all addresses; port 0: a free port."""
 
     tls_cert: Path | None = None
-    """A file with the certificate to serve with, and those that lead to its authority. Read anew when
-    it changes. Unset: plain HTTP."""
+    """A file with the certificate chain to serve with. Reloaded when it changes. Unset: plain HTTP."""
 
     tls_key: Path | None = None
-    """The file with its key."""
+    """A file with the private key of the certificate."""
 
     metrics_address: str | None = Field(default=None, pattern=r"^.*:\d{1,5}$")
-    """`host:port` for /metrics and the probes alone, which need no log-in. Unset: no metrics."""
+    """`host:port` for /metrics and the probes only, without a log-in. Unset: no metrics."""
 
     auth: Literal["token", "none"] = "token"
-    """`token`: each user logs in with a Kubernetes token and sees what it may see. `none`: without a
-    log-in and with the console's own rights; on a loopback address only."""
+    """`token`: each user logs in with a Kubernetes token, and has the rights of that token. `none`: no log-in, and
+    the rights of the console's own account; on a loopback address only."""
 
     origins: Listed = ()
-    """Origins besides its own that a proxy shows to browsers, such as https://jobs.example.com."""
+    """Additional origins under which a proxy serves the console, such as https://jobs.example.com."""
 
     kubeconfig: Path | None = None
-    """The kubeconfig of the console's own account. Unset: KUBECONFIG, else the pod's account."""
+    """The kubeconfig of the console's own account. Unset: KUBECONFIG, else the service account of the pod."""
 
     namespaces: Listed = ()
     """Namespaces whose jobs are watched. Unset: all."""
 
     max_jobs: int = Field(default=20_000, ge=10, le=200_000)
-    """Jobs kept in memory; beyond it those that finished longest ago are found in the history only."""
+    """Maximum number of jobs in memory. Above it, the jobs that finished longest ago are shown from the history only."""
 
     cluster_name: str = Field(default="default", min_length=1, max_length=253)
-    """The name of this cluster in the records: the same as the operator's TRAININGJOB_CLUSTER_NAME.
-    Records of other clusters are not shown."""
+    """The name of this cluster in the records, equal to the operator's TRAININGJOB_CLUSTER_NAME. Records of other
+    clusters are not shown."""
 
     records_url: str | None = None
-    """The record service's list, such as http://records:8090/api/v1/jobs. Unset: no history."""
+    """URL of the record service, such as http://records:8090/api/v1/jobs. Unset: no history."""
 
     records_token_file: Path | None = None
-    """A file with the token for the record service; its first line counts."""
+    """A file with the token for the record service, in its first line."""
 
     log_volume: Path | None = None
-    """The root of the log volume, mounted read-only. Unset: logs of pods that are gone are not shown."""
+    """The root of the log volume, mounted read-only. Unset: logs of deleted pods are not shown."""
 
     log_max_age: Seconds = Field(default=604_800.0, ge=1, le=3_153_600_000)
-    """After so long without a change the operator removes a job's files from the log volume, once the
-    job is gone: the same as the operator's TRAININGJOB_VOLUME__MAX_AGE. With s, m, h or d."""
+    """Time after the last change at which the operator removes the files of a deleted job from the log volume, equal
+    to the operator's TRAININGJOB_VOLUME__MAX_AGE. With s, m, h or d."""
 
     operator_metrics: Listed = ()
-    """Addresses of the operators' /metrics, such as http://10.0.0.1:8080/metrics; of a name, as that of a
-    headless Service, all addresses are asked. Unset: no housekeeping."""
+    """URLs of the operators' /metrics, such as http://10.0.0.1:8080/metrics. If a name, such as that of a headless
+    Service, has several addresses, all are scraped. Unset: no housekeeping."""
 
     operator_metrics_certificate: Path | None = None
-    """A file with the certificate of operators whose /metrics ask for a right, over https: the console's own
-    account shows its token to servers with this certificate, and to no others. It is read anew when it
-    changes. Unset: no token is shown."""
+    """A file with the certificate of operators whose /metrics require authorization, over https. The console sends
+    its token only to servers with this certificate. Reloaded when it changes. Unset: no token is sent."""
 
     max_connections: int = Field(default=512, ge=16, le=10_000)
-    """Open HTTP connections; at the limit one is closed for each that comes."""
+    """Maximum number of open HTTP connections; at the limit, one is closed for each new one."""
 
     log_format: Literal["json", "console"] | None = None
-    """`json`: one object a line; `console`: for people. Unset: console on a terminal, else json."""
+    """`json`: one object per line; `console`: readable text. Unset: console on a terminal, else json."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe level that is logged."""
+    """The lowest level that is logged."""
 
     @property
     def is_on_loopback(self) -> bool:
-        """True if only this machine can reach it."""
+        """True if the console is reachable only from this machine."""
         return is_loopback(host_and_port(self.address)[0])
 
     @field_validator("records_url")
@@ -144,7 +142,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY need each other")
+            raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY must be set together")
         return self
 
     @model_validator(mode="after")
@@ -161,8 +159,8 @@ class Settings(BaseModel):
     def _check_auth(self) -> Self:
         if self.auth == "none" and not self.is_on_loopback:
             raise ValueError(
-                f"{PREFIX}AUTH=none lets in whoever reaches {self.address}: it is for a loopback "
-                "address only"
+                f"{PREFIX}AUTH=none requires a loopback address: everyone who can reach {self.address} would have "
+                "the console's rights"
             )
         return self
 
@@ -170,11 +168,10 @@ class Settings(BaseModel):
     def from_environment(
         cls, environment: Mapping[str, str] | None = None, **overrides: str | None
     ) -> Self:
-        """Read the settings from the environment; those given here win over it.
+        """Read the settings from the environment; `overrides` take precedence.
 
         Raises:
-            SettingsError: a variable is unknown or has a wrong value; the message names it and
-                says what it takes.
+            SettingsError: a variable is unknown or invalid. The message names it and its valid values.
         """
         variables = os.environ if environment is None else environment
         values: dict[str, str] = {}
@@ -191,17 +188,17 @@ class Settings(BaseModel):
 
 
 def _check_no_password(url: str) -> None:
-    """Refuse what would be shown on the page, and in messages."""
+    """Reject a URL with credentials, which would be shown on the page and in messages."""
     if "@" in urlsplit(url).netloc:
-        raise ValueError("must name no user and no password before the host")
+        raise ValueError("must not have a user or a password before the host")
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """Split `host:port`; the host is without the brackets of an IPv6 address."""
+    """Split `host:port`, without the brackets of an IPv6 address."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def variable_names() -> Iterable[str]:
-    """Return the names of all variables that are understood."""
+    """Return the names of all supported variables."""
     return names_of(PREFIX, Settings.model_fields)

@@ -1,4 +1,4 @@
-"""The page's files: read once at the start, compressed once, and named by what is in them."""
+"""Serves the files of the page: read and compressed once at start, under a path with a hash of their contents."""
 
 import gzip
 import hashlib
@@ -14,8 +14,8 @@ from trainingjob_console.errors import NotFoundError
 
 FOLDER: Final = Path(__file__).with_name("static")
 SHELL: Final = "index.html"
-_PLACE: Final = b"@SHA@"
-"""Stands in the shell for the name of the folder of all other files."""
+_SHA_PLACEHOLDER: Final = b"@SHA@"
+"""Placeholder in `index.html` for the hash in the paths of all other files."""
 
 _SHA_LENGTH: Final = 16
 _TYPES: Final = {
@@ -50,7 +50,7 @@ class StaticFiles:
     """All files of the page, in memory.
 
     Attributes:
-        sha: the name of this version of them; a browser keeps what is below it for ever.
+        sha: hash of all files. Paths with it never change, so browsers cache them for ever.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
@@ -63,12 +63,12 @@ class StaticFiles:
         for name, content in contents.items():
             digest.update(b"%s\0%d\0%s" % (name.encode(), len(content), content))
         self.sha: Final = digest.hexdigest()[:_SHA_LENGTH]
-        shell = contents.pop(SHELL).replace(_PLACE, self.sha.encode())
+        shell = contents.pop(SHELL).replace(_SHA_PLACEHOLDER, self.sha.encode())
         self._shell: Final = _file(SHELL, shell)
         self._files: Final = {name: _file(name, each) for name, each in contents.items()}
 
     def routes(self) -> list[BaseRoute]:
-        """Return the routes: the files, and the shell for every other path. They come last."""
+        """Return the routes: the files, and `index.html` for all other paths. They must be the last routes."""
         return [
             Route("/static/{sha}/{name}", self._serve_file, methods=["GET"]),
             Route("/api/{rest:path}", _nothing, methods=["GET", "POST"]),
@@ -79,7 +79,7 @@ class StaticFiles:
     async def _serve_file(self, request: Request) -> Response:
         file = self._files.get(request.path_params["name"])
         if file is None or request.path_params["sha"] != self.sha:
-            # Another version's: the page that asks for it is out of date.
+            # The file of another version: the requesting page is outdated.
             raise NotFoundError("there is no such file in this version; load the page again")
         return file.answer(request, _FOR_EVER)
 

@@ -1,4 +1,4 @@
-"""The version of this program, as it was installed."""
+"""The installed version of this program."""
 
 from functools import cache
 from importlib import metadata
@@ -6,7 +6,7 @@ from importlib import metadata
 
 @cache
 def version() -> str:
-    """Return the version; `unknown` from a tree that is not installed."""
+    """Return the version; `unknown` if the package is not installed."""
     try:
         return metadata.version("trainingjob-operator")
     except metadata.PackageNotFoundError:

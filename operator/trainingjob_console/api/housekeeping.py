@@ -19,7 +19,7 @@ from trainingjob_console.api.requests import (
 from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.informer import JobInformer
 from trainingjob_console.jobs.summary import as_seconds
-from trainingjob_console.samples.sample_ring import EVERY_S
+from trainingjob_console.samples.sample_ring import INTERVAL_S
 from trainingjob_console.samples.sampler import Sampler
 from trainingjob_console.samples.series import SERIES
 from trainingjob_console.version import version
@@ -65,7 +65,7 @@ class HousekeepingApi:
         since = as_seconds(text) if text else int(now) - 3600
         if since is None:
             raise BadRequestError("since: must be a time like 2026-01-31T12:00:00Z")
-        step = int_parameter(request, "step", default=EVERY_S, least=EVERY_S, most=_DAY_S)
+        step = int_parameter(request, "step", default=INTERVAL_S, least=INTERVAL_S, most=_DAY_S)
         points = self._sampler.ring.points(since, widened(step, since, now))
         return json_response(
             {

@@ -1,1 +1,1 @@
-"""The logs of jobs: what pods write now, and what was archived of those that are gone."""
+"""The logs of jobs: live logs of pods, and archived logs of deleted pods."""

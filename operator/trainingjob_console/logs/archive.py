@@ -1,8 +1,7 @@
-"""The archive of a job's logs, read from the log volume. The operator writes it, and says how.
+"""Reads the log archive of a job from the log volume, in the format that the operator writes.
 
-Every call blocks: run it in a thread. The volume is written by users, too: the file is opened by a
-name that is made of a uid and nothing else, never through a link, and only if it is a plain file
-with one name.
+All calls block: run them in a thread. Users can write to the volume, too. So the file name is built from a uid only,
+symbolic links are not followed, and the file must be a regular file with a single hard link.
 """
 
 import errno
@@ -17,7 +16,7 @@ from typing import Final, Self
 from trainingjob_api.log_sections import Section, prefix_of, read_trailer
 
 MAX_SECTIONS: Final = 20_000
-"""Sections that are listed; those before them are read as a whole file only."""
+"""Newest sections that are listed; earlier ones can only be read with the whole file."""
 
 _UID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -26,19 +25,19 @@ _MAX_TRAILER: Final = 256
 
 
 def archive_name(uid: str) -> str | None:
-    """Return the name of a job's archive in the volume's root; None: it is no uid."""
+    """Return the name of a job's archive in the root of the volume; None: the text is not a uid."""
     return f"job_{uid}.log" if _UID.fullmatch(uid) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The lines of one section, in the file.
+    """The position of one section's log lines in the archive file.
 
     Attributes:
-        section: of whom.
-        start: of its first line.
-        end: of its trailer.
-        cut: bytes of the log that were left out before them.
+        section: rank, attempt, container and pod of the log.
+        start: offset of the first line.
+        end: offset of the section's trailer.
+        cut: bytes at the beginning of the log that the archive left out.
     """
 
     section: Section
@@ -48,7 +47,7 @@ class Body:
 
 
 class PlainLines:
-    """Takes the lines of a section in parts, and returns them as the container wrote them."""
+    """Removes the rank prefix from the lines of a section, which are fed in parts."""
 
     def __init__(self, rank: int) -> None:
         self._prefix: Final = prefix_of(rank)
@@ -57,40 +56,40 @@ class PlainLines:
         self._at_start = True
 
     def feed(self, block: bytes) -> bytes:
-        """Return what this part adds, without the rank before each line."""
+        """Return the next output for this part: its lines without the rank prefix."""
         data = self._pending + block
         if self._at_start:
             if len(data) < len(self._prefix):
                 self._pending = data
                 return b""
             data, self._at_start = data.removeprefix(self._prefix), False
-        # A prefix may lie across two blocks.
+        # A prefix may be split between two blocks.
         newline = data.rfind(b"\n", max(len(data) - len(self._joint), 0))
         end = newline if newline >= 0 else len(data)
         self._pending = data[end:]
         return data[:end].replace(self._joint, b"\n")
 
     def end(self) -> bytes:
-        """Return what was held back: the section ends here."""
+        """Return the buffered rest: the section ends here."""
         rest, self._pending = self._pending, b""
         return rest.replace(self._joint, b"\n")
 
 
 class Archive:
-    """A job's archive, open for reading."""
+    """The archive of a job, opened for reading."""
 
     def __init__(self, fd: int) -> None:
-        """Take over an open file."""
+        """Take ownership of an open file descriptor."""
         self._fd: Final = fd
         self.size: Final = os.fstat(fd).st_size
-        """Bytes, as it was opened: a section that is being written comes behind."""
+        """Bytes when it was opened: sections are appended after that."""
 
     @classmethod
     def open(cls, root: Path, uid: str) -> Self | None:
         """Open a job's archive; None: there is none.
 
         Raises:
-            OSError: the volume does not answer, or what is there is no archive.
+            OSError: the volume does not respond, or the file is not a regular file with one link.
         """
         name = archive_name(uid)
         if name is None:
@@ -103,12 +102,12 @@ class Archive:
         finally:
             os.close(directory)
         found = os.fstat(fd)
-        if found.st_nlink == 0:  # it was removed since it was opened
+        if found.st_nlink == 0:  # removed since it was opened
             os.close(fd)
             return None
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             os.close(fd)
-            raise PermissionError(errno.EPERM, "it is no plain file with one name", name)
+            raise PermissionError(errno.EPERM, "not a regular file with a single link", name)
         return cls(fd)
 
     def __enter__(self) -> Self:
@@ -118,11 +117,11 @@ class Archive:
         os.close(self._fd)
 
     def bodies(self) -> list[Body]:
-        """Return the whole sections, the oldest first."""
+        """Return the complete sections, oldest first."""
         return list(self._bodies())[::-1]
 
     def body(self, attempt: int, rank: int, container: str) -> Body | None:
-        """Return the newest section of a rank's container in an attempt; "" is the main one."""
+        """Return the newest section of a rank's container in an attempt; "": the main container."""
         wanted = (attempt, rank, container)
         for each in reversed(self.bodies()):
             if (each.section.attempt, each.section.rank, each.section.container) == wanted:
@@ -130,7 +129,7 @@ class Archive:
         return None
 
     def lines(self, body: Body) -> Iterator[bytes]:
-        """Yield the log that a section keeps, as the container wrote it: without the ranks."""
+        """Yield the log of a section as the container wrote it, without rank prefixes."""
         plain = PlainLines(body.section.rank)
         for block in self.blocks(body.start, body.end):
             if found := plain.feed(block):
@@ -139,7 +138,7 @@ class Archive:
             yield rest
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes of a part of the file."""
+        """Yield the bytes of a range of the file."""
         while start < end and (block := os.pread(self._fd, min(_BLOCK, end - start), start)):
             yield block
             start += len(block)
@@ -156,7 +155,7 @@ class Archive:
             end = found.start - len(found.section.header)
 
     def _last_whole(self) -> Body | None:
-        """Return the last whole section where one behind it is being written."""
+        """Return the last complete section, if another one is being written after it."""
         floor = max(self.size - 24 * 2**20, 0)
         high = self.size
         while high > floor:

@@ -1,8 +1,7 @@
-"""Reads archives in threads: at most four, whatever the volume does, and a deadline for each request.
+"""Reads archives in at most four threads, with a deadline for each request.
 
-A volume that hangs holds a thread for as long as it hangs, and nothing can end that. So a thread is
-counted until it has ended, not until its request was answered. While all of them hang, requests
-are refused at once.
+A thread that reads from a hung volume cannot be interrupted. So a thread counts against the limit until it has ended,
+not until its request has timed out. While all threads hang, further requests are rejected at once.
 """
 
 import asyncio
@@ -25,51 +24,51 @@ _CALL_S: Final = 20.0
 
 
 class ArchiveReader:
-    """Reads archives in four threads. At most 64 requests wait or are worked on; then one is refused.
+    """Reads archives in four threads. At most 64 requests run or wait; further ones are rejected.
 
-    One user has two threads at most, and a quarter of the requests.
+    One user has at most two threads, and a quarter of the requests.
 
-    The threads end with the process, also where the volume hangs.
+    The threads are daemons: they end with the process even if the volume hangs.
     """
 
     def __init__(self, root: Path | None, *, deadline_s: float = _CALL_S) -> None:
-        """Read nothing yet.
+        """Initialize without reading anything.
 
         Args:
-            root: of the log volume; None: there is none.
+            root: of the log volume; None: no log volume.
             deadline_s: seconds for a request.
         """
         self._root: Final = root
         self._deadline_s: Final = deadline_s
         self._free: Final = asyncio.Semaphore(THREADS)
         self._requests: Final = ConcurrencyLimit(THREADS, MAX_WAITING - THREADS)
-        self._hanging = 0  # threads whose requests have been given up
+        self._hanging = 0  # threads whose requests have timed out or were cancelled
 
     @property
     def limit(self) -> int:
-        """Requests that wait or are worked on, at most."""
+        """Maximum number of requests that run or wait."""
         return self._requests.limit
 
     def __len__(self) -> int:
         return len(self._requests)
 
     async def with_archive(self, uid: str, work: Callable[[Archive], T], *, user: str) -> T | None:
-        """Return what is made of a job's archive, in a thread; None: there is none.
+        """Call a function with a job's archive in a thread, and return its result; None: there is no archive.
 
         Args:
             uid: of the job.
-            work: makes it.
-            user: who asks: `Caller.user`.
+            work: called with the archive.
+            user: the user who reads: `Caller.user`.
 
         Raises:
-            BusyError: the volume does not answer, or too many wait for it.
+            BusyError: the volume does not respond, or too many requests wait for it.
         """
         root = self._root
         if root is None:
             return None
         if self._hanging >= THREADS:
             raise BusyError(
-                f"the log volume does not answer: {THREADS} reads hang, and no further one is begun",
+                f"the log volume does not respond: {THREADS} reads hang, and no further one is started",
                 retry_after_s=30,
             )
         slot = self._requests.slot(user, "too many archived logs are being read")
@@ -78,14 +77,14 @@ class ArchiveReader:
                 await self._free.acquire()
                 return await self._in_thread(lambda: _with_archive(root, uid, work))
         except TimeoutError as error:
-            raise BusyError("the log volume does not answer", retry_after_s=10) from error
+            raise BusyError("the log volume does not respond", retry_after_s=10) from error
         except OSError as error:
             raise BusyError(
                 f"the archived log cannot be read: {error.strerror}", retry_after_s=10
             ) from error
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Do this in a thread, which gives its place back when it has ended."""
+        """Call this in a thread, which counts against the limit until it has ended."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         given_up = False
@@ -106,7 +105,7 @@ class ArchiveReader:
                 result = work()
             except BaseException as error:  # noqa: BLE001 - the request raises it
                 failure = error
-            with suppress(RuntimeError):  # the loop has gone
+            with suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(end, result, failure)
 
         try:

@@ -1,4 +1,4 @@
-"""The logs of pods that have gone, in the archive: what a page of merged logs has missed of them is sent from there."""
+"""Finds the archived logs of deleted pods, from which a page of merged logs is sent what it missed."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,45 +14,45 @@ _MAX_GONE: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class ArchivedRankLog:
-    """The archived log of a rank whose pod has gone.
+    """The archived log of a rank whose pod was deleted.
 
     Attributes:
-        body: where it is in the archive.
+        body: its section in the archive.
     """
 
     body: Body
 
     @property
     def rank(self) -> int:
-        """The pod's."""
+        """Rank of the pod."""
         return self.body.section.rank
 
     @property
     def attempt(self) -> int:
-        """The pod's."""
+        """Attempt of the pod."""
         return self.body.section.attempt
 
     @property
     def uid(self) -> str:
-        """The pod's."""
+        """UID of the pod."""
         return self.body.section.pod
 
 
 async def archived_rank_logs(
-    archives: ArchiveReader, place: LogAccess, since: int, here: Collection[PodLog]
+    archives: ArchiveReader, access: LogAccess, since: int, existing: Collection[PodLog]
 ) -> list[ArchivedRankLog]:
-    """Return the archived logs of ranks, of which no pod is there, the oldest first.
+    """Return the archived logs of ranks whose pods no longer exist, oldest attempt first.
 
     Args:
-        archives: the log volume.
-        place: the job, and who reads.
-        since: the first attempt whose logs are wanted.
-        here: the logs of the pods that are there.
+        archives: reads the log volume.
+        access: the job, and the user who reads.
+        since: first attempt to return.
+        existing: logs of the pods that still exist.
 
     Raises:
         BusyError: too many archives are being read, or the volume does not answer.
     """
-    pods = {(log.attempt, log.rank) for log in here}
+    pods = {(log.attempt, log.rank) for log in existing}
 
     def look(archive: Archive) -> list[ArchivedRankLog]:
         newest: dict[tuple[int, int], ArchivedRankLog] = {}
@@ -63,4 +63,4 @@ async def archived_rank_logs(
                 newest[key] = ArchivedRankLog(body)
         return [newest[key] for key in sorted(newest)][:_MAX_GONE]
 
-    return await archives.with_archive(place.uid, look, user=place.caller.user) or []
+    return await archives.with_archive(access.uid, look, user=access.caller.user) or []

@@ -1,4 +1,4 @@
-"""Cuts a log into small pieces for the queues of sockets."""
+"""Splits a log into small chunks, which the queues of WebSockets hold."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,7 +9,7 @@ from trainingjob_console.sockets.log_ring import LogChunk
 MAX_BYTES: Final = 16_384
 MAX_LINES: Final = 32
 
-# Of UTF-8: bytes within a character, the first ones, and how long theirs are.
+# UTF-8: least continuation byte, least first byte of a longer character, and lengths by first byte.
 _WITHIN: Final = 0x80
 _FIRST_BYTE: Final = 0xC0
 _LENGTHS: Final = ((0xF0, 4), (0xE0, 3), (0xC0, 2))
@@ -17,13 +17,13 @@ _LONGEST: Final = 4
 
 
 def split_chunks(offset: int, data: bytes) -> Iterator[LogChunk]:
-    """Yield data as pieces: whole lines, or a part of one that has no end yet or is long.
+    """Yield data as chunks of whole lines, or of a part of a line that is incomplete or long.
 
-    None ends within a character.
+    No chunk ends within a UTF-8 character.
 
     Args:
         offset: of the data in its log.
-        data: whole characters, as far as it is UTF-8.
+        data: ends with a complete character, as far as it is UTF-8.
     """
     at = 0
     while at < len(data):
@@ -36,7 +36,7 @@ def split_chunks(offset: int, data: bytes) -> Iterator[LogChunk]:
 
 
 def incomplete_utf8(data: bytes) -> int:
-    """Return how many bytes at the end are the beginning of a character."""
+    """Return the number of bytes at the end that are an incomplete UTF-8 character."""
     for back, byte in enumerate(data[: -_LONGEST - 1 : -1], 1):
         if byte >= _FIRST_BYTE:
             length = next(n for least, n in _LENGTHS if byte >= least)

@@ -1,4 +1,4 @@
-"""The first line of each archived log that speaks of an error: looked for once, then remembered."""
+"""Finds the first error line of each archived log, and caches the results."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -9,15 +9,15 @@ from trainingjob_console.logs.search import first_error
 
 MAX_REMEMBERED: Final = 4096
 MAX_SCAN: Final = 64 * 2**20
-"""Bytes that are looked through each time the logs of a job are listed; the rest another time."""
+"""Bytes that are searched per list of a job's logs; the remaining logs are searched by later lists."""
 
 Key = tuple[str, int, int]
 
 
 class FirstErrors:
-    """Finds first errors, in threads. A section of an archive never changes, so its answer stays.
+    """Finds and caches first error lines; thread-safe. Sections of an archive never change, so neither do results.
 
-    Bound: `limit` answers; the one used longest ago goes first.
+    Bound: an LRU cache of `limit` results.
     """
 
     def __init__(self, *, limit: int = MAX_REMEMBERED, max_scan: int = MAX_SCAN) -> None:
@@ -30,10 +30,10 @@ class FirstErrors:
         return len(self._known)
 
     def of(self, uid: str, archive: Archive, bodies: list[Body]) -> list[int | None]:
-        """Return the place of the first error of each log; None: it has none, or is not looked at yet.
+        """Return the offset of the first error line of each log; None: none, or not searched yet.
 
         Raises:
-            OSError: the volume does not answer.
+            OSError: the volume does not respond.
         """
         left = self._max_scan
         found: list[int | None] = []
@@ -52,9 +52,9 @@ class FirstErrors:
             found.append(self._remember(key, first_error(archive.lines(body))))
         return found
 
-    def _remember(self, key: Key, place: int | None) -> int | None:
+    def _remember(self, key: Key, offset: int | None) -> int | None:
         with self._lock:
-            self._known[key] = place
+            self._known[key] = offset
             while len(self._known) > self.limit:
                 self._known.popitem(last=False)
-        return place
+        return offset

@@ -1,4 +1,4 @@
-"""One log that is being written: read once from its node, and passed on to all who follow it."""
+"""Follows one live log: reads it once from the kubelet, and fans it out to all of its readers."""
 
 import asyncio
 import logging
@@ -17,37 +17,37 @@ from trainingjob_console.sockets.log_ring import LogChunk
 T = TypeVar("T")
 
 WINDOW: Final = 65_536
-"""Bytes of a log that are kept for readers that come a moment later."""
+"""Bytes of a log that are kept for late readers."""
 
-_AGAIN_S: Final = (0.5, 15.0)
-_PATIENCE_S: Final = 0.25
-_LOOK_S: Final = 0.005
+_RETRY_S: Final = (0.5, 15.0)
+_PACE_LIMIT_S: Final = 0.25
+_ROOM_POLL_S: Final = 0.005
 _REFUSED: Final = (401, 403)
 _FINISHED: Final = "finished"
 ARCHIVED: Final = "archived"
-"""The end of a log whose pod has gone."""
+"""End reason of a log whose pod was deleted."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """One that is sent what is written."""
+    """Receives the chunks of a log."""
 
     @property
     def has_room(self) -> bool:
-        """True if a few pieces more do no harm."""
+        """True if a few more chunks would not drop any."""
         ...
 
-    def put(self, piece: LogChunk) -> None:
-        """Take what follows."""
+    def put(self, chunk: LogChunk) -> None:
+        """Add the next chunk."""
         ...
 
 
 class ReaderHandle:
-    """The place of one reader at a follower.
+    """The handle of one reader at a follower.
 
     Attributes:
-        caller: who reads. The API server may be asked in this user's name.
+        caller: the user who reads. The follower may read the log with this user's token.
     """
 
     def __init__(self, follower: "Follower", caller: Caller) -> None:
@@ -56,38 +56,38 @@ class ReaderHandle:
         self._over: Final[asyncio.Future[str]] = asyncio.get_running_loop().create_future()
 
     async def end(self) -> str:
-        """Wait for the end of the log, and return the reason.
+        """Wait for the end of the log, and return its reason.
 
         Raises:
-            RequestError: the log cannot be followed, or not in this user's name any more.
+            RequestError: the log cannot be followed, or no longer with this user's token.
         """
         return await asyncio.shield(self._over)
 
     def close(self, reason: str | RequestError) -> None:
-        """Say that this is the end for the reader."""
+        """Complete `end` with a reason or an error."""
         if self._over.done():
             return
         if isinstance(reason, str):
             self._over.set_result(reason)
         else:
             self._over.set_exception(reason)
-            self._over.exception()  # it may be that the reader has gone
+            self._over.exception()  # marks it as retrieved: the reader may have left
 
 
-class _LeftError(Exception):
-    """The reader in whose name the log is read has left."""
+class _NoReaderError(Exception):
+    """No reader has the token with which the log is read: the last one has left."""
 
 
 class Follower:
-    """Reads one log from its beginning, so that places in it are known, and goes on after a break.
+    """Reads one log from its beginning, so that offsets are known, and resumes when the stream breaks.
 
-    It asks in the name of one of its readers. Where the API server refuses that one, it is the end
-    for this user, and the next reader's name is taken; so it is where that reader leaves.
+    It reads with the token of one of its readers. If the API server rejects that token, the log ends for all readers
+    with it, and the follower continues with the token of the next reader. It also does so when that reader leaves.
 
-    Bound: `WINDOW` bytes are kept; readers have rings of their own.
+    Bound: `WINDOW` bytes are kept; each reader has a queue of its own.
 
     Attributes:
-        user: whose share of all followers it counts for: one of its readers', or the last one's.
+        user: whose share of all followers it counts against: one of its readers', or the last reader's.
     """
 
     def __init__(self, kube: Kube, log: PodLog) -> None:
@@ -95,113 +95,114 @@ class Follower:
         self.user = ""
         self.position = 0
         self.readers: Final[dict[Reader, int]] = {}
-        self.seats: Final[dict[ReaderHandle, Reader | None]] = {}
+        self.handles: Final[dict[ReaderHandle, Reader | None]] = {}
         self.is_over = False
         self._kube: Final = kube
         self._resume: Final = LineResume()
         self._window: Final = bytearray()
         self._slow: set[Reader] = set()  # not waited for
-        self._rest = b""  # the beginning of a character
+        self._incomplete = b""  # bytes of an incomplete character
         self._token: str | None = None  # with which it is read
-        self._waits: asyncio.Timeout | None = None  # for an answer to that
-        self._entered: Final = asyncio.Event()
+        # Of the current read, which ends when its last reader leaves.
+        self._read_timeout: asyncio.Timeout | None = None
+        self._reader_entered: Final = asyncio.Event()
 
     def enter(self, caller: Caller) -> ReaderHandle:
-        """Give a reader a place."""
-        if not self.seats:
+        """Register a reader, and return its handle."""
+        if not self.handles:
             self.user = caller.user
-        seat = ReaderHandle(self, caller)
-        self.seats[seat] = None
-        self._entered.set()
-        return seat
+        handle = ReaderHandle(self, caller)
+        self.handles[handle] = None
+        self._reader_entered.set()
+        return handle
 
-    def attach(self, seat: ReaderHandle, ring: Reader, offset: int) -> bool:
-        """Send a ring all from an offset on. False: it is not kept any more."""
+    def attach(self, handle: ReaderHandle, reader: Reader, offset: int) -> bool:
+        """Send a reader everything from an offset. False: the window begins after this offset."""
         start = self.position - len(self._window)
         if offset < start:
             return False
-        if seat not in self.seats:
-            return True  # it was refused, and waits for nothing but to hear of it
-        self.seats[seat] = ring
-        self.readers[ring] = offset
-        for piece in split_chunks(offset, bytes(self._window[offset - start :])):
-            ring.put(piece)
-            self.readers[ring] = piece.following
+        if handle not in self.handles:
+            return True  # its token was rejected: `end` raises that
+        self.handles[handle] = reader
+        self.readers[reader] = offset
+        for chunk in split_chunks(offset, bytes(self._window[offset - start :])):
+            reader.put(chunk)
+            self.readers[reader] = chunk.following
         return True
 
-    def leave(self, seat: ReaderHandle) -> None:
-        """Send a reader nothing more."""
-        ring = self.seats.pop(seat, None)
-        users = [each.caller.user for each in self.seats]
+    def leave(self, handle: ReaderHandle) -> None:
+        """Unregister a reader."""
+        reader = self.handles.pop(handle, None)
+        users = [each.caller.user for each in self.handles]
         if users and self.user not in users:
             self.user = users[0]
-        if ring is not None:
-            self.readers.pop(ring, None)
-        waits = self._waits
-        if waits is not None and not waits.expired() and not self._may_read:
-            waits.reschedule(asyncio.get_running_loop().time())
+        if reader is not None:
+            self.readers.pop(reader, None)
+        timeout = self._read_timeout
+        if timeout is not None and not timeout.expired() and not self._has_reader:
+            timeout.reschedule(asyncio.get_running_loop().time())
 
     @property
     def file(self) -> str:
-        """The file from whose beginning places count; empty: it is not known (yet)."""
+        """The log file that offsets count in; empty: unknown, or not known yet."""
         return self._resume.file
 
     @property
     def window_start(self) -> int:
-        """The first offset that is kept."""
+        """The first offset in the window."""
         return self.position - len(self._window)
 
     async def run(self) -> None:
-        """Follow until the log ends, and tell all readers why."""
+        """Follow until the log ends, and end all handles with the reason."""
         reason: str | RequestError = ApiServerError("the console failed to follow the log")
         try:
             reason = await self._follow()
-            await self._take(self._resume.end(), last=True)
+            await self._append(self._resume.end(), last=True)
         except RequestError as error:
             reason = error
         except Exception:
             _logger.exception("a log cannot be followed")
         finally:
             self.is_over = True
-            for seat in list(self.seats):
-                seat.close(reason)
+            for handle in list(self.handles):
+                handle.close(reason)
 
     async def _follow(self) -> str:
-        pause = _AGAIN_S[0]
+        pause = _RETRY_S[0]
         while True:
             before = self.position
-            self._entered.clear()
-            seat = next(iter(self.seats), None)
-            if seat is None:
-                await self._entered.wait()
+            self._reader_entered.clear()
+            handle = next(iter(self.handles), None)
+            if handle is None:
+                await self._reader_entered.wait()
                 continue
             try:
-                ended = await self._read_as(seat.caller)
-            except _LeftError:
+                ended = await self._read_as(handle.caller)
+            except _NoReaderError:
                 continue
             except RequestError as error:
                 ended = ""
                 if error.status in _REFUSED:
-                    self._refuse(seat.caller, error)
-                    if self.seats:
+                    self._refuse(handle.caller, error)
+                    if self.handles:
                         continue
                     raise
             if ended:
                 return ended
             if self.position > before:
-                pause = _AGAIN_S[0]
+                pause = _RETRY_S[0]
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _AGAIN_S[1])
+            pause = min(2 * pause, _RETRY_S[1])
 
     async def _read_as(self, caller: Caller) -> str:
-        """Read on until the stream ends; returns why the log has ended; empty: it has not.
+        """Read until the stream ends; return the end reason of the log; empty: the log has not ended.
 
         Raises:
-            ApiServerError: it cannot be read in this user's name, or the stream broke.
-            _LeftError: the user reads here no more.
+            ApiServerError: it cannot be read with this user's token, or the stream broke.
+            _NoReaderError: no reader with this token is left.
         """
         self._token = caller.token
-        log = await self._while_read(refresh_log(self._kube, caller.token, self.log))
+        log = await self._while_wanted(refresh_log(self._kube, caller.token, self.log))
         if log is None:
             return ARCHIVED
         if not log.begun:
@@ -209,72 +210,72 @@ class Follower:
         self._resume.reopen()
         opened = open_log(self._kube, caller.token, log, follow=True, since=self._resume.since)
         async with AsyncExitStack() as stack:
-            parts = await self._while_read(stack.enter_async_context(opened))
-            while part := await self._while_read(anext(parts, b"")):
-                await self._take(self._resume.feed(part))
-        # If the container had ended before, this was all of it.
+            parts = await self._while_wanted(stack.enter_async_context(opened))
+            while part := await self._while_wanted(anext(parts, b"")):
+                await self._append(self._resume.feed(part))
+        # If the container had terminated before the stream was opened, this was the whole log.
         return _FINISHED if log.ended else ""
 
-    async def _while_read(self, asked: Awaitable[T]) -> T:
-        """Wait for an answer, for as long as there is a reader with the token that it was asked with.
+    async def _while_wanted(self, asked: Awaitable[T]) -> T:
+        """Await a call for as long as there is a reader with the token of the call.
 
-        Nothing that was taken of the log is given up here: it would be lost.
+        Only calls are cancelled here, never the processing of data already read, which would be lost.
 
         Raises:
-            _LeftError: there is none any more.
+            _NoReaderError: no such reader is left.
         """
         try:
-            async with asyncio.timeout(None if self._may_read else 0) as self._waits:
+            async with asyncio.timeout(None if self._has_reader else 0) as self._read_timeout:
                 return await asked
         except TimeoutError as error:
-            raise _LeftError from error
+            raise _NoReaderError from error
         finally:
-            self._waits = None
+            self._read_timeout = None
 
     @property
-    def _may_read(self) -> bool:
-        return any(seat.caller.token == self._token for seat in self.seats)
+    def _has_reader(self) -> bool:
+        return any(handle.caller.token == self._token for handle in self.handles)
 
     def _refuse(self, caller: Caller, error: RequestError) -> None:
-        """It is the end for every reader with this token."""
-        for seat in [each for each in self.seats if each.caller.token == caller.token]:
-            self.leave(seat)
-            seat.close(error)
+        """End the handles of all readers with this token."""
+        for handle in [each for each in self.handles if each.caller.token == caller.token]:
+            self.leave(handle)
+            handle.close(error)
 
-    async def _take(self, new: bytes, *, last: bool = False) -> None:
-        data = self._rest + new
+    async def _append(self, new: bytes, *, last: bool = False) -> None:
+        data = self._incomplete + new
         kept = 0 if last else incomplete_utf8(data)
-        data, self._rest = data[: len(data) - kept], data[len(data) - kept :]
+        data, self._incomplete = data[: len(data) - kept], data[len(data) - kept :]
         start = self.position
-        for piece in split_chunks(start, data):
-            part = data[piece.offset - start : piece.following - start]
-            self.position = piece.following
+        for chunk in split_chunks(start, data):
+            part = data[chunk.offset - start : chunk.following - start]
+            self.position = chunk.following
             self._window.extend(part)
             del self._window[: max(len(self._window) - WINDOW, 0)]
             for reader in list(self.readers):
-                self._pass_on(reader, piece, part)
+                self._deliver(reader, chunk, part)
             await self._pace()
 
-    def _pass_on(self, reader: Reader, piece: LogChunk, part: bytes) -> None:
-        """Give a reader what it has not."""
-        wanted = self.readers[reader]
-        if wanted >= piece.following:
+    def _deliver(self, reader: Reader, chunk: LogChunk, part: bytes) -> None:
+        """Send a reader the part of a chunk that it does not have."""
+        start = self.readers[reader]
+        if start >= chunk.following:
             return
-        self.readers[reader] = piece.following
-        if wanted <= piece.offset:
-            reader.put(piece)
+        self.readers[reader] = chunk.following
+        if start <= chunk.offset:
+            reader.put(chunk)
             return
-        for rest in split_chunks(wanted, part[wanted - piece.offset :]):
+        for rest in split_chunks(start, part[start - chunk.offset :]):
             reader.put(rest)
 
     async def _pace(self) -> None:
-        """Wait for readers that follow: a burst is more than a ring holds. Not for slow ones."""
+        """Wait for readers whose queues are full, as a burst exceeds a queue; not for slow readers."""
         self._slow &= self.readers.keys()
         self._slow -= {reader for reader in self._slow if reader.has_room}
         loop = asyncio.get_running_loop()
-        until = loop.time() + _PATIENCE_S
+        until = loop.time() + _PACE_LIMIT_S
         while full := {r for r in self.readers if not r.has_room} - self._slow:
             if loop.time() > until:
                 self._slow |= full
                 return
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_ROOM_POLL_S)

@@ -1,4 +1,4 @@
-"""The logs of jobs: which there are, and following them for a socket. Rights are looked at here."""
+"""Authorizes access to the logs of jobs, lists them, and follows them for WebSockets."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -23,11 +23,11 @@ from trainingjob_console.sockets.log_ring import LogRing
 
 _REFUSED: Final = (401, 403)
 _ROTATED: Final = "rotated"
-"""The end for a reader whose place is one of an older file: it has to read the log's end again."""
+"""End reason for a reader whose offset is in an older file, before log rotation: it must reload the end of the log."""
 
 
 class JobLogs:
-    """All logs, for users with the right to read those of pods in the job's namespace."""
+    """The logs of all jobs, for users who may `get pods/log` in the namespace of the job."""
 
     def __init__(
         self,
@@ -35,54 +35,57 @@ class JobLogs:
         access: AccessControl,
         index: JobIndex,
         archives: ArchiveReader,
-        past: Callable[[str, str], Awaitable[str]],
+        history_namespace: Callable[[str, str], Awaitable[str]],
         *,
         recheck_s: float = 30.0,
         unsure_s: float = 60.0,
         live: LiveReader | None = None,
     ) -> None:
-        """Read nothing yet.
+        """Initialize without reading anything.
 
         Args:
-            kube: the API server.
-            access: who may read what.
-            index: the jobs that live.
-            archives: the log volume.
-            past: returns the namespace of a job of the history by its uid, for a user; empty: it has none.
-            recheck_s: seconds between two looks at the rights of one who follows a log.
-            unsure_s: seconds for which nobody could say whether the user still has the right; with the
-                next look that finds no answer the log ends.
-            live: reads logs of pods; None: with the usual limits.
+            kube: client of the API server.
+            access: authorizes users.
+            index: existing jobs.
+            archives: reads the log volume.
+            history_namespace: returns the namespace of a recorded job, by the job's uid and the user; empty: no such
+                record.
+            recheck_s: seconds between two authorization checks of a user who follows a log.
+            unsure_s: seconds without a successful check, as the API server does not respond, after which the next
+                failed check ends the log.
+            live: reads logs of pods; None: with the default limits.
         """
         self._recheck_s: Final = recheck_s
         self._unsure_s: Final = unsure_s
         self._kube: Final = kube
-        self._access: Final = access
+        self._access_control: Final = access
         self._index: Final = index
-        self._past: Final = past
+        self._history_namespace: Final = history_namespace
         self.archives: Final = archives
         self.live: Final = live or LiveReader(kube)
         self.followers: Final = FollowerPool(kube)
         self.errors: Final = FirstErrors()
-        self._one_log: Final = LogTailer(kube, self.live, self.followers)
+        self._tailer: Final = LogTailer(kube, self.live, self.followers)
 
     async def authorize(self, caller: Caller, uid: str) -> LogAccess:
-        """Return the job whose logs a user may read.
+        """Return the access of a user to the logs of a job.
 
         Args:
-            caller: who reads.
+            caller: the user who reads.
             uid: of the job.
 
         Raises:
-            NotFoundError: there is no such job, as far as the user may know.
-            BusyError: the console has just begun, and has not listed all jobs.
-            ForbiddenError: the user may not read logs there.
+            NotFoundError: there is no such job, or the user may not list it.
+            BusyError: the console has just started, and has not listed all jobs.
+            ForbiddenError: the user may not read logs in the job's namespace.
         """
         if archive_name(uid) is None:
             raise NotFoundError("there is no such job")
         job = self._index.get(uid)
-        where = job.namespace if job is not None else await self._past(uid, caller.user)
-        if not where or not (await self._access.visible(caller, where))(where):
+        where = (
+            job.namespace if job is not None else await self._history_namespace(uid, caller.user)
+        )
+        if not where or not (await self._access_control.visible(caller, where))(where):
             if not self._index.is_complete:
                 raise BusyError("not all jobs have been listed yet: try again", retry_after_s=1)
             raise NotFoundError("there is no such job, or you may not list it")
@@ -90,12 +93,14 @@ class JobLogs:
         return LogAccess(caller, uid, where)
 
     async def _check(self, caller: Caller, namespace: str) -> None:
-        if not await self._access.is_allowed(caller, "get", "pods", namespace, subresource="log"):
+        if not await self._access_control.is_allowed(
+            caller, "get", "pods", namespace, subresource="log"
+        ):
             raise ForbiddenError(f"you may not read logs in {namespace} (get pods/log)")
 
-    async def sources(self, place: LogAccess) -> list[dict[str, Any]]:
-        """Return the logs that there are: live ones, then archived ones, the newest first."""
-        pods = await self._pod_logs(place)
+    async def sources(self, access: LogAccess) -> list[dict[str, Any]]:
+        """Return descriptions of the job's logs: live ones, then archived ones, newest attempt first."""
+        pods = await self._pod_logs(access)
 
         def look(archive: Archive) -> list[dict[str, Any]]:
             newest: dict[tuple[int, int, str], Body] = {
@@ -103,13 +108,15 @@ class JobLogs:
                 for body in archive.bodies()
             }
             bodies = [newest[key] for key in sorted(newest)]
-            errors = self.errors.of(place.uid, archive, bodies)
+            errors = self.errors.of(access.uid, archive, bodies)
             return [
                 of_body(body, first_error=error)
                 for body, error in zip(bodies, errors, strict=True)
             ]
 
-        archived = await self.archives.with_archive(place.uid, look, user=place.caller.user) or []
+        archived = (
+            await self.archives.with_archive(access.uid, look, user=access.caller.user) or []
+        )
         known = {(each["attempt"], each["rank"], each["container"]) for each in archived}
         live = [
             log for log in pods if log.begun and (log.attempt, log.rank, log.called) not in known
@@ -117,16 +124,16 @@ class JobLogs:
         live.sort(key=lambda log: -log.attempt)
         return [of_pod(log) for log in live] + archived
 
-    async def pod_log(self, place: LogAccess, source: SourceId) -> PodLog:
+    async def pod_log(self, access: LogAccess, source: SourceId) -> PodLog:
         """Return the live log of a source. Raises NotFoundError."""
-        for log in await self._pod_logs(place):
+        for log in await self._pod_logs(access):
             called = SourceId("live", log.rank, log.called, log.attempt)
             if called == source:
                 return log
-        raise NotFoundError("the pod is gone: look whether its log was archived")
+        raise NotFoundError("the pod was deleted: see whether its log was archived")
 
-    async def _pod_logs(self, place: LogAccess) -> list[PodLog]:
-        return await logs_of_job(self._kube, place.caller.token, place.namespace, place.uid)
+    async def _pod_logs(self, access: LogAccess) -> list[PodLog]:
+        return await logs_of_job(self._kube, access.caller.token, access.namespace, access.uid)
 
     # --- following --------------------------------------------------------------------------------
 
@@ -141,62 +148,64 @@ class JobLogs:
         file: str = "",
         places: Sequence[str] = (),
     ) -> str:
-        """Put what is written from a place on into a ring, and return why it ended.
+        """Follow a log from a position into a ring, and return the end reason.
 
         Args:
-            caller: who reads.
+            caller: the user who reads.
             uid: of the job.
-            source: which log.
-            offset: of what the page has not; of merged logs only the places that follow count from it.
+            source: id of the log.
+            offset: first byte that the page does not have; for the merged log, the offset at which its numbering
+                continues.
             ring: of the page.
-            file: that the offset is of; empty: it is not known.
-            places: in the logs of ranks that are merged, up to which the page has them.
+            file: name of the file that the offset counts in; empty: unknown.
+            places: for the merged log, the last position of each rank that the page has.
 
         Raises:
-            RequestError: there is no such log, the user may not read it, or too many are read.
+            RequestError: there is no such log, the user may not read it, or too many logs are being read.
         """
-        place, wanted = await self.authorize(caller, uid), parse_source(source)
+        access, wanted = await self.authorize(caller, uid), parse_source(source)
         if wanted.kind == "archive":
             return "archived"
         if wanted.kind == "live":
-            log = await self.pod_log(place, wanted)
-            following = self._one_log.follow(
+            log = await self.pod_log(access, wanted)
+            following = self._tailer.follow(
                 caller, log, offset, ring, asyncio.Semaphore(), file=file
             )
         else:
             following = MergedFollower(
-                place,
+                access,
                 MergedLog(ring, offset),
                 parse_positions(places),
                 index=self._index,
                 pod_logs=self._pod_logs,
-                one_log=self._one_log,
+                tailer=self._tailer,
                 archives=self.archives,
                 live=self.live,
             ).follow()
         try:
-            return await self._while_allowed(place, following)
+            return await self._while_allowed(access, following)
         except RotatedError:
             return _ROTATED
 
-    async def _while_allowed(self, place: LogAccess, work: Coroutine[Any, Any, str]) -> str:
-        """Do this for as long as the user may read logs: a follower asks in another's name, too.
+    async def _while_allowed(self, access: LogAccess, work: Coroutine[Any, Any, str]) -> str:
+        """Run this for as long as the user is authorized, as a follower may read with another user's token.
 
         Raises:
-            RequestError: the right or the token is gone, or may be; or the work raised it.
+            RequestError: the user is no longer authorized, or this could not be checked for too long; or the work
+                raised it.
         """
         task = asyncio.create_task(work)
         clock = asyncio.get_running_loop().time
-        sure_at = clock()
+        confirmed_at = clock()
         try:
             while not (await asyncio.wait([task], timeout=self._recheck_s))[0]:
-                begun = clock()
+                started_at = clock()
                 try:
-                    await self._check(place.caller, place.namespace)
-                    sure_at = begun
+                    await self._check(access.caller, access.namespace)
+                    confirmed_at = started_at
                 except RequestError as error:
-                    # A server that does not answer takes no right away, for a while.
-                    if error.status in _REFUSED or begun - sure_at >= self._unsure_s:
+                    # While the API server does not respond, the last successful check is trusted for a while.
+                    if error.status in _REFUSED or started_at - confirmed_at >= self._unsure_s:
                         raise
             return task.result()
         finally:

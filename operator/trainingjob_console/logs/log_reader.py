@@ -1,4 +1,4 @@
-"""Windows, searches and downloads of one log, live or archived, each within a deadline and in little memory."""
+"""Reads windows of one log, searches it, and streams downloads, live or archived: with deadlines and bounded memory."""
 
 import asyncio
 import re
@@ -22,16 +22,16 @@ from trainingjob_console.logs.window import Window, WindowReader
 SEARCH_S: Final = 5.0
 _CALL_S: Final = 20.0
 PART: Final = 2**20
-"""Bytes of an archived log that are read at once when the whole of it is wanted."""
+"""Bytes of an archived log per read when the whole log is sent."""
 
-_PASSING_WAITING: Final = 464
+_STREAMS_WAITING: Final = 464
 _TOO_MANY: Final = "too many logs are being read"
-_BACK: Final = 2**20
-"""Bytes before a window of a whole archive in which its first line's beginning is looked for."""
+_LOOK_BACK: Final = 2**20
+"""Bytes before a window of a whole archive that are searched for the beginning of its first line."""
 
 
 def parts_of(archive: Archive, body: Body | None, start: int = 0) -> Iterator[bytes]:
-    """Yield the log of a section, or the whole file from a place on."""
+    """Yield the log of a section; without a section, the whole file from an offset."""
     return archive.blocks(start, archive.size) if body is None else archive.lines(body)
 
 
@@ -40,7 +40,7 @@ def window_of(archive: Archive, body: Body | None, offset: int, limit: int) -> t
     if body is None:
         size = archive.size
         offset = max(size + offset, 0) if offset < 0 else offset
-        start = max(offset - _BACK, 0)
+        start = max(offset - _LOOK_BACK, 0)
         reader = WindowReader(offset, limit, start=start)
         for part in archive.blocks(start, size):
             reader.feed(part)
@@ -60,19 +60,19 @@ def window_of(archive: Archive, body: Body | None, offset: int, limit: int) -> t
 async def archived_parts(
     archives: ArchiveReader, uid: str, user: str, size: int, body: Body | None, *, part: int = PART
 ) -> AsyncGenerator[bytes]:
-    """Yield an archived log in parts, each read in a thread; the file is opened for each anew.
+    """Yield an archived log in parts. Each part is read in a thread, which opens the file again.
 
     Args:
-        archives: the log volume.
+        archives: reads the log volume.
         uid: of the job.
-        user: who reads.
+        user: the user who reads.
         size: of the archive.
         body: the log's section; None: the whole archive.
-        part: bytes that are read at once.
+        part: bytes per read.
 
     Raises:
-        BusyError: the volume does not answer, or the archive has gone: the transfer breaks off, so
-            that nobody takes what came for the whole.
+        BusyError: the volume does not respond, or the archive was removed. The transfer is aborted, so that a
+            partial log is not taken for the whole.
     """
     plain = None if body is None else PlainLines(body.section.rank)
     first, end = (0, size) if body is None else (body.start, body.end)
@@ -81,7 +81,7 @@ async def archived_parts(
         read = partial(_read_part, start=start, end=stop)
         data = await archives.with_archive(uid, read, user=user)
         if data is None or len(data) < stop - start:
-            raise BusyError("the archive has gone, or a part of it, while it was read")
+            raise BusyError("the archive was removed or truncated while it was read")
         yield data if plain is None else plain.feed(data)
     if plain is not None:
         yield plain.end()
@@ -94,30 +94,30 @@ def _read_part(archive: Archive, *, start: int, end: int) -> bytes:
 def search_of(
     archive: Archive, body: Body | None, pattern: "re.Pattern[bytes]", start: int, limit: int
 ) -> dict[str, Any]:
-    """Search an archived log from a line's beginning on, until the deadline."""
+    """Search an archived log from the beginning of a line, until the deadline."""
     scan = _Scan(Search(pattern, limit=limit, start=start), start if body is not None else 0)
     for block in parts_of(archive, body, start):
-        if not scan.goes_on_after(block):
+        if not scan.feed(block):
             return scan.result(complete=False)
     return scan.result(complete=True)
 
 
 class _Scan:
-    """A search of blocks that come from before its start, within its deadline."""
+    """Feeds blocks to a search until its deadline; skips the bytes before its start."""
 
     def __init__(self, search: Search, skip: int) -> None:
         self._search: Final = search
         self._skip = skip
         self._until: Final = perf_counter() + SEARCH_S
 
-    def goes_on_after(self, block: bytes) -> bool:
-        """Look through what follows, and return False if that was enough."""
+    def feed(self, block: bytes) -> bool:
+        """Search the next block; return False once the search is full or its deadline has passed."""
         part, self._skip = block[self._skip :], max(self._skip - len(block), 0)
         self._search.feed(part)
         return not self._search.is_full and perf_counter() <= self._until
 
     def result(self, *, complete: bool) -> dict[str, Any]:
-        """Return what was found; complete: to the end of the log."""
+        """Return the hits; `complete`: the log was searched to its end."""
         if complete:
             self._search.end()
         found = self._search
@@ -125,11 +125,10 @@ class _Scan:
 
 
 class LiveReader:
-    """Reads logs of pods: each answer streams the log once or twice, and keeps its window only.
+    """Reads live logs of pods: each request streams the log once or twice, and keeps only its window.
 
-    Reads are of two kinds, each with places of its own, so that neither waits for the other: those
-    whose whole is read here, within a deadline, and those that go on to a client as fast as it
-    takes them.
+    Two kinds of reads have separate concurrency limits, so that neither waits for the other: those that read the
+    log here, within a deadline, and those that stream it to a client at the speed of the client.
     """
 
     def __init__(
@@ -138,33 +137,33 @@ class LiveReader:
         *,
         reads: int = 8,
         waiting: int = 56,
-        passing: int = 48,
+        streams: int = 48,
         deadline_s: float = _CALL_S,
     ) -> None:
-        """Read nothing yet.
+        """Initialize without reading anything.
 
         Args:
-            kube: the API server.
-            reads: logs that are read here at once; two of a user, if they are eight.
-            waiting: further ones that wait, within the deadline.
-            passing: logs that are passed on at once; further ones wait for as long as the deadline, too.
-            deadline_s: seconds.
+            kube: client of the API server.
+            reads: logs that are read here concurrently; if eight, two per user.
+            waiting: further reads that wait, within the deadline.
+            streams: logs that are streamed to clients concurrently; further ones wait up to the deadline.
+            deadline_s: seconds for a read, and for the wait of a stream.
         """
         self._kube: Final = kube
         self.reads: Final = ConcurrencyLimit(reads, waiting)
-        self.passing: Final = ConcurrencyLimit(passing, _PASSING_WAITING)
+        self.streams: Final = ConcurrencyLimit(streams, _STREAMS_WAITING)
         self._deadline_s: Final = deadline_s
 
     async def window(
         self, log: PodLog, caller: Caller, offset: int, limit: int
     ) -> tuple[Window, int, str]:
-        """Return a window of a live log, how long the log is by now, and the file that the places are of.
+        """Return a window of a live log, the length of the log, and the name of the file that offsets count in.
 
         Raises:
-            RequestError: the log cannot be read, or not in time; or too many are read already.
+            RequestError: the log cannot be read, or not in time; or too many logs are being read.
         """
-        async with self._in_time(caller):
-            # First: what is read then is of this file, or of one after it, which is seen next time.
+        async with self._deadline(caller):
+            # Read first: the window is then of this file, or of a later one, which the next request detects.
             file = await current_log_file(self._kube, caller.token, log) if log.begun else ""
             if offset < 0:
                 size = 0
@@ -181,38 +180,38 @@ class LiveReader:
     async def search(
         self, log: PodLog, caller: Caller, pattern: "re.Pattern[bytes]", start: int, limit: int
     ) -> dict[str, Any]:
-        """Search a live log from a line's beginning on, until the deadline.
+        """Search a live log from the beginning of a line, until the deadline.
 
         Raises:
-            RequestError: the log cannot be read, or not in time; or too many are read already.
+            RequestError: the log cannot be read, or not in time; or too many logs are being read.
         """
         scan = _Scan(Search(pattern, limit=limit, start=start), start)
-        async with self._in_time(caller), self._open(log, caller.token) as parts:
+        async with self._deadline(caller), self._open(log, caller.token) as parts:
             async for block in parts:
-                # A text and a log that are much alike take a sixth of a second for each MiB.
-                if not await asyncio.to_thread(scan.goes_on_after, block):
+                # In a thread: the worst case, a log that almost matches the text, takes a sixth of a second per MiB.
+                if not await asyncio.to_thread(scan.feed, block):
                     return scan.result(complete=False)
             return await asyncio.to_thread(scan.result, complete=True)
 
     @asynccontextmanager
     async def stream(self, log: PodLog, caller: Caller) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a live log from its beginning, for one who takes it at a speed of its own.
+        """Open a live log from its beginning, for a client that reads at its own speed.
 
         Raises:
-            RequestError: the log cannot be read; or too many are.
+            RequestError: the log cannot be read; or too many logs are being read.
         """
         async with self.streaming_slot(caller), self._open(log, caller.token) as parts:
             yield parts
 
     @asynccontextmanager
     async def streaming_slot(self, caller: Caller) -> AsyncIterator[None]:
-        """Wait for a place of one who takes a log at a speed of its own, live or archived.
+        """Wait for a slot to stream a log, live or archived, at the speed of its client.
 
         Raises:
-            BusyError: too many do.
+            BusyError: too many logs are being streamed.
         """
         async with AsyncExitStack() as stack:
-            slot = self.passing.slot(caller.user, _TOO_MANY)
+            slot = self.streams.slot(caller.user, _TOO_MANY)
             try:
                 async with StallTolerantTimeout(self._deadline_s):
                     await stack.enter_async_context(slot)
@@ -221,7 +220,7 @@ class LiveReader:
             yield
 
     @asynccontextmanager
-    async def _in_time(self, caller: Caller) -> AsyncIterator[None]:
+    async def _deadline(self, caller: Caller) -> AsyncIterator[None]:
         slot = self.reads.slot(caller.user, _TOO_MANY)
         try:
             async with StallTolerantTimeout(self._deadline_s), slot:
@@ -236,6 +235,6 @@ class LiveReader:
     @asynccontextmanager
     async def _open(self, log: PodLog, token: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
         if not log.begun:
-            raise NotFoundError("the container has not begun: it has no log yet")
+            raise NotFoundError("the container has not started: it has no log yet")
         async with open_log(self._kube, token, log) as parts:
             yield parts

@@ -1,4 +1,4 @@
-"""One log for one reader: read up to where it is followed, as fast as the reader takes it, and followed from there."""
+"""Tails one log for one reader: catches up at the speed of the reader, then attaches it to the shared follower."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,23 +13,23 @@ from trainingjob_console.logs.follower_pool import FollowerPool
 from trainingjob_console.logs.log_reader import LiveReader
 from trainingjob_console.logs.pods import PodLog, current_log_file
 
-_ROOM_S: Final = 0.05
+_ROOM_POLL_S: Final = 0.05
 _MAX_CATCH_UPS: Final = 3
 
 
 class GapReader(Reader, Protocol):
-    """A reader that may have to be told of a part that is not there to be sent."""
+    """A reader that can be sent a gap, for a part that is not available."""
 
     def skip(self, start: int, end: int, /) -> None:
-        """Say so."""
+        """Report the gap between two offsets."""
         ...
 
 
 class RotatedError(Exception):
-    """The place from which to read on is one of an older file than the node's.
+    """The offset to resume at is in an older file than the node's current one: the log was rotated.
 
     Attributes:
-        file: the node's; empty: it is not known.
+        file: name of the node's current file; empty: unknown.
     """
 
     def __init__(self, file: str = "") -> None:
@@ -38,14 +38,14 @@ class RotatedError(Exception):
 
 
 class LogTailer:
-    """Brings logs to readers, one at a time for each; all who follow one share a follower."""
+    """Sends logs to readers, one log at a time for each reader. All readers of a log share one follower."""
 
     def __init__(self, kube: Kube, live: LiveReader, followers: FollowerPool) -> None:
-        """Read nothing yet.
+        """Initialize without reading anything.
 
         Args:
-            kube: the API server.
-            live: reads a log up to where it is followed.
+            kube: client of the API server.
+            live: reads a log up to the position of its follower.
             followers: of all logs.
         """
         self._kube: Final = kube
@@ -58,136 +58,142 @@ class LogTailer:
         log: PodLog,
         offset: int,
         reader: GapReader,
-        turns: asyncio.Semaphore,
+        catch_ups: asyncio.Semaphore,
         *,
         file: str = "",
     ) -> str:
-        """Follow a log from an offset on, and return why it ended.
+        """Follow a log from an offset, and return the end reason.
 
         Args:
-            caller: who reads.
-            log: which.
-            offset: of what the reader has not.
-            reader: takes it.
-            turns: of logs that are read up to where they are followed, those that may be at once.
-            file: that the offset is of; empty: it is not known.
+            caller: the user who reads.
+            log: the log.
+            offset: first byte that the reader does not have.
+            reader: receives the chunks.
+            catch_ups: limits concurrent catch-ups.
+            file: name of the file that the offset counts in; empty: unknown.
 
         Raises:
             RequestError: it cannot be followed.
-            RotatedError: the offset is one of an older file.
+            RotatedError: the offset is in an older file.
         """
         while True:
-            seat = self._enter(log, caller)
+            handle = self._open_handle(log, caller)
             try:
-                async with turns:
-                    again = await self._catch_up(seat, log, offset, reader, file)
+                async with catch_ups:
+                    again = await self._catch_up(handle, log, offset, reader, file)
                 if again is None:
-                    return await seat.end()
+                    return await handle.end()
                 offset = again
             finally:
-                self._followers.leave(seat)
+                self._followers.leave(handle)
 
-    async def follow_late(self, caller: Caller, log: PodLog, reader: Reader) -> str:
-        """Follow a log from the first byte that is kept for late readers, and return why it ended.
+    async def follow_from_window(self, caller: Caller, log: PodLog, reader: Reader) -> str:
+        """Follow a log from the start of its follower's window, and return the end reason.
 
         Args:
-            caller: who reads.
-            log: which.
-            reader: takes it.
+            caller: the user who reads.
+            log: the log.
+            reader: receives the chunks.
 
         Raises:
             RequestError: it cannot be followed.
         """
-        seat = self._enter(log, caller)
+        handle = self._open_handle(log, caller)
         try:
-            seat.follower.attach(seat, reader, seat.follower.window_start)
-            return await seat.end()
+            handle.follower.attach(handle, reader, handle.follower.window_start)
+            return await handle.end()
         finally:
-            self._followers.leave(seat)
+            self._followers.leave(handle)
 
-    def _enter(self, log: PodLog, caller: Caller) -> ReaderHandle:
+    def _open_handle(self, log: PodLog, caller: Caller) -> ReaderHandle:
         return self._followers.enter(
             log, caller, lambda: BusyError("too many logs are followed: try again later")
         )
 
     async def _catch_up(
-        self, seat: ReaderHandle, log: PodLog, offset: int, ring: GapReader, file: str
+        self, handle: ReaderHandle, log: PodLog, offset: int, reader: GapReader, file: str
     ) -> int | None:
-        """Bring a reader to where the follower is, as fast as it reads and no faster.
+        """Read the log up to the follower's position, at the speed of the reader, and attach the reader.
 
-        None: it follows by now. Else the follower was replaced, as the node had begun a new file: the
-        offset from which to go on with another.
+        Return None once it is attached. Else the follower was replaced, because the node had rotated the log:
+        return the offset to continue from with another follower.
 
         Raises:
-            RotatedError: the reader has a place of an older file.
+            RotatedError: the reader's offset is in an older file.
         """
-        follower = seat.follower
+        follower = handle.follower
         for _ in range(_MAX_CATCH_UPS):
             is_new = follower.position < offset or follower.position == 0
-            if not is_new and _has_file(follower, file) and follower.attach(seat, ring, offset):
+            if (
+                not is_new
+                and _has_file(follower, file)
+                and follower.attach(handle, reader, offset)
+            ):
                 return None
             if log.begun:
-                was_at = follower.window_start
+                window_start = follower.window_start
                 try:
-                    offset, length = await self._read_on(log, seat.caller, offset, ring, file)
+                    offset, length = await self._read_from(
+                        log, handle.caller, offset, reader, file
+                    )
                 except RotatedError as error:
                     if not _has_file(follower, error.file):
                         self._followers.replace(follower)
                     raise
-                is_other = length < was_at or not _has_file(follower, file)
-                if is_other:
+                was_rotated = length < window_start or not _has_file(follower, file)
+                if was_rotated:
                     self._followers.replace(follower)
                 if length < offset:
                     raise RotatedError
-                if is_other:
+                if was_rotated:
                     return offset
-            if follower.attach(seat, ring, offset):
+            if follower.attach(handle, reader, offset):
                 return None
-        ring.skip(offset, follower.window_start)
-        follower.attach(seat, ring, follower.window_start)
+        reader.skip(offset, follower.window_start)
+        follower.attach(handle, reader, follower.window_start)
         return None
 
-    async def _read_on(
-        self, log: PodLog, caller: Caller, offset: int, ring: Reader, file: str
+    async def _read_from(
+        self, log: PodLog, caller: Caller, offset: int, reader: Reader, file: str
     ) -> tuple[int, int]:
-        """Send what the node's file has from an offset on; returns up to where, and its length.
+        """Send the node's current file from an offset; return the end of what was sent, and the file's length.
 
         Raises:
-            RotatedError: it is another file than this.
+            RotatedError: the current file is not this one.
         """
 
-        async def sure(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-            is_sure = not file
+        async def checked(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            is_checked = not file
             async for part in parts:
-                if not is_sure:
-                    # Of an answer that has begun: it is of this file, or of one before it.
+                if not is_checked:
+                    # Checked once the response has begun: it is of the current file, or of an earlier one.
                     await self._check_file(log, caller, file)
-                    is_sure = True
+                    is_checked = True
                 yield part
 
         async with self._live.stream(log, caller) as parts:
-            return await pass_on(sure(parts), offset, ring)
+            return await send_chunks(checked(parts), offset, reader)
 
     async def _check_file(self, log: PodLog, caller: Caller, file: str) -> None:
-        """Return if the node still has this file. Raises RotatedError."""
+        """Raise RotatedError unless the node's current file is this one."""
         now = await current_log_file(self._kube, caller.token, log)
         if now != file:
             raise RotatedError(now)
 
 
-async def pass_on(
+async def send_chunks(
     parts: AsyncIterator[bytes], offset: int, reader: Reader, *, position: int = 0
 ) -> tuple[int, int]:
-    """Send a reader what a log has from an offset on, as fast as it takes it.
+    """Send a log to a reader from an offset, at the speed of the reader.
 
     Args:
         parts: of the log.
-        offset: of what the reader has not.
-        reader: takes it.
-        position: of the first part.
+        offset: first byte that the reader does not have.
+        reader: receives the chunks.
+        position: offset of the first part.
 
     Returns:
-        The offset of what follows, but for the beginning of a character, and that of the end.
+        The offset up to which it was sent, without an incomplete character at the end; and the offset of the end.
     """
     rest = b""
     async for part in parts:
@@ -197,14 +203,14 @@ async def pass_on(
         data = rest + part[max(offset - start, 0) :]
         kept = incomplete_utf8(data)
         data, rest = data[: len(data) - kept], data[len(data) - kept :]
-        for piece in split_chunks(offset, data):
+        for chunk in split_chunks(offset, data):
             while not reader.has_room:  # noqa: ASYNC110 - the queue wakes its writer only
-                await asyncio.sleep(_ROOM_S)
-            reader.put(piece)
-            offset = piece.following
+                await asyncio.sleep(_ROOM_POLL_S)
+            reader.put(chunk)
+            offset = chunk.following
     return offset, position
 
 
 def _has_file(follower: Follower, file: str) -> bool:
-    """Return False if the follower's places are known to be those of another file."""
+    """Return False if the follower is known to read another file."""
     return not file or not follower.file or follower.file == file

@@ -1,4 +1,4 @@
-"""The pods of a job and their logs, asked for with the token of the user who reads."""
+"""Lists the pods of a job and reads their logs, with the token of the user who reads."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -14,16 +14,16 @@ from trainingjob_console.kube.pages import pages
 from trainingjob_console.logs.resume import LineResume
 
 MAIN: Final = "main"
-"""The name of the container whose log is the rank's, in the ids of sources."""
+"""The name of the main container, whose log is the log of the rank, in source ids."""
 
 _MAX_PODS: Final = 4096
 _IDLE_S: Final = 3600.0
 READ_S: Final = 20.0
-"""Seconds without a byte after which a read of what a log has now is broken off."""
+"""Seconds without a byte after which a read that does not follow is aborted."""
 
 _PART: Final = 65_536
 _FILE_BYTES: Final = 64
-"""Bytes at the beginning of a log in which there is the time of its first line."""
+"""Bytes at the beginning of a log that include the timestamp of its first line."""
 
 _NOT_FOUND: Final = 404
 
@@ -33,12 +33,12 @@ class PodLog:
     """The log of one container.
 
     Attributes:
-        pod: the pod's name.
-        uid: the pod's.
-        container: its name in the pod.
-        called: its name in the ids of sources.
-        begun: it has a log, or may have.
-        ended: it writes no more.
+        pod: name of the pod.
+        uid: of the pod.
+        container: name of the container in the pod.
+        called: name of the container in source ids.
+        begun: the container has started, so there may be a log.
+        ended: the container has terminated.
     """
 
     namespace: str
@@ -53,16 +53,16 @@ class PodLog:
 
     @property
     def path(self) -> str:
-        """The pod's path at the API server."""
+        """Path of the pod at the API server."""
         return f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}"
 
 
 async def logs_of_job(kube: Kube, token: str | None, namespace: str, uid: str) -> list[PodLog]:
-    """Return the logs of a job's pods, by rank, of each the oldest attempt first.
+    """Return the logs of a job's pods, by rank; for each rank the oldest attempt first.
 
     Raises:
         ApiServerError: the pods cannot be listed.
-        BusyError: too many large answers are being read.
+        BusyError: too many large responses are being read.
     """
     logs: list[PodLog] = []
     seen = 0
@@ -78,7 +78,7 @@ async def logs_of_job(kube: Kube, token: str | None, namespace: str, uid: str) -
 
 
 def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:
-    """Return the logs of one pod; none if it is no pod of a job."""
+    """Return the logs of one pod; empty if the pod belongs to no job."""
     metadata, spec, status = (as_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
     labels = as_dict(metadata.get("labels"))
     rank, attempt = labels.get(constants.LABEL_INDEX), labels.get(constants.LABEL_ATTEMPT)
@@ -109,7 +109,7 @@ def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:
 
 
 def _is_number(label: object, *, digits: int) -> TypeGuard[str]:
-    """Return True if a label has so many digits at most, and nothing else: pods may be anybody's."""
+    """Return True if a label has only digits, and at most so many. Labels are not trusted: any user can set them."""
     return isinstance(label, str) and label.isdecimal() and len(label) <= digits
 
 
@@ -122,7 +122,7 @@ def _main_of(annotations: dict[str, Any], names: list[str]) -> str:
 
 
 async def refresh_log(kube: Kube, token: str | None, log: PodLog) -> PodLog | None:
-    """Return the log as it is now; None: its pod is gone.
+    """Return the current state of a log; None: its pod was deleted.
 
     Raises:
         ApiServerError: the pod cannot be read.
@@ -141,17 +141,17 @@ async def refresh_log(kube: Kube, token: str | None, log: PodLog) -> PodLog | No
 async def open_log(
     kube: Kube, token: str | None, log: PodLog, *, follow: bool = False, since: str = ""
 ) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Open a log, from its beginning or from a second on.
+    """Open a log, from its beginning or from a time.
 
     Args:
-        kube: the API server.
-        token: the user's.
-        log: which.
-        follow: go on while it is written, with the time before each line.
-        since: the second.
+        kube: client of the API server.
+        token: of the user.
+        log: the log.
+        follow: keep the stream open while the log is written, with a timestamp before each line.
+        since: `sinceTime`, in whole seconds; empty: from the beginning.
 
     Raises:
-        ApiServerError: it cannot be read; within the context, too.
+        ApiServerError: the log cannot be read; also raised within the context.
         BusyError: too many logs are being read.
     """
     query = {"container": log.container}
@@ -165,15 +165,18 @@ async def open_log(
 
 
 async def current_log_file(kube: Kube, token: str | None, log: PodLog) -> str:
-    """Return the name of the file that the node has now; empty: it has no line, or the line no time.
+    """Return the name of the node's current log file; empty: it has no line, or its first line no timestamp.
+
+    A kubelet rotates a log that is full, and serves only the new file. Offsets count from the beginning of one file. It
+    is named by the timestamp of its first line, which the container runtime sets and which never changes.
 
     Args:
-        kube: the API server.
-        token: the user's.
-        log: whose file.
+        kube: client of the API server.
+        token: of the user.
+        log: the log.
 
     Raises:
-        ApiServerError: it cannot be read.
+        ApiServerError: the log cannot be read.
         BusyError: too many logs are being read.
     """
     query = {"container": log.container, "timestamps": "true", "limitBytes": str(_FILE_BYTES)}

@@ -1,9 +1,8 @@
-"""Goes on with a log after its stream broke, without loss and without doubling.
+"""Resumes a log stream that broke, without lost or duplicate lines.
 
-With `timestamps=true` each line begins with its time, and with `sinceTime` the node leaves out lines
-from before a second. Times do not always rise: clocks are set back, and containers write at once. So
-what is remembered is how many lines of each of the last seconds were passed on. A stream that follows
-has just these lines first.
+With `timestamps=true` each line begins with its timestamp, and with `sinceTime` the kubelet omits lines before a second.
+Timestamps do not always increase: clocks are set back, and containers write concurrently. So the number of lines that
+were returned is counted for each of the last seconds. The next stream begins with exactly these lines, which are skipped.
 """
 
 import re
@@ -12,41 +11,41 @@ from datetime import datetime
 from typing import Final
 
 SECONDS: Final = 120
-"""Seconds, of those in which lines were written, that are remembered: for so long a clock may be set
-back without loss while a stream is broken."""
+"""Seconds with lines for which counts are kept. A clock may be set back by so much without loss while the stream is
+broken."""
 
 _LONGEST_TIME: Final = 40
 
-# As kubelets write it: with nine digits, whatever they are. Others are a program's own.
+# The format of kubelets, always with nine digits. Any other timestamp is a part of the line itself.
 _TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NO_TIME: Final = re.compile(rb"[^0-9TZ:.+-]")
 _NS: Final = 1_000_000_000
 
 
 class LineResume:
-    """Takes the stream with its times, any number of times from a little before, and passes the log on.
+    """Strips timestamps from a log stream, and skips lines that an earlier stream has returned.
 
-    A line without a time, which a node may send about its own troubles, is passed on as it is. Where
-    no line has one, the stream begins at the log's beginning each time, and bytes are counted.
+    A line without a timestamp, such as an error message of the kubelet, is returned unchanged. If no line has a
+    timestamp, each stream starts at the beginning of the log, and returned bytes are counted instead.
 
     Bound: `seconds` counts.
 
     Attributes:
-        file: the time of the first line of all, which names the file that the log began with; empty: there
-            was no line yet, or it has none.
+        file: timestamp of the first line, which names the file that the log began with; empty: no line yet, or no
+            timestamp.
     """
 
     def __init__(self, *, seconds: int = SECONDS) -> None:
         self.file = ""
         self._limit: Final = seconds
-        self._kept: Final[dict[int, tuple[int, int]]] = {}  # second -> lines, the latest's time
-        self._forgotten: int | None = None  # the latest second that is remembered no more
-        self._open: int | None = None  # the time of the line that is not complete
-        self._passed = 0  # bytes of it that were passed on
-        self._timeless = 0  # bytes of lines without a time that were passed on
+        self._kept: Final[dict[int, tuple[int, int]]] = {}  # second -> lines, latest timestamp
+        self._forgotten: int | None = None  # the latest second whose count was evicted
+        self._open: int | None = None  # timestamp of the incomplete line
+        self._passed = 0  # returned bytes of the incomplete line
+        self._timeless = 0  # returned bytes of lines without a timestamp
         self._has_times = False
         self._second_of: tuple[bytes, bytes, int] = (b"", b"", 0)
-        self._pending = b""  # what may be the beginning of a time
+        self._pending = b""  # possible beginning of a timestamp
         self._begin()
 
     def __len__(self) -> int:
@@ -54,17 +53,17 @@ class LineResume:
 
     @property
     def since(self) -> str:
-        """The `sinceTime` to go on from; empty: from the beginning."""
+        """The `sinceTime` to resume from; empty: from the beginning."""
         if self._forgotten is None:
             return ""
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._forgotten + 1))
 
     def reopen(self) -> None:
-        """Begin anew: the stream that follows has some of what was passed on already."""
+        """Prepare for a new stream, which begins with lines that were returned already."""
         self._begin()
 
     def feed(self, part: bytes) -> bytes:
-        """Return what of this part is new."""
+        """Return the new log bytes of this part."""
         found = bytearray()
         at = 0
         while at < len(part):
@@ -80,7 +79,7 @@ class LineResume:
         return bytes(found)
 
     def end(self) -> bytes:
-        """Return what was held back, as it might have become a time: the log ends here."""
+        """Return the buffered rest, which could have become a timestamp: the log ends here."""
         found = bytearray()
         word, self._pending = self._pending, b""
         self._no_time(word, found)
@@ -89,16 +88,16 @@ class LineResume:
     def _begin(self) -> None:
         self._pending = b""
         self._in_line = False
-        self._time: int | None = None  # of the line; None: it has none
+        self._time: int | None = None  # timestamp of the line; None: it has none
         self._is_old = False
         self._skip = 0
         self._skip_timeless = 0 if self._has_times else self._timeless
         self._left = dict(self._kept)
-        # Where the node leaves out what is old, its first piece can be the rest of an old line.
+        # With `sinceTime`, the stream can begin with the rest of an old line.
         self._is_rest = bool(self.since)
 
     def _read_time(self, part: bytes, at: int, found: bytearray) -> int:
-        """Read the time that a line begins with; returns where the text begins."""
+        """Read the timestamp of a line, and return the position after it."""
         chunk = part[at : at + _LONGEST_TIME - len(self._pending)]
         end = _NO_TIME.search(chunk)
         if end is None and len(self._pending) + len(chunk) < _LONGEST_TIME:
@@ -116,7 +115,7 @@ class LineResume:
         return at + len(taken)
 
     def _no_time(self, word: bytes, found: bytearray) -> None:
-        """Take the beginning of a line that has no time: the whole of it is text."""
+        """Start a line that has no timestamp: all of it is text."""
         self._in_line, self._time, self._is_old = True, None, self._is_rest
         self._is_rest = False
         self._text(word, found)
@@ -131,7 +130,7 @@ class LineResume:
         if self._is_old:
             self._left[moment // _NS] = (lines - 1, latest)
             return
-        # Of a log, what was passed on comes first. All that follows is new, whatever its time.
+        # Lines returned before come first. All lines after them are new, whatever their timestamps.
         self._left.clear()
         self._skip = self._passed if moment == self._open else 0
 
@@ -170,12 +169,12 @@ class LineResume:
             del self._kept[self._forgotten]
 
     def _moment(self, word: bytes) -> int | None:
-        """Return a time as nanoseconds since 1970; None: it is none."""
+        """Return a timestamp as nanoseconds since 1970; None: it is not a timestamp."""
         match = _TIME.fullmatch(word)
         if match is None:
             return None
         clock, fraction, zone = match[1], match[2], match[3]
-        if self._second_of[:2] != (clock, zone):  # it is the same as the line's before, mostly
+        if self._second_of[:2] != (clock, zone):  # mostly the same as that of the previous line
             try:
                 read = datetime.fromisoformat((clock + zone).decode("ascii"))
             except ValueError:

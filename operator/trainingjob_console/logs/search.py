@@ -1,4 +1,4 @@
-"""Searches a log as it goes by: lines that have a text, and the first one that speaks of an error."""
+"""Searches a streamed log: for lines with a text, and for the first error line."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,14 +6,14 @@ from typing import Any, Final
 
 MAX_HITS: Final = 1000
 MAX_SHOWN: Final = 512
-"""Bytes of a hit that are shown."""
+"""Bytes of a matching line that are returned."""
 
 _BLOCK: Final = 1 << 20
 _STEP: Final = 1 << 14
-"""Bytes that are looked at in one go: nothing else in the process is done meanwhile, in no thread."""
+"""Bytes per call of the regular expression, which holds the GIL: all other threads wait meanwhile."""
 
 LONGEST: Final = 1 << 10
-"""Bytes of what is looked for at most."""
+"""Maximum bytes of a match."""
 
 _ERROR_WORDS: Final = (
     b"Traceback (most recent",
@@ -24,13 +24,13 @@ _ERROR_WORDS: Final = (
     b"panic:",
 )
 ERROR: Final = re.compile(rb"Traceback \(most recent|\b(?:ERROR|Error|FATAL|CRITICAL|panic:)")
-"""What a line has that is taken for the first error: words that programs print, by case."""
+"""Matches an error line: case-sensitive words that programs print with errors."""
 
 
 class Search:
-    """Takes a log part by part, from a line's beginning on, and keeps the first hits.
+    """Searches a log that is fed in parts from the beginning of a line, and keeps the first hits.
 
-    A line of any length is searched in blocks of 1 MiB, each with the end of the one before.
+    Lines of any length are searched in blocks of 1 MiB, each with the end of the previous block.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Search:
         start: int = 0,
         words: tuple[bytes, ...] = (),
     ) -> None:
-        """Begin.
+        """Initialize with nothing fed yet.
 
         Args:
-            pattern: what a line must have, in `LONGEST` bytes.
-            limit: hits at most.
-            start: the offset of the first part, at which a line begins.
-            words: one of these is where a hit begins; they are found faster than a pattern. Empty:
-                a hit can begin with anything.
+            pattern: matches a hit, in at most `LONGEST` bytes.
+            limit: maximum number of hits.
+            start: offset of the first part, at the beginning of a line.
+            words: every hit begins with one of these, which are found faster than the pattern. Empty: a hit can
+                begin with anything.
         """
         self._words: Final = words
         self._pattern: Final = pattern
@@ -60,26 +60,26 @@ class Search:
 
     @property
     def scanned(self) -> int:
-        """The offset up to which all has been looked at: a line's beginning, as a rule."""
+        """The offset up to which the log was searched: usually the beginning of a line."""
         return self._pending_at
 
     @property
     def is_full(self) -> bool:
-        """True if there are as many hits as were asked for."""
+        """True if the limit of hits is reached."""
         return len(self.hits) >= self._limit
 
     def feed(self, part: bytes) -> None:
-        """Take what follows."""
+        """Search the next part."""
         self._pending += part
         newline = self._pending.rfind(b"\n")
         if newline >= 0:
             self._look(newline + 1)
-        if len(self._pending) > _BLOCK:  # one long line: its first block is what is looked at
+        if len(self._pending) > _BLOCK:  # one long line: only its first block is searched
             self._look(len(self._pending))
             self._in_hit_line = True
 
     def end(self) -> None:
-        """Look at the last line, which is not complete."""
+        """Search the last line, which is incomplete."""
         self._look(len(self._pending))
 
     def _look(self, end: int) -> None:
@@ -104,29 +104,31 @@ class Search:
 
     def _find(self, block: bytes, at: int) -> "re.Match[bytes] | None":
         if not self._words:
-            # A step with what may reach beyond it: so the first one found is the first one there is.
+            # Each step includes what a match may extend to beyond it, so the first match found is the first of all.
             steps = (
-                self._pattern.search(block, place, place + _STEP + LONGEST)
-                for place in range(at, len(block), _STEP)
+                self._pattern.search(block, position, position + _STEP + LONGEST)
+                for position in range(at, len(block), _STEP)
             )
             return next((match for match in steps if match is not None), None)
-        matches = (self._pattern.match(block, place) for place in _places(self._words, block, at))
+        matches = (
+            self._pattern.match(block, position) for position in _positions(self._words, block, at)
+        )
         return next((match for match in matches if match is not None), None)
 
 
-def _places(words: tuple[bytes, ...], block: bytes, at: int) -> Iterator[int]:
-    """Yield where the words are, from a place on."""
-    following = {word: place for word in words if (place := block.find(word, at)) >= 0}
+def _positions(words: tuple[bytes, ...], block: bytes, at: int) -> Iterator[int]:
+    """Yield the positions of the words in ascending order, from a position."""
+    following = {word: position for word in words if (position := block.find(word, at)) >= 0}
     while following:
-        word, place = min(following.items(), key=lambda item: item[1])
-        yield place
-        following[word] = block.find(word, place + 1)
+        word, position = min(following.items(), key=lambda item: item[1])
+        yield position
+        following[word] = block.find(word, position + 1)
         if following[word] < 0:
             del following[word]
 
 
 def first_error(parts: Iterable[bytes]) -> int | None:
-    """Return the offset of the first line of a log that speaks of an error; None: none does."""
+    """Return the offset of the first error line of a log; None: it has none."""
     search = Search(ERROR, limit=1, words=_ERROR_WORDS)
     for part in parts:
         search.feed(part)

@@ -1,4 +1,4 @@
-"""The logs of one job that a user may read: those that pods write, and those that are archived."""
+"""Names the logs of one job (live, archived or merged), and describes them for the page."""
 
 import re
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ _ONE: Final = re.compile(r"(live|archive):(\d{1,9}):(\d{1,5}):([0-9a-z-]{1,63})"
 
 @dataclass(frozen=True, slots=True)
 class LogAccess:
-    """The job whose logs are read, and who reads.
+    """An authorized access to the logs of a job.
 
     Attributes:
+        caller: the user who reads.
         uid: of the job.
         namespace: of the job.
     """
@@ -29,11 +30,11 @@ class LogAccess:
 
 @dataclass(frozen=True, slots=True)
 class SourceId:
-    """The name of one log: `merged`, `live:ATTEMPT:RANK:CONTAINER`, or the same with `archive`.
+    """The id of one log: `merged`, `live:ATTEMPT:RANK:CONTAINER` or `archive:ATTEMPT:RANK:CONTAINER`.
 
     Attributes:
         kind: `merged`, `live` or `archive`.
-        container: "main" is the one whose log is the rank's.
+        container: "main" for the main container, whose log is the log of the rank.
     """
 
     kind: str
@@ -43,10 +44,10 @@ class SourceId:
 
 
 def parse_source(text: str) -> SourceId:
-    """Read the name of a source.
+    """Parse the id of a source.
 
     Raises:
-        NotFoundError: it is none.
+        NotFoundError: it is not a source id.
     """
     if text == MERGED:
         return SourceId(MERGED)
@@ -56,7 +57,7 @@ def parse_source(text: str) -> SourceId:
 
 
 def of_pod(log: PodLog) -> dict[str, Any]:
-    """Return what a page shows of a live log."""
+    """Return the description of a live log for the page."""
     return {
         "id": f"live:{log.attempt}:{log.rank}:{log.called}",
         "rank": log.rank,
@@ -70,7 +71,7 @@ def of_pod(log: PodLog) -> dict[str, Any]:
 
 
 def of_body(body: Body, *, first_error: int | None) -> dict[str, Any]:
-    """Return what a page shows of an archived log."""
+    """Return the description of an archived log for the page."""
     section = body.section
     container = section.container or MAIN
     return {

@@ -1,17 +1,17 @@
-"""A window of a log by bytes: whole lines, the long ones cut, with a memory of the window's size.
+"""Reads a byte window of a log as whole lines, with memory bounded by the size of the window.
 
-Places are bytes of the log as the container wrote it. So a live log and its archive agree on them,
-and a log of any size needs no index.
+Offsets count the bytes of the log as the container wrote it. So they are the same in a live log and in its archive, and
+a log of any size needs no index.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 MAX_WINDOW: Final = 262_144
-"""Bytes of a log that one answer covers at most; a line that is longer is cut."""
+"""Maximum bytes of a log in one window; a longer line is truncated."""
 
 MAX_LINE: Final = 16_384
-"""Bytes of a line that are shown."""
+"""Bytes of a line that are returned; longer lines are truncated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Window:
 
     Attributes:
         offset: of its first byte.
-        following: the offset of what follows it.
-        text: whole lines, and at the end of a log that grows the beginning of one.
-        cut: how many lines were cut.
+        following: offset of the byte after it.
+        text: whole lines; at the end of a live log, possibly an incomplete one.
+        cut: number of truncated lines.
     """
 
     offset: int
@@ -32,24 +32,24 @@ class Window:
 
 
 class WindowReader:
-    """Takes a log part by part, from a line's beginning on, and keeps the window.
+    """Keeps the window of a log that is fed in parts, from the beginning of a line.
 
-    The first line is the one that begins at or after the offset; where none begins in the window, it
-    is the one that covers it, from its beginning.
+    The first line of the window is the first one that begins at or after the offset. If no line begins in the window,
+    it is the line that covers the window, from its beginning.
     """
 
     def __init__(self, offset: int, limit: int, *, start: int = 0) -> None:
-        """Begin.
+        """Initialize with nothing fed yet.
 
         Args:
             offset: of the window.
-            limit: bytes that it covers at most.
-            start: the offset of the first part, at which a line begins.
+            limit: maximum bytes of the window.
+            start: offset of the first part, at the beginning of a line.
         """
         self._offset: Final = offset
         self._limit: Final = min(limit, MAX_WINDOW)
         self._line_start = start
-        self._head = bytearray()  # of the line that is not complete
+        self._head = bytearray()  # of the incomplete line
         self._lines: Final[list[bytes]] = []
         self._first: int | None = None
         self._covering: tuple[int, int, bytes] | None = None
@@ -57,10 +57,10 @@ class WindowReader:
         self._cut = 0
         self.position = start
         self.is_full = False
-        """True if nothing that follows comes into the window."""
+        """True if further parts cannot add to the window."""
 
     def feed(self, part: bytes) -> None:
-        """Take what follows."""
+        """Add the next part."""
         at = 0
         if not self.is_full and self.position + len(part) < self._offset:
             at = self._skip(part)
@@ -76,7 +76,7 @@ class WindowReader:
         self.position += len(part)
 
     def end(self) -> Window:
-        """Return the window; the log ends here, for now."""
+        """Return the window: this is the current end of the log."""
         if not self.is_full and self.position > self._line_start:
             self._end_line(self.position)
         if self._first is None and self._covering is not None:
@@ -88,7 +88,7 @@ class WindowReader:
         return Window(self._first, self._next, text, self._cut)
 
     def _skip(self, part: bytes) -> int:
-        """Pass over lines that are before the window; return where the last one begins."""
+        """Skip lines before the window; return the position of the last line's beginning."""
         newline = part.rfind(b"\n")
         if newline >= 0:
             self._line_start = self.position + newline + 1

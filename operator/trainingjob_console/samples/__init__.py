@@ -1,1 +1,1 @@
-"""The operators' own figures: a day of samples, and which alerts follow from them."""
+"""Metrics of the operators: a day of samples, derived alerts, and the runs of retention."""

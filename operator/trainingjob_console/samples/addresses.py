@@ -1,6 +1,6 @@
-"""The addresses of the operators: a name that leads to several is asked for all of them.
+"""Resolves the metrics URLs of the operators to one URL per address.
 
-So the name of a headless Service finds each operator, and no right to look at pods is needed.
+So the name of a headless Service leads to each operator, without a right to list pods.
 """
 
 import asyncio
@@ -12,20 +12,20 @@ from urllib.parse import urlsplit, urlunsplit
 from trainingjob_web.listener import bracketed
 
 MAX_OPERATORS: Final = 8
-"""Addresses at most; those beyond it are not asked."""
+"""Maximum number of addresses; further ones are not scraped."""
 
-_PATIENCE_S: Final = 5.0
+_RESOLVE_TIMEOUT_S: Final = 5.0
 _PORTS: Final = {"http": 80, "https": 443}
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the addresses that a name has, of one family; raises OSError."""
+"""Returns the addresses of a host name, of one address family; raises OSError."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, in order, and of the family that the system puts first.
+    """Return the sorted addresses of a host, of the address family that the system prefers.
 
     Raises:
-        OSError: the name has none, or nobody knows.
+        OSError: the name cannot be resolved.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     family = found[0][0]
@@ -33,40 +33,40 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 class Addresses:
-    """The addresses of the operators' metrics, as they are now."""
+    """The current addresses of the operators' metrics."""
 
     def __init__(self, urls: Sequence[str], resolve: Resolve = resolve) -> None:
-        """Remember the names.
+        """Initialize without resolving anything.
 
         Args:
-            urls: of their metrics, with a name or an address as host.
-            resolve: asks for the addresses of a name.
+            urls: of the operators' metrics; the host is a name or an address.
+            resolve: resolves a host name.
         """
         self._urls: Final = tuple(urls)[:MAX_OPERATORS]
         self._resolve: Final = resolve
-        self._asked: Final[dict[str, asyncio.Task[Sequence[str]]]] = {}
+        self._lookups: Final[dict[str, asyncio.Task[Sequence[str]]]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._urls)
 
-    async def now(self) -> list[str]:
-        """Return a URL for each address; that of a name as it is, if nobody knows its addresses."""
-        found = await asyncio.gather(*(self._of(url) for url in self._urls))
+    async def resolved(self) -> list[str]:
+        """Return a URL for each address; a URL whose name cannot be resolved is returned unchanged."""
+        found = await asyncio.gather(*(self._resolved_url(url) for url in self._urls))
         return list(dict.fromkeys(url for urls in found for url in urls))[:MAX_OPERATORS]
 
-    async def _of(self, url: str) -> list[str]:
+    async def _resolved_url(self, url: str) -> list[str]:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        # A thread asks, and nobody can end it: there is one for each name, however long it takes.
-        task = self._asked.get(url)
+        # A lookup runs in a thread, which cannot be interrupted. So there is at most one for each name.
+        task = self._lookups.get(url)
         if task is None:
             port = parts.port or _PORTS.get(parts.scheme, 80)
             task = asyncio.ensure_future(self._resolve(host, port))
-            self._asked[url] = task
-        await asyncio.wait([task], timeout=_PATIENCE_S)
+            self._lookups[url] = task
+        await asyncio.wait([task], timeout=_RESOLVE_TIMEOUT_S)
         if not task.done():
             return [url]
-        del self._asked[url]
+        del self._lookups[url]
         if task.exception() is not None:
             return [url]
         suffix = f":{parts.port}" if parts.port else ""

@@ -1,6 +1,6 @@
-"""The alerts of the PrometheusRule that can be told from gauges, by the same bounds and delays.
+"""Evaluates the alerts of the PrometheusRule that depend on gauges only, with the same thresholds and delays.
 
-Those that need rates over an hour are Prometheus' own. A test holds this table to `alerts.yaml`.
+Alerts that need rates over an hour are left to Prometheus. A test compares this table with `alerts.yaml`.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,8 +19,8 @@ class Alert:
 
     Attributes:
         name: as in the PrometheusRule, likewise `severity` and `summary`.
-        after: seconds for which it must hold.
-        holds: true of what the operators say now.
+        after: seconds for which the rule must hold before the alert fires.
+        holds: the rule, evaluated on the scrapes of all operators.
     """
 
     name: str
@@ -164,17 +164,17 @@ ALERTS: Final = (
 
 
 class AlertStates:
-    """Since when each alert holds."""
+    """Tracks since when the rule of each alert has held."""
 
     def __init__(self) -> None:
         self._since: Final[dict[str, float]] = {}
 
     def update(self, now: float, found: list[Scrape]) -> None:
-        """Take what the operators say now.
+        """Evaluate all rules.
 
         Args:
             now: seconds since 1970.
-            found: of each operator that answers.
+            found: scrapes of the operators that respond.
         """
         for alert in ALERTS:
             if alert.holds(found):
@@ -183,7 +183,7 @@ class AlertStates:
                 self._since.pop(alert.name, None)
 
     def firing(self, now: float) -> list[dict[str, Any]]:
-        """Return the alerts that have held for long enough."""
+        """Return the alerts whose rules have held for long enough."""
         return [
             {
                 "name": alert.name,

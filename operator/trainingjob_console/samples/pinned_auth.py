@@ -1,7 +1,6 @@
-"""What the console shows to operators whose metrics ask for a right, and how it knows them.
+"""Authenticates to operators whose metrics require authorization, with certificate pinning.
 
-Its own token goes to no other server: one that does not show the operators' very certificate, and so
-does not have its key, is sent nothing.
+The console's own token is sent only to servers with the operators' certificate, and so with its private key.
 """
 
 import hashlib
@@ -17,21 +16,21 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 class PinnedAuth:
-    """The console's token, for servers with one certificate."""
+    """The console's token, for servers with one pinned certificate."""
 
     def __init__(self, certificate: Path, token: Callable[[], str]) -> None:
-        """Read nothing yet.
+        """Initialize without reading files.
 
         Args:
-            certificate: a file whose first certificate is the operators'. It is read for each question, as
-                it is replaced now and then.
-            token: returns the console's own; raises OSError.
+            certificate: a file whose first certificate is that of the operators. It is read for each request, as the
+                certificate is renewed from time to time.
+            token: returns the console's own token; raises OSError.
         """
         self._certificate: Final = certificate
         self._token: Final = token
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what a request needs; no name is compared, as operators are asked by their addresses.
+    def request_arguments(self) -> dict[str, Any]:
+        """Return the arguments of an aiohttp request. Host names are not verified, as operators are scraped by address.
 
         Raises:
             OSError: the certificate or the token cannot be read.
@@ -41,7 +40,7 @@ class PinnedAuth:
             text = file.read(_MAX_BYTES).decode("ascii", "ignore")
         first, found, _ = text.partition(_END)
         if not found:
-            raise ValueError("there is no certificate")
+            raise ValueError("the file has no certificate")
         der = ssl.PEM_cert_to_DER_cert(first[max(first.find("-----BEGIN"), 0) :] + found)
         token = self._token()
         return {

@@ -1,4 +1,4 @@
-"""The runs of the housekeeping: what each removed, and what it left alone and why."""
+"""Derives the runs of retention from the operator's counters: what each removed, skipped, and why."""
 
 from collections import deque
 from typing import Any, Final
@@ -18,11 +18,10 @@ _COUNTS: Final = {
 
 
 class RetentionRuns:
-    """Made of the operator's counters, by how much they grew when one more run has ended.
+    """The last `MAX_RUNS` runs, each with the increase of the counters since the run before.
 
-    Several runs between two samples are one entry, which says how many. Bound: the last `MAX_RUNS`.
-    An operator that begins anew counts from zero: its first runs after that are seen from its second
-    sample on.
+    Several runs between two samples are one entry with their number. The counters of an operator that restarts begin
+    at zero: runs before its first sample are not shown.
     """
 
     def __init__(self) -> None:
@@ -34,15 +33,15 @@ class RetentionRuns:
 
     @property
     def newest_first(self) -> list[dict[str, Any]]:
-        """The runs, as the page shows them."""
+        """Descriptions of the runs for the page, newest first."""
         return list(reversed(self._found))
 
-    def take(self, now: float, scrape: Scrape) -> None:
-        """Look at the newest values of the operator that works; empty: none has answered.
+    def update(self, now: float, scrape: Scrape) -> None:
+        """Compare the newest scrape of the leader with the previous one; empty: no operator responds.
 
         Args:
             now: seconds since 1970.
-            scrape: its values.
+            scrape: of the leader.
         """
         runs = total(scrape, "gc_runs_total")
         if runs is None:

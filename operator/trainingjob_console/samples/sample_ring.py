@@ -1,4 +1,4 @@
-"""A day of samples, each at its time; the oldest goes for one that comes."""
+"""A ring buffer with a day of samples; a new sample evicts the oldest."""
 
 from array import array
 from collections import deque
@@ -8,8 +8,8 @@ from typing import Final
 
 from trainingjob_console.samples.series import SERIES
 
-EVERY_S: Final = 15
-MAX_SAMPLES: Final = 24 * 3600 // EVERY_S
+INTERVAL_S: Final = 15
+MAX_SAMPLES: Final = 24 * 3600 // INTERVAL_S
 
 
 class SampleRing:
@@ -27,13 +27,13 @@ class SampleRing:
 
         Args:
             now: seconds since 1970.
-            values: of the series; None where there is none.
+            values: by series; None: no value.
         """
         found = (values.get(name) for name in SERIES)
         self._samples.append((now, array("d", [nan if v is None else v for v in found])))
 
     def points(self, since: float, step: float) -> dict[str, list[list[float | None]]]:
-        """Return the points of each series: the last one of each step.
+        """Return the points of each series: the last sample of each step.
 
         Args:
             since: seconds since 1970.

@@ -1,4 +1,4 @@
-"""Asks the operators for their metrics every 15 seconds, and keeps a day of what they say."""
+"""Scrapes the metrics of the operators every 15 seconds, and keeps a day of samples."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,33 +12,33 @@ from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.alerts import AlertStates
 from trainingjob_console.samples.pinned_auth import PinnedAuth
 from trainingjob_console.samples.retention_runs import RetentionRuns
-from trainingjob_console.samples.sample_ring import EVERY_S, SampleRing
+from trainingjob_console.samples.sample_ring import INTERVAL_S, SampleRing
 from trainingjob_console.samples.series import LIMITS, SERIES, Scrape, leading, parse, total
 from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
 from trainingjob_console.sockets.frames import encode
 
 MAX_BYTES: Final = 1024 * 1024
-_ANSWER_S: Final = 5.0
+_TIMEOUT_S: Final = 5.0
 _OK: Final = 200
 
 
 class Sampler:
-    """At most eight operators, a megabyte of each. One that does not answer is shown as down."""
+    """Scrapes at most eight operators, and a megabyte of each. One that does not respond is shown as down."""
 
     def __init__(
         self,
         addresses: Addresses,
         clock: Callable[[], datetime],
-        introduction: PinnedAuth | None = None,
+        auth: PinnedAuth | None = None,
     ) -> None:
-        """Ask nobody yet.
+        """Initialize without scraping.
 
         Args:
             addresses: of the operators.
-            clock: the time.
-            introduction: shown to operators that ask for a right; None: these do not.
+            clock: returns the current time.
+            auth: authenticates to operators that require it; None: they do not.
         """
-        self._introduction: Final = introduction
+        self._auth: Final = auth
         self.ring: Final = SampleRing()
         self.alerts: Final = AlertStates()
         self.sweeps: Final = RetentionRuns()
@@ -51,57 +51,57 @@ class Sampler:
         """Sample until cancelled."""
         if not self._addresses:
             await asyncio.Event().wait()
-        timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         async with aiohttp.ClientSession(
             timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
             while True:
-                urls = await self._addresses.now()
+                urls = await self._addresses.resolved()
                 found = await asyncio.gather(*(self._scrape(session, url) for url in urls))
-                self.take(dict(zip(urls, found, strict=True)))
-                await asyncio.sleep(EVERY_S)
+                self.update(dict(zip(urls, found, strict=True)))
+                await asyncio.sleep(INTERVAL_S)
 
-    def take(self, scrapes: dict[str, Scrape | None]) -> None:
-        """Add what the operators say now; None: one does not answer."""
+    def update(self, scrapes: dict[str, Scrape | None]) -> None:
+        """Add the scrapes of the operators, by URL; None: an operator does not respond."""
         now = self._clock().timestamp()
         self._scrapes = scrapes
         found = [each for each in scrapes.values() if each is not None]
-        works = leading(found)
-        self.ring.add(now, {name: value(works) for name, (_, value) in SERIES.items()})
+        leader = leading(found)
+        self.ring.add(now, {name: value(leader) for name, (_, value) in SERIES.items()})
         self.alerts.update(now, found)
-        self.sweeps.take(now, works)
+        self.sweeps.update(now, leader)
         for queue in self._queues:
-            queue.put("", self._news())
+            queue.put("", self._frame_fields())
 
     def join(self, queue: CoalescingQueue) -> None:
-        """Send a queue the newest, and each that follows."""
+        """Send the newest sample to a queue, and each later one."""
         self._queues.add(queue)
         if self._scrapes:
-            queue.put("", self._news())
+            queue.put("", self._frame_fields())
 
     def leave(self, queue: CoalescingQueue) -> None:
-        """Send a queue nothing more."""
+        """Stop sending to a queue."""
         self._queues.discard(queue)
 
     @property
     def limits(self) -> dict[str, float]:
         """The limit of each series that has one."""
-        works = leading(each for each in self._scrapes.values() if each is not None)
-        found = {name: limit(works) for name, limit in LIMITS.items()}
+        leader = leading(each for each in self._scrapes.values() if each is not None)
+        found = {name: limit(leader) for name, limit in LIMITS.items()}
         return {name: limit for name, limit in found.items() if limit is not None}
 
     @property
     def operators(self) -> list[dict[str, Any]]:
-        """The operators, as the page shows them."""
+        """Descriptions of the operators for the page."""
         return [_operator(address, scrape) for address, scrape in self._scrapes.items()]
 
-    def _news(self) -> str:
+    def _frame_fields(self) -> str:
         return f'"t":{encode(int(self._clock().timestamp()))}'
 
     async def _scrape(self, session: aiohttp.ClientSession, address: str) -> Scrape | None:
         try:
-            shown = self._introduction.arguments() if self._introduction else {}
-            async with session.get(address, allow_redirects=False, **shown) as response:
+            arguments = self._auth.request_arguments() if self._auth else {}
+            async with session.get(address, allow_redirects=False, **arguments) as response:
                 body = bytearray()
                 async for part in response.content.iter_chunked(65_536):
                     body += part

@@ -1,4 +1,4 @@
-"""The series of the housekeeping page, each made of what an operator serves at `/metrics`."""
+"""The series of the housekeeping page, computed from the metrics of an operator."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -15,10 +15,10 @@ _FINISHED: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
 def parse(text: str) -> Scrape:
-    """Return the operator's own values of a page of metrics; at most 5,000 are looked at.
+    """Parse the operator's own metrics from a scrape; at most 5,000 samples are read.
 
     Raises:
-        ValueError: it is no such page.
+        ValueError: it is not in the Prometheus text format.
     """
     found: dict[str, dict[Labels, float]] = {}
     seen = 0
@@ -34,7 +34,7 @@ def parse(text: str) -> Scrape:
 
 
 def total(scrape: Scrape, name: str, **labels: str) -> float | None:
-    """Return the sum of a metric's values that have these labels; None: there is none."""
+    """Return the sum of a metric's values with these labels; None: there are none."""
     wanted = set(labels.items())
     values = [value for key, value in scrape.get(name, {}).items() if wanted <= set(key)]
     return sum(values) if values else None
@@ -83,7 +83,7 @@ SERIES: Final[Mapping[str, tuple[str, Callable[[Scrape], float | None]]]] = {
     "sweepKept": ("kept", _metric("gc_skipped_total")),
     "logsWaiting": ("pods", _used("log_queue")),
 }
-"""By name: unit, and the value of one operator. `sweepRemoved` and `sweepKept` count from its start."""
+"""By name: the unit, and the value of one operator. `sweepRemoved` and `sweepKept` count since its start."""
 
 LIMITS: Final[Mapping[str, Callable[[Scrape], float | None]]] = {
     "jobsInMemory": _limit("index"),
@@ -97,6 +97,6 @@ LIMITS: Final[Mapping[str, Callable[[Scrape], float | None]]] = {
 
 
 def leading(scrapes: Iterable[Scrape]) -> Scrape:
-    """Return the values of the operator that works, or of any if none says that it does."""
+    """Return the scrape of the leader, or any scrape if there is no leader."""
     found = sorted(scrapes, key=lambda scrape: total(scrape, "leader") or 0.0)
     return found[-1] if found else {}

@@ -1,1 +1,1 @@
-"""What a browser tab is sent over its WebSocket, and the limit of everything that waits for it."""
+"""WebSockets of browser tabs: the frames they are sent, and the limits of sockets and queues."""

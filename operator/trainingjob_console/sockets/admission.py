@@ -1,4 +1,4 @@
-"""How many sockets are open, in all, of a user and of an address; above, none more is let in."""
+"""Limits open WebSockets: in total, per user and per client address. Further ones are rejected."""
 
 from collections import Counter
 from typing import Final
@@ -8,17 +8,17 @@ from trainingjob_console.errors import BusyError
 from trainingjob_console.sockets.limits import Limits
 
 REFUSALS: Final = ("all", "user", "address", "rights", "unanswered")
-"""The reasons for which a socket is refused: the limits, and what the API server says, or does not."""
+"""Reasons for which a socket is rejected: the limits, missing rights, or no response of the API server."""
 
 _RETRY_S: Final = 5
 
 
 class FullError(BusyError):
-    """There is no place for a further socket. It has been counted."""
+    """A limit of sockets is reached. The rejection has been counted."""
 
 
 class Admission:
-    """Places of sockets. Further ones are refused before the upgrade, and `refused` counts them."""
+    """Slots for sockets. Further sockets are rejected before the upgrade, and counted in `refused`."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits: Final = limits
@@ -27,20 +27,20 @@ class Admission:
         self.used = 0
         self.refused: Final[Counter[str]] = Counter()
 
-    def place(self, address: str) -> "Place":
-        """Take a place, which is given back once nothing of the socket is left.
+    def acquire(self, address: str) -> "Slot":
+        """Return a slot, which the caller must release once the connection is closed.
 
         Raises:
-            FullError: none is free, in all or for the address.
+            FullError: the total limit, or the limit of the address, is reached.
         """
         if self.used >= self.limits.sockets:
-            raise self.refuse("all", "too many pages are open")
+            raise self.count_refusal("all", "too many pages are open")
         if self.addresses.get(address, 0) >= self.limits.sockets_per_address:
-            raise self.refuse("address", "too many pages are open at your address")
-        return Place(self, address)
+            raise self.count_refusal("address", "too many pages are open at your address")
+        return Slot(self, address)
 
-    def refuse(self, reason: str, message: str) -> FullError:
-        """Count a refusal, and return its error."""
+    def count_refusal(self, reason: str, message: str) -> FullError:
+        """Count a rejection, and return its error."""
         self.refused[reason] += 1
         return FullError(f"{message}: close some, or come back later", retry_after_s=_RETRY_S)
 
@@ -48,8 +48,8 @@ class Admission:
         return self.used
 
 
-class Place:
-    """One place."""
+class Slot:
+    """The slot of one socket."""
 
     def __init__(self, admission: Admission, address: str) -> None:
         self._admission: Final = admission
@@ -58,20 +58,20 @@ class Place:
         admission.used += 1
         admission.addresses[address] += 1
 
-    def take_for(self, user: str) -> None:
-        """Count the place for a user.
+    def assign_user(self, user: str) -> None:
+        """Count the slot against the limit of a user.
 
         Raises:
-            FullError: the user has as many as there may be.
+            FullError: the limit of the user is reached.
         """
         admission = self._admission
         if admission.users.get(user, 0) >= admission.limits.sockets_per_user:
-            raise admission.refuse("user", "you have too many pages open")
+            raise admission.count_refusal("user", "you have too many pages open")
         admission.users[user] += 1
         self._user = user
 
-    def give_back(self) -> None:
-        """Count the place no more. Once for each place."""
+    def release(self) -> None:
+        """Release the slot. Call this exactly once."""
         self._admission.used -= 1
         decrement(self._admission.addresses, self._address)
         if self._user is not None:

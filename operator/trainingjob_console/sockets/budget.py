@@ -1,4 +1,4 @@
-"""The bytes that wait in all queues together, and which queue is cut when they are too many."""
+"""Limits the bytes in all queues together: above the limit, the largest queue is cleared."""
 
 from typing import Final, Protocol
 
@@ -8,18 +8,18 @@ class Queue(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes that wait."""
+        """Queued bytes."""
         ...
 
     def cut(self) -> None:
-        """Drop all that waits, in a way that the client learns of."""
+        """Drop all queued entries, and report that to the client."""
         ...
 
 
 class Budget:
-    """The limit of queued bytes: above it the largest queue is cut, and the next, until they fit.
+    """The limit of queued bytes. Above it, the largest queue is cut, then the next largest, until the rest fits.
 
-    Each queue has the bytes of a shared text counted, so the sum is above what memory holds.
+    A text that several queues share is counted in each of them, so the sum is more than the memory in use.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,24 +29,24 @@ class Budget:
         self._queues: Final[set[Queue]] = set()
 
     def add(self, queue: Queue) -> None:
-        """Count a queue, which is empty."""
+        """Register an empty queue."""
         self._queues.add(queue)
 
     def remove(self, queue: Queue) -> None:
-        """Forget a queue and what waits in it."""
+        """Unregister a queue and its bytes."""
         if queue in self._queues:
             self._queues.remove(queue)
             self.used -= queue.size
 
     def charge(self, difference: int) -> None:
-        """Count bytes that a queue was given, or gave back."""
+        """Add the change in size of a queue."""
         self.used += difference
         while self.used > self.limit and self._queues:
             largest = max(self._queues, key=lambda queue: queue.size)
             before = self.used
             largest.cut()
             self.cuts += 1
-            if self.used >= before:  # what is left cannot be cut: the marks of what was
+            if self.used >= before:  # the rest cannot be dropped: entries that report earlier cuts
                 return
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The changes of jobs that wait for one subscription: the latest of each job."""
+"""A bounded queue of changes for one subscription, which keeps only the latest change per job."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,33 +6,33 @@ from typing import Final
 
 from trainingjob_console.sockets.budget import Budget
 
-_ENTRY: Final = 100
-"""Bytes that an entry takes beside its text."""
+_ENTRY_OVERHEAD: Final = 100
+"""Bytes of memory that an entry takes in addition to its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The content of one delta: rows as they were encoded, and the uids of jobs that are gone."""
+    """The content of one delta: encoded rows, and uids of removed jobs."""
 
     rows: list[str]
     gone: list[str]
 
 
 class CoalescingQueue:
-    """At most `limit` jobs. At the limit, or when it is cut, one `resync` replaces all of them.
+    """Changes of at most `limit` jobs. Above the limit, or when it is cut, one `resync` replaces all of them.
 
-    After that nothing more comes in: the client loads its page again and subscribes anew.
+    After that, further changes are ignored: the client reloads its page and subscribes again.
     """
 
     def __init__(
         self, limit: int, budget: Budget, on_ready: Callable[[], None] = lambda: None
     ) -> None:
-        """Begin empty.
+        """Initialize an empty queue.
 
         Args:
-            limit: jobs at most.
-            budget: counts the bytes.
-            on_ready: called when there is something to be sent.
+            limit: maximum number of jobs.
+            budget: limits the bytes of all queues.
+            on_ready: called when there is something to send.
         """
         self._limit: Final = limit
         self._budget: Final = budget
@@ -53,7 +53,7 @@ class CoalescingQueue:
 
         Args:
             uid: of the job.
-            row: the job as it is now, encoded; None: it is gone.
+            row: current row of the job, encoded; None: the job was removed.
         """
         if self.is_broken:
             return
@@ -68,7 +68,7 @@ class CoalescingQueue:
         self._on_ready()
 
     def take(self) -> Batch | None:
-        """Return all that waits, and forget it. None: nothing does."""
+        """Remove and return all changes; None: there are none."""
         if not self._latest:
             return None
         rows = [row for row in self._latest.values() if row is not None]
@@ -77,13 +77,13 @@ class CoalescingQueue:
         return Batch(rows, gone)
 
     def cut(self) -> None:
-        """Drop all that waits; the client has to load its page again."""
+        """Drop all changes; the client must reload its page."""
         self.is_broken = True
         self._clear()
         self._on_ready()
 
     def close(self) -> None:
-        """Forget all."""
+        """Drop everything, and unregister from the budget."""
         self._budget.remove(self)
         self._latest.clear()
         self.size = 0
@@ -98,4 +98,4 @@ class CoalescingQueue:
 
 
 def _weight(row: str | None) -> int:
-    return _ENTRY + len(row or "")
+    return _ENTRY_OVERHEAD + len(row or "")

@@ -1,7 +1,7 @@
-"""One socket: a task that reads, one that writes, one that looks whether the user may still be here.
+"""Serves one WebSocket with tasks that read frames, write frames, and re-check the user's rights.
 
-What is subscribed to is opened by a task of its own, `MAX_SUBSCRIPTIONS` at most: the API server, which is
-asked for rights, may take its time, and the client's other frames do not wait for it.
+Each subscription is opened by a task of its own, at most `MAX_SUBSCRIPTIONS`. The API server, which authorizes the user,
+may be slow, and other frames of the client must not wait for it.
 """
 
 import asyncio
@@ -27,34 +27,34 @@ Message = MutableMapping[str, Any]
 Opener = Callable[["Connection", Subscribe], Awaitable[Subscription]]
 
 _OPEN_S: Final = 15.0
-"""For the rooms to say yes or no to a subscription."""
+"""Timeout for opening a subscription."""
 
 REASONS: Final = (
     *("client", "shutdown", "logged-out", "rights", "age"),
     *("slow", "no-pong", "bad-frame", "too-many-frames", "error"),
 )
-"""The reasons for which a socket ends."""
+"""Reasons for which a socket is closed."""
 
 _LISTS: Final = (frozenset({"jobs", "job"}), MAX_JOBS_SUBSCRIPTIONS, "lists")
-_MOST: Final = {
+_LIMIT_OF_KIND: Final = {
     "jobs": _LISTS,
     "job": _LISTS,
     "logs": (frozenset({"logs"}), MAX_LOG_SUBSCRIPTIONS, "logs"),
 }
-"""By the kind of a subscription: the kinds that count together, how many there may be, and what they are."""
+"""By kind of subscription: the kinds that share a limit, the limit, and their name in messages."""
 
 _MAX_CONTROL: Final = 32
-"""Frames that answer the client and wait; with more the socket is closed."""
+"""Maximum number of queued replies to the client; with more the socket is closed."""
 
 _logger = logging.getLogger(__name__)
 
 
 class SocketClosedError(Exception):
-    """The socket is at its end, by our decision or the client's.
+    """The socket is closed, by the console or by the client.
 
     Attributes:
         code: of the close frame.
-        reason: a word, which is counted.
+        reason: one of `REASONS`, which is counted.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -64,7 +64,7 @@ class SocketClosedError(Exception):
 
 
 class Connection:
-    """A socket that was accepted."""
+    """An accepted WebSocket."""
 
     def __init__(
         self,
@@ -74,58 +74,57 @@ class Connection:
         limits: Limits,
         opener: Opener,
         recheck: Callable[[], Awaitable[bool]],
-        beside: Callable[[], Coroutine[Any, Any, None]],
+        background: Callable[[], Coroutine[Any, Any, None]],
         ending: "asyncio.Future[SocketClosedError]",
     ) -> None:
-        """Begin nothing yet.
+        """Initialize without starting tasks.
 
         Args:
             receive: of ASGI.
-            send: likewise.
+            send: of ASGI.
             limits: of the hub.
-            opener: makes what a subscription asks for. Raises RequestError, or SocketClosedError where it is
-                the end of the socket.
-            recheck: returns True if the user may still be here.
-            beside: what else is done for as long as the socket lives; it does not end by itself.
-            ending: done once others want the socket to end, with the reason.
+            opener: opens a subscription. Raises RequestError, or SocketClosedError to close the socket.
+            recheck: returns True if the user is still authorized.
+            background: another task that runs while the socket is open; it does not end by itself.
+            ending: a future that others complete, with the reason, to close the socket.
         """
         self._receive: Final = receive
         self._send_message: Final = send
         self._limits: Final = limits
         self._opener: Final = opener
         self._recheck: Final = recheck
-        self._beside: Final = beside
+        self._background: Final = background
         self._ending: Final = ending
         self._control: Final[deque[str]] = deque()
-        self._asked: Final[dict[int, Subscribe]] = {}  # what is open, or being opened
+        self._asked: Final[dict[int, Subscribe]] = {}  # open, or being opened
         self._opening: Final[dict[int, asyncio.Task[None]]] = {}
         self._subscriptions: Final[dict[int, Subscription]] = {}
         self._tasks: Final[dict[int, asyncio.Task[None]]] = {}
         self._wake: Final = asyncio.Event()
         self._clock: Final = asyncio.get_running_loop().time
-        self._begun: Final = self._clock()
-        self._allowance = float(FRAMES_PER_S)
-        self._allowed_at = self._begun
+        self._opened_at: Final = self._clock()
+        self._frame_tokens = float(FRAMES_PER_S)
+        self._refilled_at = self._opened_at
         self._pong: StallTolerantDeadline | None = None
-        self._ping_due = self._begun + limits.ping
+        self._ping_due = self._opened_at + limits.ping
 
     def wake(self) -> None:
-        """Have the writer look again."""
+        """Wake the writer."""
         self._wake.set()
 
     def start(self, number: int, work: Coroutine[Any, Any, None]) -> None:
-        """Run what a subscription needs beside its queue, for as long as it lives."""
+        """Run a task that feeds a subscription, until the subscription ends."""
         self._tasks[number] = asyncio.create_task(work)
 
     def end(self, ended: SocketClosedError) -> None:
-        """End the socket, unless it is ending."""
+        """Close the socket, unless it is being closed already."""
         if not self._ending.done():
             self._ending.set_result(ended)
 
-    async def live(self) -> SocketClosedError:
-        """Serve the socket until its end, and return why it came."""
-        works = (self._read, self._write, self._watch, self._beside)
-        tasks = [asyncio.create_task(each()) for each in works]
+    async def serve(self) -> SocketClosedError:
+        """Serve the socket until it is closed, and return the reason."""
+        loops = (self._read, self._write, self._recheck_rights, self._background)
+        tasks = [asyncio.create_task(each()) for each in loops]
         watched: list[asyncio.Future[Any]] = [*tasks, self._ending]
         try:
             done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +135,7 @@ class Connection:
             await self._stop(tasks)
         if isinstance(error, SocketClosedError):
             return error
-        if isinstance(error, OSError):  # uvicorn's word for a client that is gone is one
+        if isinstance(error, OSError):  # uvicorn raises one when the client has disconnected
             return SocketClosedError(1006, "client")
         _logger.error("a socket failed", exc_info=error)
         return SocketClosedError(1011, "error")
@@ -162,27 +161,27 @@ class Connection:
                 asked = frames.parse(message.get("text") or "")
             except (BadFrameError, RequestError) as error:
                 raise SocketClosedError(1008, "bad-frame") from error
-            self._answer(asked)
+            self._handle(asked)
 
     def _count_frame(self) -> None:
         now = self._clock()
-        earned = (now - self._allowed_at) * FRAMES_PER_S
-        self._allowance = min(self._allowance + earned, float(FRAMES_PER_S)) - 1
-        self._allowed_at = now
-        if self._allowance < 0:
+        earned = (now - self._refilled_at) * FRAMES_PER_S
+        self._frame_tokens = min(self._frame_tokens + earned, float(FRAMES_PER_S)) - 1
+        self._refilled_at = now
+        if self._frame_tokens < 0:
             raise SocketClosedError(1008, "too-many-frames")
 
-    def _answer(self, asked: Subscribe | Unsubscribe | Pong) -> None:
+    def _handle(self, asked: Subscribe | Unsubscribe | Pong) -> None:
         match asked:
             case Pong():
-                self._take_pong()
+                self._handle_pong()
             case Unsubscribe(id=number):
                 self._forget(number)
-                self._say(frames.frame("end", number, reason="unsubscribed"))
+                self._reply(frames.frame("end", number, reason="unsubscribed"))
             case Subscribe():
                 self._subscribe(asked)
 
-    def _take_pong(self) -> None:
+    def _handle_pong(self) -> None:
         if self._pong is not None:
             self._pong = None
             self._ping_due = self._clock() + self._limits.ping
@@ -190,36 +189,36 @@ class Connection:
 
     def _subscribe(self, asked: Subscribe) -> None:
         try:
-            self._check_room(asked)
+            self._check_limits(asked)
         except BusyError as error:
             self._refuse(asked.id, error.reason, str(error))
         else:
             self._asked[asked.id] = asked
             self._opening[asked.id] = asyncio.create_task(self._open(asked))
 
-    def _check_room(self, asked: Subscribe) -> None:
-        """Return if there may be one more of this kind; those that are being opened count, too.
+    def _check_limits(self, asked: Subscribe) -> None:
+        """Check the limits of subscriptions; those that are being opened count, too.
 
         Raises:
-            BusyError: there may not.
+            BusyError: the id is in use, or a limit is reached.
         """
         if asked.id in self._asked:
             raise BusyError("this id is in use", status=409, reason="Conflict")
         if len(self._asked) >= MAX_SUBSCRIPTIONS:
             raise BusyError(f"a page has {MAX_SUBSCRIPTIONS} subscriptions at most")
-        kinds, most, words = _MOST.get(asked.kind, (frozenset(), 1, ""))
+        kinds, most, words = _LIMIT_OF_KIND.get(asked.kind, (frozenset(), 1, ""))
         if sum(each.kind in kinds for each in self._asked.values()) >= most:
             raise BusyError(f"a page follows {most} {words} at most")
 
     async def _open(self, asked: Subscribe) -> None:
-        """Open it. Cancelled by the client's wish or the socket's end, it leaves nothing."""
+        """Open a subscription. Leaves nothing behind when the client unsubscribes or the socket is closed."""
         try:
             async with StallTolerantTimeout(_OPEN_S):
                 made = await self._opener(self, asked)
         except RequestError as error:
-            self._give_up(asked.id, error.reason, str(error))
+            self._fail(asked.id, error.reason, str(error))
         except TimeoutError:
-            self._give_up(asked.id, "Timeout", "the API server does not answer; try again")
+            self._fail(asked.id, "Timeout", "the API server does not respond; try again")
         except SocketClosedError as error:
             self.end(error)
         except Exception:
@@ -230,14 +229,14 @@ class Connection:
             self._subscriptions[asked.id] = made
             self.wake()
 
-    def _give_up(self, number: int, reason: str, message: str) -> None:
+    def _fail(self, number: int, reason: str, message: str) -> None:
         del self._opening[number], self._asked[number]
         self._refuse(number, reason, message)
 
     def _refuse(self, number: int, reason: str, message: str) -> None:
-        self._say(frames.frame("error", number, reason=reason, message=message))
+        self._reply(frames.frame("error", number, reason=reason, message=message))
 
-    def _say(self, text: str) -> None:
+    def _reply(self, text: str) -> None:
         if len(self._control) >= _MAX_CONTROL:
             self.end(SocketClosedError(1008, "too-many-frames"))
             return
@@ -259,19 +258,19 @@ class Connection:
         while True:
             self._wake.clear()
             now = self._clock()
-            self._check_times(now)
+            self._check_deadlines(now)
             text, pause = self._next(now)
             if text is not None:
                 await self._send(text)
                 continue
             try:
-                async with asyncio.timeout(min(self._until_look(now), pause)):
+                async with asyncio.timeout(min(self._until_next_check(now), pause)):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
-    def _check_times(self, now: float) -> None:
-        if now - self._begun > self._limits.age:
+    def _check_deadlines(self, now: float) -> None:
+        if now - self._opened_at > self._limits.age:
             raise SocketClosedError(1008, "age")
         if self._pong is not None:
             if self._pong.has_passed(now):
@@ -280,12 +279,12 @@ class Connection:
             self._pong = StallTolerantDeadline(self._limits.pong, now)
             self._control.append(frames.PING)
 
-    def _until_look(self, now: float) -> float:
-        """Return the seconds until the next ping is due, or until the answer to the last is looked for."""
+    def _until_next_check(self, now: float) -> float:
+        """Return the seconds until the next ping is due, or until the next check for a pong."""
         return max(self._ping_due - now, 0.0) if self._pong is None else self._pong.interval
 
     def _next(self, now: float) -> tuple[str | None, float]:
-        """Return the next frame, or how long to wait for one; no subscription waits for another."""
+        """Return the next frame, or the seconds to wait for one; subscriptions are served round-robin."""
         if self._control:
             return self._control.popleft(), 0.0
         pause = self._limits.ping
@@ -301,7 +300,7 @@ class Connection:
                 self._forget(number)
             else:
                 del self._subscriptions[number]
-                self._subscriptions[number] = each  # behind all others
+                self._subscriptions[number] = each  # moves it to the end
             return text, 0.0
         return None, pause
 
@@ -312,7 +311,7 @@ class Connection:
         except TimeoutError as error:
             raise SocketClosedError(1013, "slow") from error
 
-    async def _watch(self) -> None:
+    async def _recheck_rights(self) -> None:
         while True:
             await asyncio.sleep(self._limits.recheck)
             if not await self._recheck():

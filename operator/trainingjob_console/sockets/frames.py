@@ -1,7 +1,7 @@
-"""The frames of `trainingjob.v1`: what a client may ask, and what it is sent.
+"""Parses and encodes the frames of the WebSocket protocol `trainingjob.v1`.
 
-A part that several sockets are sent (a row, a piece of a log) is encoded once, and its text is
-shared by the queues. All text is ASCII, so that the length of a text is its bytes on the wire.
+Content for several sockets (a row, a chunk of a log) is encoded once, and its text is shared by their queues. All text is
+ASCII, so the length of a text is its number of bytes on the wire.
 """
 
 import json
@@ -22,23 +22,23 @@ _LONGEST_PLACE: Final = 40
 
 
 class BadFrameError(ValueError):
-    """The client sent what the protocol has no meaning for."""
+    """The client sent a frame that the protocol does not define."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribe:
-    """A wish to be sent something.
+    """A request to subscribe.
 
     Attributes:
-        id: the client's name for it.
+        id: chosen by the client.
         kind: one of `KINDS`.
         filter: of jobs.
-        position: of the page from which the client goes on.
+        position: in the changes of jobs, from which the client resumes.
         uid: of a job.
-        source: of a log.
+        source: id of a log.
         offset: in the log.
-        file: that the offset is of, as a window of the log has named it; empty: it is not known.
-        places: in the logs of ranks that are merged: the last ones that the client was sent.
+        file: log file that the offset counts in, as named by a window of the log; empty: unknown.
+        places: for the merged log, the last position of each rank that the client was sent.
     """
 
     id: int
@@ -54,29 +54,29 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """A wish not to be sent it any longer."""
+    """A request to end a subscription."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The answer to a ping."""
+    """The reply to a ping."""
 
 
 def parse(text: str) -> Subscribe | Unsubscribe | Pong:
-    """Return what a client's frame asks for.
+    """Parse a frame of a client.
 
     Raises:
-        BadFrameError: it is no frame of the protocol.
-        BadRequestError: it has a filter that cannot be understood.
+        BadFrameError: it is not a frame of the protocol.
+        BadRequestError: its filter is invalid.
     """
     try:
         frame = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadFrameError("a frame is no JSON") from error
+        raise BadFrameError("the frame is not JSON") from error
     if not isinstance(frame, dict):
-        raise BadFrameError("a frame is no object")
+        raise BadFrameError("the frame is not an object")
     match frame.get("type"):
         case "pong":
             return Pong()
@@ -85,16 +85,16 @@ def parse(text: str) -> Subscribe | Unsubscribe | Pong:
         case "sub":
             return _subscribe(frame)
         case _:
-            raise BadFrameError("a frame has no type that is known")
+            raise BadFrameError("the type of the frame is unknown")
 
 
 def _subscribe(frame: Mapping[str, Any]) -> Subscribe:
     kind = frame.get("kind")
     if kind not in KINDS:
-        raise BadFrameError("a subscription has no kind that is known")
+        raise BadFrameError("the kind of the subscription is unknown")
     offset = frame.get("offset") or 0
     if type(offset) is not int or not 0 <= offset < 2**53:
-        raise BadFrameError("an offset is no number of bytes")
+        raise BadFrameError("offset must be a number of bytes")
     return Subscribe(
         id=_id(frame),
         kind=kind,
@@ -110,27 +110,29 @@ def _subscribe(frame: Mapping[str, Any]) -> Subscribe:
 
 def _filter(found: object) -> Filter:
     if not isinstance(found, dict):
-        raise BadFrameError("a filter is no object")
+        raise BadFrameError("filter must be an object")
     label = found.get("label") or []
     labels = label.split("&") if isinstance(label, str) else label
     if not isinstance(labels, list) or not all(isinstance(each, str) for each in labels):
-        raise BadFrameError("a label is no text")
+        raise BadFrameError("label must be a string or a list of strings")
     names = ("namespace", "phase", "since", "until", "text")
     return read_filter(labels=labels, **{name: _text(found, name) for name in names})
 
 
 def _places(found: object) -> tuple[str, ...]:
     if not isinstance(found, list) or len(found) > _MAX_PLACES:
-        raise BadFrameError("the places in logs are no short list")
+        raise BadFrameError(f"places must be a list of at most {_MAX_PLACES}")
     if not all(isinstance(each, str) and len(each) <= _LONGEST_PLACE for each in found):
-        raise BadFrameError("a place in a log is no short text")
+        raise BadFrameError(
+            f"each of places must be a string of at most {_LONGEST_PLACE} characters"
+        )
     return tuple(found)
 
 
 def _id(frame: Mapping[str, Any]) -> int:
     found = frame.get("id")
     if type(found) is not int or not 0 <= found < _MAX_ID:
-        raise BadFrameError("a subscription has no id")
+        raise BadFrameError("id must be an integer")
     return found
 
 
@@ -139,12 +141,12 @@ def _text(frame: Mapping[str, Any], name: str) -> str:
     if found is None:
         return ""
     if not isinstance(found, str) or len(found) > _MAX_TEXT:
-        raise BadFrameError(f"{name} is no short text")
+        raise BadFrameError(f"{name} must be a string of at most {_MAX_TEXT} characters")
     return found
 
 
 def encode(value: object) -> str:
-    """Return a value as JSON in ASCII."""
+    """Encode a value as ASCII JSON."""
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -154,27 +156,27 @@ def frame(kind: str, number: int, **fields: object) -> str:
 
 
 def delta(number: int, seq: str, rows: Iterable[str], gone: list[str], more: str) -> str:
-    """Return the frame with the changes of jobs.
+    """Return the frame with changes of jobs.
 
     Args:
-        number: the subscription's id.
-        seq: the position after them.
-        rows: each encoded already.
-        gone: uids of jobs that are gone, or that the filter does not have any more.
-        more: further fields, encoded, each with a comma before it.
+        number: id of the subscription.
+        seq: position after these changes.
+        rows: changed jobs, encoded.
+        gone: uids of jobs that were deleted, or no longer match the filter.
+        more: further fields, encoded, each with a leading comma.
     """
     head = f'{{"type":"delta","id":{number},"seq":{encode(seq)},"rows":['
     return f'{head}{",".join(rows)}],"gone":{encode(gone)}{more}}}'
 
 
-def log(number: int, seq: str, piece: LogChunk) -> str:
-    """Return the frame with a piece of a log.
+def log(number: int, seq: str, chunk: LogChunk) -> str:
+    """Return the frame with a chunk of a log.
 
     Args:
-        number: the subscription's id.
-        seq: the position after it.
-        piece: a part of the log.
+        number: id of the subscription.
+        seq: position after the chunk.
+        chunk: of the log.
     """
-    head = f'{{"type":"log","id":{number},"seq":{encode(seq)},"offset":{piece.offset}'
-    place = f',"place":{encode(piece.place)}' if piece.place else ""
-    return f'{head},"next":{piece.following}{place},"text":{piece.text}}}'
+    head = f'{{"type":"log","id":{number},"seq":{encode(seq)},"offset":{chunk.offset}'
+    place = f',"place":{encode(chunk.place)}' if chunk.place else ""
+    return f'{head},"next":{chunk.following}{place},"text":{chunk.text}}}'

@@ -1,4 +1,4 @@
-"""All sockets: who is let in, what they subscribe to, and what is left when they are gone: nothing."""
+"""Accepts WebSockets, opens their subscriptions, and releases all of their resources when they close."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ from trainingjob_console.sockets.limits import (
     Limits,
 )
 from trainingjob_console.sockets.log_ring import LogRing, Losses
-from trainingjob_console.sockets.protocol import END, WHEN_GONE
+from trainingjob_console.sockets.protocol import END, ON_CLOSED
 from trainingjob_console.sockets.subscriptions import (
     JobsSubscription,
     LogSource,
@@ -48,14 +48,14 @@ _logger = logging.getLogger(__name__)
 
 
 class Hub:
-    """The sockets of a console.
+    """All WebSockets of the console.
 
     Attributes:
-        admission: how many there are.
-        budget: the bytes of all queues.
-        topics: who is sent which changes of jobs.
-        closed: how many ended, by the reason.
-        losses: what was not sent of logs.
+        admission: limits and counts open sockets.
+        budget: limits the bytes of all queues.
+        topics: distributes changes of jobs to subscribers.
+        closed: number of closed sockets, by reason.
+        losses: counts lines and gaps of logs that were not sent.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Hub:
         scheduler: FairScheduler,
         limits: Limits | None = None,
     ) -> None:
-        """Begin without sockets.
+        """Initialize without sockets.
 
         Args:
-            access: who asks, and what they may see.
-            topics: the changes of jobs.
-            logs: what is followed.
-            housekeeping: the newest sample.
-            scheduler: for what takes long.
+            access: authenticates and authorizes users.
+            topics: distributes changes of jobs.
+            logs: follows logs.
+            housekeeping: sends samples of the operators' metrics.
+            scheduler: runs long work in slices.
             limits: of sockets and queues.
         """
         self.limits: Final = limits or Limits()
@@ -90,27 +90,27 @@ class Hub:
         self._housekeeping: Final = housekeeping
         self._epoch: Final = secrets.token_hex(4)
         self._endings: Final[dict[str, set[Ending]]] = {}
-        self._visitors: Final[set[SocketSession]] = set()
-        topics.index.listen_for_namespaces(self._namespace_came)
+        self._sessions: Final[set[SocketSession]] = set()
+        topics.index.listen_for_namespaces(self._notify_namespace_added)
         access.on_log_out(self.log_out)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket from its request to its end: an application of ASGI."""
+        """Serve one socket from its request until it is closed, as an ASGI application."""
         address = scope["client"][0] if scope.get("client") else ""
         connection = HTTPConnection(scope)
         try:
-            # A place first: who asks is asked about at the API server, which takes a moment.
+            # The slot is acquired first: the authentication below waits for the API server.
             self._access.check_origin(connection)
             key = self._access.key_of(connection)
-            place = self.admission.place(address)
-            scope["state"][WHEN_GONE](place.give_back)
+            slot = self.admission.acquire(address)
+            scope["state"][ON_CLOSED](slot.release)
             with self._ending(key) as ending:
                 caller = await self._access.authenticate(connection)
                 if ending.done():
                     raise UnauthorizedError("you have just logged out")
-                place.take_for(caller.user)
-                visitor = SocketSession(self, self._access, caller, connection)
-                await self._serve(visitor, ending, scope, receive, send)
+                slot.assign_user(caller.user)
+                session = SocketSession(self, self._access, caller, connection)
+                await self._serve(session, ending, scope, receive, send)
         except RequestError as error:
             if not isinstance(error, FullError):
                 reason = "rights" if error.status in (401, 403) else "unanswered"
@@ -118,14 +118,14 @@ class Hub:
             await error_response(error)(scope, receive, send)
 
     def log_out(self, key: str) -> None:
-        """End all sockets of a caller, and those that are just being let in."""
+        """Close all sockets of a caller, including those that are just being accepted."""
         for ending in self._endings.get(key, ()):
             if not ending.done():
                 ending.set_result(SocketClosedError(1008, "logged-out"))
 
     @contextmanager
     def _ending(self, key: str) -> Iterator[Ending]:
-        """Yield what is done once the caller logs out."""
+        """Yield a future that is completed when the caller logs out."""
         ending: Ending = asyncio.get_running_loop().create_future()
         self._endings.setdefault(key, set()).add(ending)
         try:
@@ -136,33 +136,33 @@ class Hub:
                 del self._endings[key]
 
     async def _serve(
-        self, visitor: "SocketSession", ending: Ending, scope: Scope, receive: Receive, send: Send
+        self, session: "SocketSession", ending: Ending, scope: Scope, receive: Receive, send: Send
     ) -> None:
         await receive()  # the request itself
         accepted = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
         await send({"type": "websocket.accept", "subprotocol": accepted})
-        self._visitors.add(visitor)
+        self._sessions.add(session)
         try:
             ended = await Connection(
                 receive=receive,
                 send=send,
                 limits=self.limits,
-                opener=visitor.open,
-                recheck=visitor.recheck,
-                beside=visitor.look_at_newcomers,
+                opener=session.open,
+                recheck=session.recheck,
+                background=session.check_new_namespaces,
                 ending=ending,
-            ).live()
+            ).serve()
         finally:
-            self._visitors.discard(visitor)
+            self._sessions.discard(session)
         self.closed[ended.reason] += 1
         if ended.reason not in ("client", "shutdown"):
             scope["state"][END](ended.code, ended.reason)
 
-    def _namespace_came(self) -> None:
-        for visitor in self._visitors:
-            visitor.news.set()
+    def _notify_namespace_added(self) -> None:
+        for session in self._sessions:
+            session.namespace_added.set()
 
-    # --- what is subscribed to --------------------------------------------------------------------
+    # --- subscriptions ----------------------------------------------------------------------------
 
     async def jobs(
         self, connection: Connection, asked: Subscribe, key: TopicKey, user: str
@@ -170,7 +170,7 @@ class Hub:
         """Subscribe to jobs.
 
         Raises:
-            BusyError: the user has too much work done already.
+            BusyError: the user has too much work queued already.
         """
         queue = CoalescingQueue(self.limits.status_rows, self.budget, connection.wake)
         made = JobsSubscription(asked.id, key, self.topics, queue, coalesce=self.limits.coalesce)
@@ -182,13 +182,13 @@ class Hub:
         return made
 
     def housekeeping(self, connection: Connection, asked: Subscribe) -> SampleSubscription:
-        """Subscribe to the newest sample."""
+        """Subscribe to samples of the operators' metrics."""
         queue = CoalescingQueue(1, self.budget, connection.wake)
         self._housekeeping.join(queue)
         return SampleSubscription(asked.id, queue, self._housekeeping.leave)
 
     def log(self, connection: Connection, asked: Subscribe, caller: Caller) -> LogSubscription:
-        """Subscribe to a log, which a task of the connection's brings."""
+        """Subscribe to a log, which a task of the connection follows."""
         limits = self.limits
         ring = LogRing(
             limits.ring_bytes, limits.ring_lines, self.budget, connection.wake, self.losses
@@ -209,7 +209,7 @@ class Hub:
                 last = frames.frame("end", asked.id, reason=reason)
             except RequestError as error:
                 if error.status == UNAUTHORIZED and caller.token is not None:
-                    # The page comes back with what it has by then, and with all it subscribed to.
+                    # The page reconnects, and resumes all of its subscriptions from its positions.
                     self._access.forget(caller)
                     connection.end(SocketClosedError(1008, "rights"))
                     return
@@ -225,10 +225,10 @@ class Hub:
 
 
 class SocketSession:
-    """The user behind one socket, whose rights are looked at now and then.
+    """The user of one socket and its open lists, whose rights are re-checked periodically.
 
     Attributes:
-        news: set when a namespace has got its first job.
+        namespace_added: set when a namespace has got its first job.
     """
 
     def __init__(
@@ -238,17 +238,18 @@ class SocketSession:
         self._access: Final = access
         self._caller: Final = caller
         self._connection: Final = connection
-        self._opened: dict[int, _Opened] = {}
+        self._lists: dict[int, _OpenList] = {}
         self._clock: Final = asyncio.get_running_loop().time
-        self._sure_at = self._clock()
+        self._confirmed_at = self._clock()
         self._samples: list[SampleSubscription] = []
-        self.news: Final = asyncio.Event()
+        self.namespace_added: Final = asyncio.Event()
 
     async def open(self, connection: Connection, asked: Subscribe) -> Subscription:
-        """Make what a subscription asks for.
+        """Open a subscription.
 
         Raises:
-            RequestError: it is not given.
+            RequestError: it is rejected.
+            SocketClosedError: the user's token is no longer valid.
         """
         try:
             return await self._open(connection, asked)
@@ -261,12 +262,12 @@ class SocketSession:
     async def _open(self, connection: Connection, asked: Subscribe) -> Subscription:
         match asked.kind:
             case "jobs" | "job":
-                looked_at = self._access.namespaces_to_check(asked.filter.namespace)
-                allowed = await self._access.listable_namespaces(self._caller, looked_at)
+                checked = self._access.namespaces_to_check(asked.filter.namespace)
+                allowed = await self._access.listable_namespaces(self._caller, checked)
                 key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
                 made = await self._hub.jobs(connection, asked, key, self._caller.user)
-                live = {n: each for n, each in self._opened.items() if not each.made.is_over}
-                self._opened = live | {asked.id: _Opened(asked, made, looked_at)}
+                live = {n: each for n, each in self._lists.items() if not each.made.is_over}
+                self._lists = live | {asked.id: _OpenList(asked, made, checked)}
                 return made
             case "logs":
                 return self._hub.log(connection, asked, self._caller)
@@ -277,77 +278,78 @@ class SocketSession:
                 return sample
 
     async def recheck(self) -> bool:
-        """Return True if the user may still be here; take from lists what it may not see.
+        """Return True if the user is still authorized; lists with other permitted namespaces must reload.
 
-        A server that does not answer takes no right away, for as long as a right that was taken away
-        may last. Logs are not looked at here: who follows them looks at the right to each.
+        While the API server does not respond, rights are kept for up to `Limits.unsure`. Logs are not checked here:
+        `JobLogs` re-checks the right to each log that it follows.
         """
-        begun = self._clock()
+        started_at = self._clock()
         try:
             await self._access.authenticate(self._connection)
-            for opened in list(self._opened.values()):
-                if not opened.made.is_over:
-                    await self._recheck_list(opened)
+            for list_ in list(self._lists.values()):
+                if not list_.made.is_over:
+                    await self._recheck_list(list_)
             if self._samples and not await self._access.may_see_metrics(self._caller):
                 for sample in self._samples:
                     sample.cut()
         except RequestError as error:
             return (
-                error.status not in (401, 403) and begun - self._sure_at < self._hub.limits.unsure
+                error.status not in (401, 403)
+                and started_at - self._confirmed_at < self._hub.limits.unsure
             )
-        self._sure_at = begun
+        self._confirmed_at = started_at
         return True
 
-    async def _recheck_list(self, opened: "_Opened") -> None:
-        """Look at the namespaces of a list, and at those that were not there when it was looked at last.
+    async def _recheck_list(self, list_: "_OpenList") -> None:
+        """Check the user's rights for the namespaces of a list, and for those added since its last check.
 
-        Those that the user may list and that have no job now are looked at, too: one may come after the
-        right has gone. Those that the user may not list are not: there may be hundreds.
+        Permitted namespaces without jobs are checked, too: a job may be created there after the right is revoked.
+        Namespaces that were denied are not checked again: there may be hundreds.
         """
-        now = self._access.namespaces_to_check(opened.asked.filter.namespace)
-        had = opened.made.namespaces or frozenset()
+        current = self._access.namespaces_to_check(list_.asked.filter.namespace)
+        had = list_.made.namespaces or frozenset()
         allowed = await self._access.listable_namespaces(
-            self._caller, had | (now - opened.looked_at)
+            self._caller, had | (current - list_.checked)
         )
-        opened.looked_at = now
-        opened.made.recheck(allowed)
+        list_.checked = current
+        list_.made.recheck(allowed)
 
-    async def look_at_newcomers(self) -> None:
-        """Ask about namespaces that get their first job, soon and not too often, until cancelled.
+    async def check_new_namespaces(self) -> None:
+        """Check the user's rights for namespaces that get their first job, until cancelled; rate-limited.
 
-        What cannot be asked now is asked with the next look at all rights.
+        Checks that fail are repeated by the next `recheck`.
         """
         while True:
-            await self.news.wait()
-            self.news.clear()
-            for opened in list(self._opened.values()):
-                if opened.is_of_some_namespaces:
+            await self.namespace_added.wait()
+            self.namespace_added.clear()
+            for list_ in list(self._lists.values()):
+                if list_.may_gain_namespaces:
                     with suppress(RequestError):
-                        await self._look_at_newcomers_of(opened)
+                        await self._check_new_namespaces_of(list_)
             await asyncio.sleep(self._hub.limits.newcomers)
 
-    async def _look_at_newcomers_of(self, opened: "_Opened") -> None:
-        now = self._access.namespaces_to_check(opened.asked.filter.namespace)
-        if not (new := now - opened.looked_at):
+    async def _check_new_namespaces_of(self, list_: "_OpenList") -> None:
+        current = self._access.namespaces_to_check(list_.asked.filter.namespace)
+        if not (new := current - list_.checked):
             return
         allowed = await self._access.filter_listable(self._caller, new)
-        opened.looked_at |= new
-        opened.made.recheck((opened.made.namespaces or frozenset()) | allowed)
+        list_.checked |= new
+        list_.made.recheck((list_.made.namespaces or frozenset()) | allowed)
 
 
 @dataclass(slots=True)
-class _Opened:
-    """A list that is followed.
+class _OpenList:
+    """An open subscription to a list of jobs.
 
     Attributes:
-        looked_at: the namespaces that the user's rights were looked at for.
+        checked: namespaces for which the user's rights were checked.
     """
 
     asked: Subscribe
     made: JobsSubscription
-    looked_at: frozenset[str]
+    checked: frozenset[str]
 
     @property
-    def is_of_some_namespaces(self) -> bool:
-        """True if jobs of a further namespace may belong to it."""
+    def may_gain_namespaces(self) -> bool:
+        """True if jobs of a further namespace may match it."""
         return not (self.made.is_over or self.made.namespaces is None or self.asked.uid)

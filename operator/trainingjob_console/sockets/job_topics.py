@@ -1,4 +1,4 @@
-"""Who is sent which changes of jobs: one topic for each filter and each user's namespaces."""
+"""Distributes changes of jobs to subscribers: one topic per filter and set of permitted namespaces."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from trainingjob_console.sockets.frames import encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicKey:
-    """The filter that a subscriber wants, and may have.
+    """The jobs of a topic: the filter of its subscribers, and the namespaces that they may list.
 
     Attributes:
         filter: of the list.
-        namespaces: whose jobs the user may list; None: all.
-        uid: of the only job; "": all jobs.
+        namespaces: permitted namespaces; None: all.
+        uid: of a single job; "": all jobs.
     """
 
     filter: Filter
@@ -31,15 +31,15 @@ class TopicKey:
 
 @lru_cache(maxsize=1024)
 def row_text(job: Summary) -> str:
-    """Return the row of a job as JSON, which all queues share.
+    """Encode the row of a job as JSON, which all queues share.
 
-    Bound: the 1,024 that were asked for last.
+    Bound: an LRU cache of 1,024 rows.
     """
     return encode(job.row())
 
 
 class Topic:
-    """The subscribers of one filter, and its counts, which follow every change."""
+    """The subscribers of one topic, and the counts of its jobs, which are updated with every change."""
 
     def __init__(self, key: TopicKey) -> None:
         self._key: Final = key
@@ -49,9 +49,9 @@ class Topic:
         self._uncounted: Iterator[Summary] | None = None
 
     def count(self, index: JobIndex, step: int = STEP) -> Work[None]:
-        """Count the jobs, as far as that is not done: each who joins does it, or a part of it.
+        """Count the jobs that are not counted yet. Every subscriber that joins runs this, or a part of it.
 
-        Changes that come in between are added to the counts, as those are that come later.
+        Changes during and after the count are added to the counts.
         """
         if self._uncounted is None:
             self._uncounted = iter(list(index.jobs()))
@@ -62,53 +62,53 @@ class Topic:
 
     @property
     def counts(self) -> str:
-        """The fields of a frame with the counts, encoded, with a comma before each."""
+        """The counts as encoded fields of a frame, each with a leading comma."""
         counts = {phase: number for phase, number in self._counts.items() if number > 0}
         return f',"counts":{encode(counts)},"total":{self._total}'
 
-    def has(self, job: Summary | None) -> bool:
-        """True if the subscribers are shown this job."""
-        return job is not None and self._may_have(job) and self._key.filter.matches(job)
+    def matches(self, job: Summary | None) -> bool:
+        """True if the subscribers are sent this job."""
+        return job is not None and self._is_visible(job) and self._key.filter.matches(job)
 
     def add(self, change: Change) -> None:
-        """Give a change to all members, if it concerns them."""
-        if self._uncounted is not None:  # else it is counted as it will be then
+        """Send a change to all members, if it concerns them."""
+        if self._uncounted is not None:  # else the count sees the new state
             self._count(change.before, -1)
             self._count(change.after, 1)
         for queue in list(self.members):
-            self.pass_on(queue, change.uid, change.before, change.after)
+            self.notify(queue, change.uid, change.before, change.after)
 
-    def pass_on(
+    def notify(
         self, queue: CoalescingQueue, uid: str, before: Summary | None, after: Summary | None
     ) -> None:
-        """Give a change of a job to one member, if it concerns it."""
-        if after is not None and self.has(after):
+        """Send a change of a job to one member, if it concerns it."""
+        if after is not None and self.matches(after):
             queue.put(uid, row_text(after))
-        elif self.has(before):
+        elif self.matches(before):
             queue.put(uid, None)
 
     def _count(self, job: Summary | None, by: int) -> None:
-        """Count a job in its phase; as in a list, whatever phase the filter has."""
-        if job is None or not self._may_have(job):
+        """Count a job by phase. As in a list, phases are counted regardless of the phase filter."""
+        if job is None or not self._is_visible(job):
             return
         if self._key.filter.matches(job, any_phase=True):
             self._counts[job.phase] += by
             self._total += by * self._key.filter.matches(job)
 
-    def _may_have(self, job: Summary) -> bool:
+    def _is_visible(self, job: Summary) -> bool:
         allowed = self._key.namespaces
         return self._key.uid in ("", job.uid) and (allowed is None or job.namespace in allowed)
 
 
 class JobTopics:
-    """All topics; one without members is forgotten at once."""
+    """All topics. A topic is removed when its last member leaves."""
 
     def __init__(self, index: JobIndex, step: int = STEP) -> None:
-        """Begin without topics.
+        """Initialize without topics.
 
         Args:
-            index: of the jobs.
-            step: jobs that are looked at in one step of the work of joining.
+            index: of jobs.
+            step: jobs per step of the work of joining.
         """
         self.index: Final = index
         self._step: Final = step
@@ -119,10 +119,10 @@ class JobTopics:
         return len(self._topics)
 
     def join(self, key: TopicKey, position: str | None, queue: CoalescingQueue) -> Work[Topic]:
-        """Send a queue what has changed since a position, and all changes from now on.
+        """Send the changes since a position to a queue, and all changes from now on.
 
-        Nothing of the queue may be sent before the end of this, for its counts are not known. Where
-        the position is unknown the queue breaks at once, and the client loads its page again.
+        Nothing of the queue may be sent before this has finished, as the counts are not known. If the position is no
+        longer known, the queue is cut at once, and the client reloads its page.
         """
         missed = [] if position is None else self.index.changes_since(position)
         if missed is None:
@@ -135,14 +135,14 @@ class JobTopics:
             known.setdefault(change.uid, change.before)
         yield from topic.count(self.index, self._step)
         for number, (uid, before) in enumerate(known.items(), start=1):
-            # As it is by now: what has come in between is not to be replaced by what was before it.
-            topic.pass_on(queue, uid, before, self.index.get(uid))
+            # The current state: an older state must not overwrite changes made in between.
+            topic.notify(queue, uid, before, self.index.get(uid))
             if not number % self._step:
                 yield
         return topic
 
     def leave(self, key: TopicKey, queue: CoalescingQueue) -> None:
-        """Send a queue nothing more."""
+        """Stop sending to a queue."""
         topic = self._topics.get(key)
         if topic is None:
             return

@@ -1,21 +1,22 @@
-"""The limits of sockets and of what is queued for them."""
+"""Limits of WebSockets, their subscriptions and their queues."""
 
 from dataclasses import dataclass
 from typing import Final
 
 PROTOCOL: Final = "trainingjob.v1"
-"""The subprotocol that a client has to offer."""
+"""The subprotocol that a client must offer."""
 
 MAX_FRAME: Final = 4096
-"""Bytes of a frame of the client's."""
+"""Maximum bytes of a client's frame."""
 
 FRAMES_PER_S: Final = 20
-"""Frames of a client's in a second; one with more is closed."""
+"""Maximum frames per second of a client; its socket is closed above that."""
 
 MAX_SUBSCRIPTIONS: Final = 8
 MAX_JOBS_SUBSCRIPTIONS: Final = 4
 MAX_LOG_SUBSCRIPTIONS: Final = 2
-"""Of a socket; each change of a job is held against the filter of each of jobs. Further ones are answered with an error."""
+"""Per socket. Each change of a job is matched against the filters of all job subscriptions. Further subscriptions are
+rejected with an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,26 +24,26 @@ class Limits:
     """The limits of a hub; all times in seconds.
 
     Attributes:
-        sockets: open at once; further ones are refused before the upgrade, as are those above
+        sockets: maximum number of open sockets. Further ones are rejected before the upgrade, as are those above
             `sockets_per_user` and `sockets_per_address`.
-        status_rows: that wait for one subscription; above, one `resync` replaces them.
+        status_rows: maximum number of queued rows of one subscription; above that, one `resync` replaces them.
         coalesce: least time between two deltas of one subscription.
-        ring_bytes: of a log that wait for one subscription; the oldest go, and a gap says so.
-        ring_lines: likewise.
-        queued_bytes: in all queues; above, the largest queue is cut.
-        changes: of jobs that are kept for resume.
-        send: deadline of one send; then the socket is closed. While this process stands still, it stands
-            still, too, as does that of `pong` (`deadlines.py`).
-        ping: time from the answer to a ping until the next one.
-        pong: time for the answer.
-        age: of a socket; then the client has to connect again.
-        recheck: time between two looks at the user's rights. What the API server says of a right is
-            good for as long, too: one that is taken away is gone here after twice that.
-        newcomers: least time between two looks at namespaces that have just got their first job: whether
-            the user may list it, and has to be sent it. Each is asked about once.
-        unsure: time for which nobody could say whether the user still has its rights; with the next look
-            that finds no answer the socket is closed. By the clock, whether this process stood still or
-            not: a right that is taken away is not to last longer because of that.
+        ring_bytes: maximum queued bytes of one log subscription; the oldest are dropped and reported as a gap.
+        ring_lines: maximum number of queued lines of one log subscription, likewise.
+        queued_bytes: maximum bytes in all queues; above that, the largest queue is cut.
+        changes: maximum number of changes of jobs that are kept for clients that resume.
+        send: timeout of one send, after which the socket is closed. Hardly advances while this process is
+            stalled, as that of `pong` (`deadlines.py`).
+        ping: time from a pong until the next ping.
+        pong: timeout of a pong.
+        age: longest lifetime of a socket; then the client has to reconnect.
+        recheck: time between two checks of the user's rights. Responses of the API server are cached for as
+            long, so a revoked right takes effect here after at most twice this time.
+        newcomers: least time between two checks of namespaces that have just got their first job. Each is
+            checked once, for whether the user may list jobs there and so must be sent them.
+        unsure: time without a successful check, as the API server does not respond, after which the next failed
+            check closes the socket. Measured by the clock even if this process was stalled, as that must not
+            prolong a revoked right.
     """
 
     sockets: int = 256

@@ -1,4 +1,4 @@
-"""The pieces of a log that wait for one subscription, and the gap where the oldest fell out."""
+"""A bounded queue of log chunks for one subscription; the oldest are dropped and reported as a gap."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -7,20 +7,20 @@ from typing import Final
 
 from trainingjob_console.sockets.budget import Budget
 
-_PIECE: Final = 120
-"""Bytes that a piece takes beside its text."""
+_CHUNK_OVERHEAD: Final = 120
+"""Bytes of memory that a chunk takes in addition to its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """A piece of a log, shared by all that read it.
+    """A chunk of a log, shared by all readers of the log.
 
     Attributes:
-        offset: in the log, of its first byte.
-        following: the offset of what follows it.
-        lines: that end in it.
+        offset: of its first byte in the log.
+        following: offset of the byte after it.
+        lines: number of lines that end in it.
         text: as JSON.
-        place: of merged logs: the place in the log of the rank, up to which it goes.
+        place: for the merged log, the position in the rank's log that it ends at.
     """
 
     offset: int
@@ -32,17 +32,17 @@ class LogChunk:
     @property
     def weight(self) -> int:
         """Bytes that it takes in a queue."""
-        return _PIECE + len(self.text) + len(self.place)
+        return _CHUNK_OVERHEAD + len(self.text) + len(self.place)
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part of the log that the reader was too slow for, and that it is not sent.
+    """A part of the log that is not sent to the reader, for one of `LOSS_REASONS`.
 
     Attributes:
         start: offset of its first byte.
-        end: the offset of what follows it.
-        lines: that end in it.
+        end: offset of the byte after it.
+        lines: number of lines that end in it.
     """
 
     start: int
@@ -50,18 +50,18 @@ class Gap:
     lines: int
 
 
-LOST_BY: Final = ("slow", "memory", "behind")
-"""Why a log was not sent whole: the page reads too slowly, all queues together were too large, or the page
-came back to a place from which it could not catch up."""
+LOSS_REASONS: Final = ("slow", "memory", "behind")
+"""Reasons for gaps: the page reads too slowly, all queues together were too large, or the page resumed at a position
+that is no longer available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The lines and gaps of logs that pages were not sent, by `LOST_BY`.
+    """Counts of gaps and dropped lines of logs, by `LOSS_REASONS`.
 
     Attributes:
-        gaps: that pages were told of.
-        lines: that were dropped; those of which nobody knows how many there were are not counted.
+        gaps: reported to pages.
+        lines: dropped lines; gaps with an unknown number of lines are not included.
     """
 
     gaps: Counter[str] = field(default_factory=Counter)
@@ -69,10 +69,10 @@ class Losses:
 
 
 class LogRing:
-    """At most so many bytes and lines; above, the oldest pieces fall out.
+    """A ring buffer of at most `max_bytes` and `max_lines`; above that, the oldest chunks are dropped.
 
-    What fell out is one gap, which comes out before all that follows it: a reader that is behind
-    learns it first of all. One piece always stays, however large: `put` takes small ones.
+    Dropped chunks form a single gap, which is returned before all remaining chunks. The newest chunk is never dropped:
+    chunks are small.
     """
 
     def __init__(
@@ -83,20 +83,20 @@ class LogRing:
         on_ready: Callable[[], None] = lambda: None,
         losses: Losses | None = None,
     ) -> None:
-        """Begin empty.
+        """Initialize an empty ring.
 
         Args:
-            max_bytes: that wait at most.
-            max_lines: likewise.
-            budget: counts the bytes.
-            on_ready: called when there is something to be sent.
-            losses: counts what is dropped; those of all rings, as a rule.
+            max_bytes: maximum queued bytes.
+            max_lines: maximum number of queued lines.
+            budget: limits the bytes of all queues.
+            on_ready: called when there is something to send.
+            losses: counts dropped lines and gaps, usually of all rings.
         """
         self._max_bytes: Final = max_bytes
         self._max_lines: Final = max_lines
         self._budget: Final = budget
         self._on_ready: Final = on_ready
-        self._pieces: Final[deque[LogChunk]] = deque()
+        self._chunks: Final[deque[LogChunk]] = deque()
         self._lines = 0
         self._gap: Gap | None = None
         self._closed = False
@@ -105,26 +105,26 @@ class LogRing:
         budget.add(self)
 
     def __len__(self) -> int:
-        return len(self._pieces)
+        return len(self._chunks)
 
     @property
     def has_room(self) -> bool:
-        """True if less than half of it is used: what waits for that loses nothing."""
+        """True if less than half of it is used: a writer that waits for this loses nothing."""
         return 2 * self.size < self._max_bytes and 2 * self._lines < self._max_lines
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing waits."""
-        return not self._pieces and self._gap is None
+        """True if neither chunks nor a gap are queued."""
+        return not self._chunks and self._gap is None
 
-    def put(self, piece: LogChunk) -> None:
-        """Add what follows. After the end it is dropped: a follower may come a moment too late."""
+    def put(self, chunk: LogChunk) -> None:
+        """Add the next chunk. Ignored after `close`: a follower may add one a moment too late."""
         if self._closed:
             return
-        self._pieces.append(piece)
-        self._lines += piece.lines
-        difference = piece.weight
-        while len(self._pieces) > 1 and (
+        self._chunks.append(chunk)
+        self._lines += chunk.lines
+        difference = chunk.weight
+        while len(self._chunks) > 1 and (
             self.size + difference > self._max_bytes or self._lines > self._max_lines
         ):
             difference -= self._drop("slow").weight
@@ -132,21 +132,21 @@ class LogRing:
         self._on_ready()
 
     def take(self) -> Gap | LogChunk | None:
-        """Return what comes next: a gap first of all. None: nothing waits."""
+        """Remove and return the gap, else the oldest chunk; None: the ring is empty."""
         if self._gap is not None:
             gap, self._gap = self._gap, None
             return gap
-        if not self._pieces:
+        if not self._chunks:
             return None
-        piece = self._pieces.popleft()
-        self._lines -= piece.lines
-        self._change(-piece.weight)
-        return piece
+        chunk = self._chunks.popleft()
+        self._lines -= chunk.lines
+        self._change(-chunk.weight)
+        return chunk
 
     def skip(self, start: int, end: int) -> None:
-        """Say that a part is not there to be sent; it follows all that waits.
+        """Report a part of the log, after all queued chunks, as not available.
 
-        What waits goes into the gap: there is one at most, at the head.
+        The queued chunks become part of the gap, as there is only one gap, at the head.
         """
         if self._closed:
             return
@@ -155,29 +155,29 @@ class LogRing:
         self._on_ready()
 
     def cut(self) -> None:
-        """Drop all that waits, and leave a gap."""
+        """Drop all queued chunks, and leave a gap."""
         self._drop_all("memory")
 
     def close(self) -> None:
-        """Forget all, and take no more."""
+        """Drop everything, and ignore further chunks."""
         self._closed = True
         self._budget.remove(self)
-        self._pieces.clear()
+        self._chunks.clear()
         self.size = self._lines = 0
         self._gap = None
 
     def _drop_all(self, reason: str) -> None:
         difference = 0
-        while self._pieces:
+        while self._chunks:
             difference -= self._drop(reason).weight
         self._change(difference)
 
     def _drop(self, reason: str) -> LogChunk:
-        piece = self._pieces.popleft()
-        self._lines -= piece.lines
-        self._losses.lines[reason] += piece.lines
-        self._widen(Gap(piece.offset, piece.following, piece.lines), reason)
-        return piece
+        chunk = self._chunks.popleft()
+        self._lines -= chunk.lines
+        self._losses.lines[reason] += chunk.lines
+        self._widen(Gap(chunk.offset, chunk.following, chunk.lines), reason)
+        return chunk
 
     def _widen(self, lost: Gap, reason: str) -> None:
         if self._gap is None:

@@ -1,4 +1,4 @@
-"""What a socket is sent about each thing it subscribed to: the queue, and the frames made of it."""
+"""Subscriptions of a WebSocket to jobs, logs and samples: each encodes the entries of its queue as frames."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -12,26 +12,26 @@ from trainingjob_console.sockets.log_ring import Gap, LogRing
 
 
 class Subscription(Protocol):
-    """One thing that a socket is sent."""
+    """A subscription of a socket."""
 
     is_over: bool
-    """True once the last frame has been taken."""
+    """True once the last frame has been returned."""
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until a frame is due; None: nothing waits."""
+        """Return the seconds until a frame is due; None: nothing is queued."""
         ...
 
     def frame(self, now: float) -> str:
-        """Return the frame that is due, which leaves the queue."""
+        """Remove the next entry from the queue, and return its frame."""
         ...
 
     def close(self) -> None:
-        """Leave the topics, and forget what waits."""
+        """Unsubscribe, and drop the queue."""
         ...
 
 
 class LogSource(Protocol):
-    """The logs that are being written."""
+    """Follows logs of jobs."""
 
     async def follow(
         self,
@@ -44,28 +44,28 @@ class LogSource(Protocol):
         file: str = "",
         places: Sequence[str] = (),
     ) -> str:
-        """Put what is written from an offset, or from places of ranks, on into a ring, and return why it ended.
+        """Follow a log from an offset, or from positions of ranks, into a ring, and return the end reason.
 
         Raises:
-            RequestError: there is no such log, the user may not read it, or too many are read.
+            RequestError: there is no such log, the user may not read it, or too many logs are being read.
         """
         ...
 
 
 class SampleSource(Protocol):
-    """The newest sample, which replaces all before it."""
+    """Sends the newest sample of the operators' metrics."""
 
     def join(self, queue: CoalescingQueue) -> None:
-        """Send a queue the newest, and each that follows."""
+        """Send the newest sample to a queue, and each later one."""
         ...
 
     def leave(self, queue: CoalescingQueue) -> None:
-        """Send a queue nothing more."""
+        """Stop sending to a queue."""
         ...
 
 
 class JobsSubscription:
-    """The changes of jobs: the latest of each, at most one frame in `coalesce` seconds."""
+    """Sends the latest change of each job, at most one frame per `coalesce` seconds."""
 
     def __init__(
         self,
@@ -82,54 +82,53 @@ class JobsSubscription:
         self._topics: Final = topics
         self._queue: Final = queue
         self._coalesce: Final = coalesce
-        self._not_before = 0.0
+        self._next_frame_at = 0.0
         self._topic: Topic | None = None
 
     def join(self, position: str | None) -> Work[None]:
-        """Begin at a position; no frame may be taken before the end of this."""
+        """Start at a position. No frame may be taken before this has finished."""
         self._topic = yield from self._topics.join(self._key, position, self._queue)
 
     @property
     def namespaces(self) -> frozenset[str] | None:
-        """The namespaces whose jobs it may be sent; None: all."""
+        """The permitted namespaces; None: all."""
         return self._key.namespaces
 
     def recheck(self, allowed: frozenset[str] | None) -> None:
-        """Have the client load its page again if the user may list other namespaces by now.
+        """Make the client reload its page if the permitted namespaces have changed.
 
         Args:
-            allowed: those of `namespaces` that the user may still list, and those that have come; None:
-                all.
+            allowed: those of `namespaces` that are still permitted, and newly permitted ones; None: all.
         """
         if allowed != self._key.namespaces:
             self._queue.cut()
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until a frame is due; None: nothing waits."""
+        """Return the seconds until a frame is due; None: nothing is queued."""
         if self._queue.is_broken:
             return 0.0
-        return max(self._not_before - now, 0.0) if len(self._queue) else None
+        return max(self._next_frame_at - now, 0.0) if len(self._queue) else None
 
     def frame(self, now: float) -> str:
-        """Return the frame that is due, which leaves the queue."""
+        """Remove the next entry from the queue, and return its frame."""
         batch = self._queue.take()
         if self._queue.is_broken or batch is None:
             self.is_over = True
             return frames.frame("resync", self._number)
         assert self._topic is not None
-        self._not_before = now + self._coalesce
+        self._next_frame_at = now + self._coalesce
         seq = self._topics.index.position
         return frames.delta(self._number, seq, batch.rows, batch.gone, self._topic.counts)
 
     def close(self) -> None:
-        """Leave the topic, and forget what waits."""
+        """Leave the topic, and drop the queue."""
         self.is_over = True
         self._topics.leave(self._key, self._queue)
         self._queue.close()
 
 
 class LogSubscription:
-    """A log: its pieces, a gap before those that follow it, and in the end the reason for that."""
+    """Sends the chunks of a log, its gaps, and finally the end reason."""
 
     def __init__(self, number: int, epoch: str, ring: LogRing) -> None:
         self.is_over = False
@@ -139,15 +138,15 @@ class LogSubscription:
         self._last: str | None = None
 
     def end(self, frame: str) -> None:
-        """Send this frame after all that waits, and nothing more."""
+        """Send this frame after all queued chunks, as the last one."""
         self._last = frame
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until a frame is due; None: nothing waits."""
+        """Return the seconds until a frame is due; None: nothing is queued."""
         return None if self._ring.is_empty and self._last is None else 0.0
 
     def frame(self, now: float) -> str:
-        """Return the frame that is due, which leaves the queue."""
+        """Remove the next entry from the queue, and return its frame."""
         found = self._ring.take()
         if isinstance(found, Gap):
             return frames.frame(
@@ -161,13 +160,13 @@ class LogSubscription:
         return self._last
 
     def close(self) -> None:
-        """Forget what waits."""
+        """Drop the queue."""
         self.is_over = True
         self._ring.close()
 
 
 class SampleSubscription:
-    """The newest of what replaces all before it; what is behind by several is sent the last one."""
+    """Sends the newest sample; a slow client skips older ones."""
 
     def __init__(
         self, number: int, queue: CoalescingQueue, leave: Callable[[CoalescingQueue], None]
@@ -178,16 +177,16 @@ class SampleSubscription:
         self._leave: Final = leave
 
     def cut(self) -> None:
-        """Have the client ask anew, to which it may have no right any more."""
+        """Make the client subscribe again, which is rejected if it is no longer authorized."""
         if not self.is_over:
             self._queue.cut()
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until a frame is due; None: nothing waits."""
+        """Return the seconds until a frame is due; None: nothing is queued."""
         return 0.0 if len(self._queue) or self._queue.is_broken else None
 
     def frame(self, now: float) -> str:
-        """Return the frame that is due, which leaves the queue."""
+        """Remove the next entry from the queue, and return its frame."""
         batch = self._queue.take()
         if batch is None:
             self.is_over = True
@@ -195,7 +194,7 @@ class SampleSubscription:
         return f'{{"type":"delta","id":{self._number},{batch.rows[0]}}}'
 
     def close(self) -> None:
-        """Leave, and forget what waits."""
+        """Leave the source, and drop the queue."""
         self.is_over = True
         self._leave(self._queue)
         self._queue.close()

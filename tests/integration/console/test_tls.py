@@ -139,5 +139,5 @@ async def test_files_that_are_no_certificate_are_named(api: Api, authority: Auth
     with pytest.raises(SettingsError, match=r"TLS_CERT: cannot use .*tls\.crt"):
         Console(Settings.model_validate(given))
     alone = {"TRAININGJOB_CONSOLE_TLS_CERT": str(authority.files["tls_cert"])}
-    with pytest.raises(SettingsError, match="TLS_CERT and TRAININGJOB_CONSOLE_TLS_KEY need"):
+    with pytest.raises(SettingsError, match="TLS_CERT and TRAININGJOB_CONSOLE_TLS_KEY must"):
         Settings.from_environment(alone)

@@ -71,7 +71,7 @@ async def test_who_gives_up_leaves_nothing() -> None:
         each.cancel()
     await asyncio.gather(*crowd.tasks, return_exceptions=True)
     assert len(crowd.limit) == 0
-    assert not crowd.limit._own
+    assert not crowd.limit._user_slots
     crowd.over.set()
     await crowd.come("anna", "ben")
     assert crowd.inside[-2:] == ["anna", "ben"]

@@ -195,6 +195,6 @@ async def test_a_download_whose_archive_goes_breaks_off(
         with archive.open("r+b") as file:
             file.truncate(left)
     client.takes.set()
-    with pytest.raises(BusyError, match="the archive has gone"):
+    with pytest.raises(BusyError, match="the archive was removed"):
         await client.task
     assert not client.ended

@@ -83,7 +83,7 @@ async def test_a_volume_that_hangs_holds_four_threads_and_nothing_more(volume: V
         words = await asyncio.gather(
             *(asked(reader, volume.uid, f"user-{number}") for number in range(3 * THREADS))
         )
-        assert set(words) == {"the log volume does not answer"}
+        assert set(words) == {"the log volume does not respond"}
         for _ in range(100):
             assert "4 reads hang" in await asked(reader, volume.uid)
         assert (volume.opened, threads(), len(reader)) == (THREADS, THREADS, 0)

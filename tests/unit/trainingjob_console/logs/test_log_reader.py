@@ -99,7 +99,7 @@ async def test_a_log_waits_for_a_free_slot_while_the_process_is_stalled(
 ) -> None:
     standstill, was_read = Standstill(monkeypatch), asyncio.Event()
     async with log_server(tmp_path) as server:
-        reader = LiveReader(server.kube, passing=1, deadline_s=60)
+        reader = LiveReader(server.kube, streams=1, deadline_s=60)
         with unread_answer(was_read) as answer:
             holding = asyncio.create_task(_hold(reader, was_read))
             await asyncio.sleep(0)
@@ -118,12 +118,12 @@ async def _hold(reader: LiveReader, released: asyncio.Event) -> None:
 async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
-        reader = LiveReader(server.kube, reads=1, passing=1, deadline_s=5)
+        reader = LiveReader(server.kube, reads=1, streams=1, deadline_s=5)
         log = await log_of(server)
         async with reader.stream(log, ANNA):
             window, size, _ = await reader.window(log, ANNA, 0, 100)
             assert (window.text, size) == ("one\n", 4)
-            impatient = LiveReader(server.kube, passing=0, deadline_s=0.05)
+            impatient = LiveReader(server.kube, streams=0, deadline_s=0.05)
             with pytest.raises(BusyError, match="too many logs"):
                 await impatient.stream(log, ANNA).__aenter__()
 
@@ -131,7 +131,7 @@ async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -
 async def test_a_container_that_has_not_begun_has_no_log(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         server.logs[0].begun = False
-        with pytest.raises(NotFoundError, match="not begun"):
+        with pytest.raises(NotFoundError, match="not started"):
             await LiveReader(server.kube).window(await log_of(server), ANNA, 0, 100)
 
 
@@ -207,16 +207,16 @@ async def test_a_live_log_is_searched_beside_the_loop(
 async def test_one_user_passes_on_a_quarter_and_the_next_one_does_not_wait(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
-        reader, log = LiveReader(server.kube, passing=8, deadline_s=0.2), await log_of(server)
+        reader, log = LiveReader(server.kube, streams=8, deadline_s=0.2), await log_of(server)
         async with reader.stream(log, ANNA), reader.stream(log, ANNA):
             with pytest.raises(BusyError, match="too many logs"):
                 await reader.stream(log, ANNA).__aenter__()
             async with reader.stream(log, user("ben")) as parts:
                 assert b"".join([part async for part in parts]) == b"one\n"
-            assert len(reader.passing) == 2
+            assert len(reader.streams) == 2
         async with reader.stream(log, ANNA) as parts:
             assert b"".join([part async for part in parts]) == b"one\n"
-        assert len(reader.passing) == 0
+        assert len(reader.streams) == 0
 
 
 def test_a_million_lines_are_searched_on_from_where_each_deadline_ended_it(

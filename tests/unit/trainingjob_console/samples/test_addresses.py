@@ -28,29 +28,29 @@ class Names:
 async def test_each_address_of_a_name_is_asked_and_it_is_looked_up_anew() -> None:
     names = Names(["10.0.0.1", "10.0.0.2"])
     operators = Addresses([SERVICE], names.resolve)
-    assert await operators.now() == [
+    assert await operators.resolved() == [
         "http://10.0.0.1:8080/metrics",
         "http://10.0.0.2:8080/metrics",
     ]
     names.found = ["fd00::7"]
-    assert await operators.now() == ["http://[fd00::7]:8080/metrics"]
+    assert await operators.resolved() == ["http://[fd00::7]:8080/metrics"]
     assert names.asked == [("operators.system.svc", 8080)] * 2
 
 
 async def test_a_name_that_nobody_knows_is_shown_as_it_is() -> None:
-    assert await Addresses([SERVICE], Names([]).resolve).now() == [SERVICE]
+    assert await Addresses([SERVICE], Names([]).resolve).resolved() == [SERVICE]
 
 
 async def test_there_are_no_more_than_eight() -> None:
     names = Names([f"10.0.0.{n}" for n in range(20)])
-    assert len(await Addresses([SERVICE], names.resolve).now()) == MAX_OPERATORS
+    assert len(await Addresses([SERVICE], names.resolve).resolved()) == MAX_OPERATORS
     several = Addresses([f"http://10.0.0.{n}/metrics" for n in range(20)])
-    assert len(await several.now()) == MAX_OPERATORS
+    assert len(await several.resolved()) == MAX_OPERATORS
 
 
 async def test_addresses_stay_as_they_are_written() -> None:
     written = ["http://127.0.0.1:8080/metrics", "http://[::1]/metrics"]
-    assert await Addresses(written).now() == written
+    assert await Addresses(written).resolved() == written
 
 
 async def test_one_thread_waits_for_a_name_server_that_does_not_answer(
@@ -65,13 +65,13 @@ async def test_one_thread_waits_for_a_name_server_that_does_not_answer(
         return ["10.0.0.1"]
 
     operators = Addresses([SERVICE], slow)
-    monkeypatch.setattr(addresses, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(addresses, "_RESOLVE_TIMEOUT_S", 0.01)
     for _ in range(3):
-        assert await operators.now() == [SERVICE]
+        assert await operators.resolved() == [SERVICE]
     assert asked == 1
     answers.set()
     await asyncio.sleep(0)
-    assert await operators.now() == ["http://10.0.0.1:8080/metrics"]
+    assert await operators.resolved() == ["http://10.0.0.1:8080/metrics"]
     assert asked == 1
 
 

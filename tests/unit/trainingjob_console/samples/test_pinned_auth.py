@@ -103,11 +103,11 @@ async def test_who_has_another_is_shown_nothing(
 async def test_a_certificate_that_is_replaced_is_read_anew(file: Path) -> None:
     operator, renewed = Operator(), made()
     write(file, made())
-    introduction = PinnedAuth(file, lambda: "t")
+    auth = PinnedAuth(file, lambda: "t")
     async with operator.serving(renewed) as url:
-        assert not await is_up(Sampler(Addresses([url]), utc_now, introduction))
+        assert not await is_up(Sampler(Addresses([url]), utc_now, auth))
         write(file, renewed)
-        assert await is_up(Sampler(Addresses([url]), utc_now, introduction))
+        assert await is_up(Sampler(Addresses([url]), utc_now, auth))
 
 
 async def test_without_a_token_none_is_shown(file: Path) -> None:

@@ -31,11 +31,11 @@ def of(sweeps: RetentionRuns) -> list[tuple[Any, ...]]:
 
 def test_each_run_has_what_was_removed_and_kept_since_the_one_before() -> None:
     sweeps = RetentionRuns()
-    sweeps.take(1.0, a_scrape(runs=3, jobs=5, annotated=7))
+    sweeps.update(1.0, a_scrape(runs=3, jobs=5, annotated=7))
     assert of(sweeps) == []
-    sweeps.take(2.0, a_scrape(runs=3, jobs=6, annotated=7))  # on time, between two runs
-    sweeps.take(3.0, a_scrape(runs=4, jobs=8, annotated=9, waiting=1))
-    sweeps.take(4.0, a_scrape(runs=6, jobs=8, annotated=13, waiting=1))
+    sweeps.update(2.0, a_scrape(runs=3, jobs=6, annotated=7))  # on time, between two runs
+    sweeps.update(3.0, a_scrape(runs=4, jobs=8, annotated=9, waiting=1))
+    sweeps.update(4.0, a_scrape(runs=6, jobs=8, annotated=13, waiting=1))
     assert of(sweeps) == [(2, 0, 4, {"annotated": 4}), (1, 3, 3, {"annotated": 2, "waiting": 1})]
     assert [each["time"] for each in sweeps.newest_first] == [
         "1970-01-01T00:00:04Z",
@@ -45,16 +45,16 @@ def test_each_run_has_what_was_removed_and_kept_since_the_one_before() -> None:
 
 def test_an_operator_that_begins_anew_takes_nothing_back() -> None:
     sweeps = RetentionRuns()
-    sweeps.take(1.0, a_scrape(runs=9, jobs=90))
-    sweeps.take(2.0, {})
-    sweeps.take(3.0, a_scrape(runs=1, jobs=2))
-    sweeps.take(4.0, a_scrape(runs=2, jobs=3))
+    sweeps.update(1.0, a_scrape(runs=9, jobs=90))
+    sweeps.update(2.0, {})
+    sweeps.update(3.0, a_scrape(runs=1, jobs=2))
+    sweeps.update(4.0, a_scrape(runs=2, jobs=3))
     assert of(sweeps) == [(1, 1, 0, {})]
 
 
 def test_the_oldest_runs_fall_out() -> None:
     sweeps = RetentionRuns()
     for runs in range(MAX_RUNS + 5):
-        sweeps.take(float(runs), a_scrape(runs=runs))
+        sweeps.update(float(runs), a_scrape(runs=runs))
     assert len(sweeps.newest_first) == MAX_RUNS
     assert sweeps.newest_first[0]["time"] == "1970-01-01T00:01:44Z"

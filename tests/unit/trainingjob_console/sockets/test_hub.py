@@ -318,12 +318,12 @@ async def test_one_answer_in_time_is_enough_to_stay(monkeypatch: pytest.MonkeyPa
     async with running_hub() as running:
         asked = HTTPConnection({"type": "http", "query_string": b"", "headers": []})
         access: Any = running.access
-        visitor = SocketSession(running.hub, access, Caller("anna"), asked)
+        session = SocketSession(running.hub, access, Caller("anna"), asked)
         begun, stays = asyncio.get_running_loop().time(), []
         for seconds, busy in ((30, True), (59, False), (100, True), (118, True), (120, True)):
-            monkeypatch.setattr(visitor, "_clock", lambda now=begun + seconds: now)
+            monkeypatch.setattr(session, "_clock", lambda now=begun + seconds: now)
             running.access.busy = busy
-            stays.append(await visitor.recheck())
+            stays.append(await session.recheck())
         assert stays == [True, True, True, True, False]
 
 

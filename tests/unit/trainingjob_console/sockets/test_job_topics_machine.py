@@ -165,7 +165,7 @@ class Page(RuleBasedStateMachine):
 
     def _listed(self, key: TopicKey) -> dict[str, Any]:
         topic = Topic(key)
-        return {each.uid: each.row() for each in self.index.jobs() if topic.has(each)}
+        return {each.uid: each.row() for each in self.index.jobs() if topic.matches(each)}
 
     def _subscribe(self, client: Client) -> None:
         if client.position is None:

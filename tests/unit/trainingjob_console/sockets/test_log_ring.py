@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainingjob_console.sockets.budget import Budget
-from trainingjob_console.sockets.log_ring import LOST_BY, Gap, LogChunk, LogRing, Losses
+from trainingjob_console.sockets.log_ring import LOSS_REASONS, Gap, LogChunk, LogRing, Losses
 
 LIMIT, LINES = 2000, 8
 
@@ -67,7 +67,7 @@ def test_all_bytes_come_out_once_or_are_in_a_gap(steps: list[int | str]) -> None
     assert len(gaps) >= min(skipped, 1)
     assert losses.gaps.total() == len(gaps)
     assert losses.lines.total() == sum(gap.lines for gap in gaps)
-    assert set(losses.gaps) | set(losses.lines) <= set(LOST_BY)
+    assert set(losses.gaps) | set(losses.lines) <= set(LOSS_REASONS)
 
 
 def test_the_gap_comes_before_all_that_waits() -> None:
