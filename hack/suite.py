@@ -133,6 +133,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
         f"{OPERATOR}/test_leadership.py",
         f"{OPERATOR}/test_runtime.py",
         f"{OPERATOR}/test_runtime_start.py",
+        f"{OPERATOR}/test_setting_types.py",
         f"{OPERATOR}/test_settings.py",
         "tests/integration/test_as_a_number.py",
         "tests/integration/test_command_lease.py",

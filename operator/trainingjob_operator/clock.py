@@ -1,11 +1,11 @@
-"""The only reader of time; everything else is given `now`."""
+"""Clocks: the only module that reads the time; others receive a `Clock` or `now`."""
 
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 _OLDEST: Final = timedelta(days=366)
-"""What ended before that ended so long ago: else a time of the year 1 were before all times."""
+"""Ages above this are cut off: subtracting that of a date in year 1 would overflow `datetime`."""
 
 
 class Clock(Protocol):
@@ -33,9 +33,9 @@ class SystemClock:
 
 
 class ClockSinceBoot(SystemClock):
-    """The machine's clocks, of which the monotonic one goes on while the machine sleeps.
+    """The machine's clocks; the monotonic one includes the time during which the machine slept.
 
-    A virtual machine whose host stops all of its clocks cannot be told from one that ran on.
+    A virtual machine whose host stopped all of its clocks cannot notice that.
     """
 
     def monotonic(self) -> float:
@@ -44,13 +44,13 @@ class ClockSinceBoot(SystemClock):
 
 
 class SteadyTime:
-    """A wall clock that nobody sets: it began with the true one, and goes on with the monotonic one.
+    """A wall clock that never jumps: it starts at the wall time, and advances with the monotonic clock.
 
-    For what has to leave after so many seconds, whatever becomes of the wall clock meanwhile.
+    Used for expiry after a number of seconds, also if the wall clock is set meanwhile.
     """
 
     def __init__(self, clock: Clock) -> None:
-        """Begin now."""
+        """Start at the current wall time."""
         self._clock: Final = clock
         self._start: Final = clock.now()
         self._started_at: Final = clock.monotonic()
@@ -60,8 +60,8 @@ class SteadyTime:
         return self._start + timedelta(seconds=self._clock.monotonic() - self._started_at)
 
     def of(self, past: datetime) -> datetime:
-        """Return the monotonic moment of a time, by its age as the wall clock has it now.
+        """Convert a wall time to this clock, by its current age.
 
-        What is yet to come by the wall clock is now: somebody's clock was ahead.
+        A time in the future counts as now: another machine's clock is ahead.
         """
         return self.now() - min(max(self._clock.now() - past, timedelta()), _OLDEST)

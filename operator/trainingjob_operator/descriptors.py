@@ -1,7 +1,7 @@
-"""How many files and sockets the process may have open.
+"""Raises the soft limit of open file descriptors (RLIMIT_NOFILE).
 
-Container runtimes start processes with a soft limit of 1,024 for programs of the last century that
-cannot count further, and a much larger hard one up to which each process may raise its own.
+Container runtimes start processes with a soft limit of 1,024, for old programs that use `select`,
+and a much higher hard limit, up to which a process may raise its own.
 """
 
 import contextlib
@@ -9,20 +9,22 @@ import resource
 from typing import Final
 
 _ENOUGH: Final = 65_536
-"""Nothing here needs more, and a limit of a billion makes some programs slow."""
+"""More are never needed here, and a limit of a billion makes some programs slow."""
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files as far as is allowed and of use; return what it is."""
+    """Raise the soft limit up to the hard limit or `_ENOUGH`; return the resulting limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it: go on with less
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # a sandbox may forbid it: continue with less
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return descriptor_limit()
 
 
 def descriptor_limit() -> int:
-    """Return how many files the process may have open now, `_ENOUGH` at most."""
+    """Return the current soft limit of open files, at most `_ENOUGH`."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _ENOUGH if soft == resource.RLIM_INFINITY else min(soft, _ENOUGH)

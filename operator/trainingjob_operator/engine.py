@@ -113,7 +113,7 @@ class Engine:
             read=read_memory or MemoryMeter().read,
             announce=self._announce,
         )
-        self.aging: Final = IndexExpiry(
+        self.index_expiry: Final = IndexExpiry(
             self.index, self.steady, retention_s=self.pressure.retention_s
         )
         self.manifests: Final = ManifestCache()
@@ -240,7 +240,7 @@ class Engine:
             guard=self.guard,
             clock=clock,
             counts=counts,
-            aging=self.aging,
+            aging=self.index_expiry,
             memory=self._memory,
             volume=self.volume.sweep if self.volume is not None else None,
             identify=self._identify,
@@ -285,7 +285,7 @@ class Engine:
         self.add_task(self.events.run(), "events")
         self.add_task(self.pressure.watch_memory(), "memory-pressure")
         self.add_task(self.policy_watch.run(), "policies")
-        self.add_task(self.aging.keep_aging(), "index-aging")
+        self.add_task(self.index_expiry.keep_evicting(), "index-expiry")
         self.add_task(self.guard.run(), "clock-guard")
         if self.delivery is not None:
             self._tasks.extend(self.delivery.start())

@@ -1,4 +1,4 @@
-"""How the process logs: one JSON object a line for machines, or plain lines for people."""
+"""Configures logging: JSON lines or plain text to standard error, with a rate limit for libraries."""
 
 import logging
 import sys
@@ -16,20 +16,19 @@ _LEVELS: Final = {
 
 
 LINES: Final = 60
-"""Lines that a library's logger writes in a minute at most."""
+"""The most lines that a library's logger writes in a minute."""
 _MINUTE_S: Final = 60.0
 _LOGGERS: Final = 256
 _OURS: Final = "trainingjob_operator"
 
 
 class LibraryLimit(logging.Filter):
-    """Lets each library's logger write `LINES` lines a minute, and counts the others.
+    """Rate limit: each library's logger writes `LINES` lines a minute; further ones are counted.
 
-    What makes a library log is often in the hand of whoever talks to the process, and it may log
-    the same fault thousands of times in a second. Our own lines are never left out: some are all
-    that is left of a record.
+    Clients of the process can often make a library log, maybe the same error thousands of times in
+    a second. Our own lines are never dropped: some are the only copy of a record.
 
-    Bound: `_LOGGERS` loggers; at the limit all are forgotten, and each may write `LINES` again.
+    Bound: `_LOGGERS` loggers; at the limit all counts are reset, and each may write `LINES` again.
     """
 
     def __init__(self) -> None:
@@ -37,7 +36,7 @@ class LibraryLimit(logging.Filter):
         self._minutes: Final[dict[str, _Minute]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is written; the last one before a gap, and the next, say so."""
+        """Return True to write the line; the last one before a gap and the first one after say so."""
         if record.name.split(".", 1)[0] == _OURS:
             return True
         minute = self._minutes.get(record.name)
@@ -45,12 +44,12 @@ class LibraryLimit(logging.Filter):
             self._minutes.clear()
         if minute is None or abs(record.created - minute.began_at) >= _MINUTE_S:
             if minute is not None and minute.left_out:
-                _append(record, f"({minute.left_out} lines of {record.name} were left out)")
+                _append(record, f"({minute.left_out} lines of {record.name} were dropped)")
             minute = self._minutes[record.name] = _Minute(record.created)
         minute.lines += 1
         minute.left_out = max(0, minute.lines - LINES)
         if minute.lines == LINES:
-            _append(record, f"(further lines of {record.name} are left out for a minute)")
+            _append(record, f"(further lines of {record.name} are dropped for a minute)")
         return not minute.left_out
 
 
@@ -66,7 +65,7 @@ def _append(record: logging.LogRecord, note: str) -> None:
 
 
 def configure_logging(format_name: str | None, level: str) -> None:
-    """Send all logs to standard error, ours from `level` up, those of libraries from warning up."""
+    """Send all logs to standard error: ours from `level` on, those of libraries from warning on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(LibraryLimit())
     if format_name == "json" or (format_name is None and not sys.stderr.isatty()):

@@ -82,7 +82,7 @@ def test_what_cannot_be_a_namespace_is_not_taken_for_one(
     option: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["release-finalizers", option, name]) == WRONG_USE
-    assert "is no name of a namespace" in capsys.readouterr().err
+    assert "is not the name of a namespace" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--only", "--all-but"])

@@ -21,7 +21,8 @@ from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.kube.gateway import Gateway
 from trainingjob_operator.kube.write_fencing import MayWrite
 from trainingjob_operator.records.endpoint import RecordWriter, writer_from
-from trainingjob_operator.settings import Settings, whole_namespaces
+from trainingjob_operator.setting_types import check_namespaces
+from trainingjob_operator.settings import Settings
 
 STOP_PATIENCE_S: Final = 120.0
 """For the operator's pod to go: its grace period is ten seconds."""
@@ -59,7 +60,7 @@ async def release(
         SettingsError: there is no API server to be found, a namespace cannot be called so, or an
             operator that stays would be stopped.
     """
-    whole_namespaces((*only, *spared))
+    check_namespaces((*only, *spared))
     if deployment and (only or spared):
         raise SettingsError(
             "--stop is for an operator that goes, --only and --all-but for one that stays; "

@@ -62,7 +62,7 @@ _MAX_RANKS: Final = 300
 _MISSING: Final = re.compile(
     r"the logs? of ranks? ([0-9,-]{1,300})(?:\.\.\.)? of attempt (\d{1,10}) "
 )
-_GONE_UNREAD: Final = "the pod was gone before its log was known to be archived"
+_GONE_UNREAD: Final = "the pod was deleted before its log was known to be archived"
 _TOO_LATE: Final = "the pods were gone before their logs were known to be archived"
 
 

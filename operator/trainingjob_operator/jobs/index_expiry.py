@@ -51,7 +51,7 @@ class IndexExpiry:
         before, self._counted = self._counted, self._index.forgotten_total
         return self._counted - before
 
-    async def keep_aging(self) -> None:
+    async def keep_evicting(self) -> None:
         """Evict every few seconds, until cancelled."""
         while True:
             try:

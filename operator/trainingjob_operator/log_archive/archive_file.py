@@ -1,32 +1,31 @@
-"""The file that keeps the logs of a job's ranks: `job_<uid>.log`, one section for each pod.
+"""Reads and writes a job's log archive: the file `job_<uid>.log`, with one section for each pod.
 
     ==> attempt 0 rank 1 pod 5f0c...
     [rank 1] epoch 1: loss 0.31
     <== attempt 0 rank 1 pod 5f0c... bytes 28 cut 0
 
-The first line of a section is its header, the last one its trailer, and every line in between
-begins with the rank: whatever a rank writes, it can forge neither. `bytes` is the length of what
-stands between the two, so that a reader finds the header from the trailer, and walks from section
-to section through a file of any size from its end. `cut` is how many bytes of the beginning of the
-log, as the container wrote it, were left out because it is longer than the limit. A trailer that ends in `running` belongs to a
-pod that had not ended when its log was read, because it was about to be stopped.
+The first line of a section is its header, the last one its trailer. Every line in between begins
+with the rank, so that a rank can forge neither header nor trailer. `bytes` is the length of the
+lines in between: a reader finds the header from the trailer, and walks a file of any size section
+by section from its end. `cut` is the number of bytes at the beginning of the container's log that
+were dropped because the log exceeded the limit. A trailer that ends in `running` belongs to a pod
+that was about to be stopped, and had not ended when its log was read.
 
-A container beside the main one that failed has a section of its own, which names it:
+A failed container other than the main one has its own section, whose header names it:
 
     ==> attempt 0 rank 1 pod 5f0c... container fetch
 
-A section is whole when its trailer is there, and then it is never touched again. One without a
-trailer was not finished: its writer removes it when it gives up (the volume is full), or the next
-one does (the process died). So each container has one section at most, wherever a writer died.
+A section with a trailer is complete, and is never changed again. One without a trailer is
+incomplete: its writer removes it when it gives up (the volume is full), or the next writer does
+(the process died). So each container has at most one section, wherever a writer died.
 
-There is one writer at a time: it locks the file. Two operators can run at once, while one takes
-over from the other, and not every file system has locks. So a writer looks before each write
-whether the file is as it left it, and before the trailer whether its header still stands: of a
-section that another one has removed, nothing is called whole.
+Only one writer at a time works on a file, and locks it. But two operators can overlap during a
+takeover, and not every file system supports locks. So a writer checks before each write that the
+file's size is unchanged, and before the trailer that its header is still there. It never completes
+a section that another writer has removed.
 
-The file is made with its first section: a job of which nothing can be read leaves none.
-
-Everything here blocks, and raises OSError as the file system does.
+The file is created with its first section: a job whose logs cannot be read leaves no file. All
+functions block, and raise OSError as the file system does.
 """
 
 import errno
@@ -49,10 +48,10 @@ from trainingjob_api.log_sections import (
 from trainingjob_operator.volume.safe_open import lock
 
 LIMIT: Final = 10 * 2**20
-"""Bytes of a section at most, the newest."""
+"""Largest section in bytes; the newest bytes are kept."""
 
 MAX_SECTIONS: Final = 200_000
-"""Sections that a search walks over: more than a thousand ranks leave in all their attempts."""
+"""Limit of the sections that a search visits; a thousand ranks leave fewer in all attempts."""
 
 _BLOCK: Final = 65_536
 _MAX_LINE: Final = 256
@@ -63,30 +62,30 @@ _MARK: Final = re.compile(rb"^(?:==>|<==) attempt ", re.MULTILINE)
 def _check_plain(fd: int, name: str) -> None:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        raise PermissionError(errno.EPERM, "it is no plain file with one name", name)
+        raise PermissionError(errno.EPERM, "not a regular file with a single hard link", name)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The place where an archive is, or will be.
+class ArchiveLocation:
+    """The directory and the file name of an archive, which may not exist yet.
 
     Attributes:
-        root_fd: of the directory.
-        name: in that directory.
+        root_fd: descriptor of the directory.
+        name: file name in that directory.
     """
 
     root_fd: int
     name: str
 
     def open(self, *, create: bool = False) -> int | None:
-        """Open the file and lock it. None: it is not there.
+        """Open the file and lock it. None: it does not exist.
 
-        Never through a link, and never anything that is no plain file or has a second name: what
-        stands on the volume may have been put there by a user.
+        Follows no symbolic link, and refuses anything but a regular file with a single hard link:
+        users can create entries on the volume.
 
         Raises:
-            ArchiveBusyError: another process writes there.
-            OSError: it cannot be opened, or is no file of ours.
+            ArchiveBusyError: another process holds the lock.
+            OSError: it cannot be opened, or is not a file of ours.
         """
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         flags |= os.O_CREAT if create else 0
@@ -111,78 +110,80 @@ class Place:
 class ArchiveFile:
     """A job's archive, open for one writer."""
 
-    def __init__(self, fd: int | None, *, limit: int = LIMIT, place: Place | None = None) -> None:
-        """Take over an open file; an unfinished section is removed.
+    def __init__(
+        self, fd: int | None, *, limit: int = LIMIT, location: ArchiveLocation | None = None
+    ) -> None:
+        """Take over an open file, and remove an incomplete section.
 
         Args:
-            fd: opened for reading and writing; closed by `close`. None: it is made when the first
-                section is begun.
-            limit: bytes of a section at most.
-            place: where to make it then; its descriptor is closed by `close`.
+            fd: opened for reading and writing; closed by `close`. None: the file is created with
+                the first section.
+            limit: largest section in bytes.
+            location: where to create the file; its descriptor is closed by `close`.
         """
         self._opened: int | None = fd
-        self._place: Final = place
+        self._location: Final = location
         self._limit: Final = limit
         self._section: Section | None = None
         self._start = 0  # of the section that is being written
-        self._here = 0  # where it goes on
-        self._lines = 0  # that end in it
+        self._here = 0  # offset of its next write
+        self._lines = 0  # lines that end in it
         self._cut = 0
-        self._end = self._mend() if fd is not None else 0
+        self._end = self._repair() if fd is not None else 0
 
     @classmethod
     def open(cls, root_fd: int, name: str, *, limit: int = LIMIT) -> Self:
-        """Open the archive of this name below the root. If it is not there, `begin` makes it.
+        """Open the archive of this name in a directory. If it does not exist, `begin` creates it.
 
         Raises:
-            ArchiveBusyError: another process writes there; try again in a moment.
-            OSError: it cannot be opened, or is no file of ours.
+            ArchiveBusyError: another process holds the lock; retry in a moment.
+            OSError: it cannot be opened, or is not a file of ours.
         """
-        place = Place(os.dup(root_fd), name)
+        location = ArchiveLocation(os.dup(root_fd), name)
         fd: int | None = None
         try:
-            fd = place.open()
-            return cls(fd, limit=limit, place=place)
+            fd = location.open()
+            return cls(fd, limit=limit, location=location)
         except BaseException:
-            for opened in (fd, place.root_fd):
+            for opened in (fd, location.root_fd):
                 if opened is not None:
                     os.close(opened)
             raise
 
     def close(self) -> None:
-        """Close the file. What is unfinished and not abandoned is removed by the next writer."""
-        if self._place is not None:
-            os.close(self._place.root_fd)
+        """Close the file. The next writer removes a section that is neither finished nor abandoned."""
+        if self._location is not None:
+            os.close(self._location.root_fd)
         if self._opened is not None:
             os.close(self._opened)
 
     @property
     def size(self) -> int:
-        """Bytes of the whole sections, and of what stood before the first of them."""
+        """Bytes up to the end of the last complete section."""
         return self._end
 
     def find(self, pod: str, container: str = "") -> Written | None:
-        """Return the section of a pod's container, if it is whole; the newest first."""
+        """Return the complete section of a pod's container, searching from the end; else None."""
         wanted = (pod, container)
         return next(
             (s for s in self._sections() if (s.section.pod, s.section.container) == wanted), None
         )
 
     def ranks_of(self, attempt: int) -> frozenset[int]:
-        """Return the ranks of which a section of this attempt is whole."""
+        """Return the ranks that have a complete section of this attempt."""
         sections = (found.section for found in self._sections())
         return frozenset(section.rank for section in sections if section.attempt == attempt)
 
     def begin(self, section: Section) -> None:
-        """Begin a section at the end of the file, in place of one that was not finished.
+        """Begin a section at the end of the file, replacing one that was not finished.
 
         Raises:
-            ArchiveBusyError: another process has made the file meanwhile, or writes there.
+            ArchiveBusyError: another process has created the file meanwhile, or writes to it.
             OSError: as the file system raises it.
         """
         if self._opened is None:
-            assert self._place is not None
-            self._opened = self._place.open(create=True)
+            assert self._location is not None
+            self._opened = self._location.open(create=True)
         self.abandon()
         if self._size() != self._end:
             raise ArchiveBusyError("another process writes to the archive")
@@ -192,10 +193,10 @@ class ArchiveFile:
         self._here = self._end + len(section.header)
 
     def write(self, data: bytes) -> None:
-        """Write a part of the section's lines, each with its prefix already.
+        """Write some of the section's lines, which already have their prefixes.
 
-        At twice the limit the newest half moves to the front: memory holds a block at a time, and
-        no byte is moved more than once for each time the limit is written.
+        When the section reaches twice the limit, its newest half is moved to the front, block by
+        block. So each written byte is moved once on average.
 
         Raises:
             ArchiveBusyError: another process has written to the file meanwhile.
@@ -206,25 +207,25 @@ class ArchiveFile:
         self._here += len(data)
         self._lines += data.count(b"\n")
         if self._here - self._body >= 2 * self._limit:
-            self._shorten()
+            self._drop_oldest()
 
     def finish(self, *, running: bool = False) -> int:
-        """End the section: from now on it is whole.
+        """Complete the section by its trailer.
 
-        The lines reach the disk before the trailer does.
+        The lines are synced to disk before the trailer is written.
 
         Returns:
-            Bytes of the file.
+            Size of the file in bytes.
 
         Raises:
-            ArchiveBusyError: another process has written to the file meanwhile: the section is not
-                whole, and has to be written anew.
+            ArchiveBusyError: another process has written to the file meanwhile: the section is
+                incomplete, and has to be written again.
             OSError: as the file system raises it.
         """
         assert self._section is not None
         self._check_size()
         if self._here - self._body > self._limit:
-            self._shorten()
+            self._drop_oldest()
         here = self._here
         os.fsync(self._fd)
         self._check_size()
@@ -237,14 +238,14 @@ class ArchiveFile:
         return self._end
 
     def abandon(self) -> None:
-        """Remove the section that was begun, if it is not whole: it takes room that others lack."""
+        """Remove a section that was begun and is incomplete, to free its space on the volume."""
         if self._section is not None and self._is_ours() and self._ending_at(self._size()) is None:
             self._truncate(self._end)
         self._section = None
 
     @property
     def cut(self) -> int:
-        """Bytes that were left out of the section that was written last."""
+        """Bytes dropped from the beginning of the section that was written last."""
         return self._cut
 
     # --- the section that is being written --------------------------------------------------------
@@ -267,7 +268,7 @@ class ArchiveFile:
             raise ArchiveBusyError("another process writes to the archive")
 
     def _is_ours(self) -> bool:
-        """True if what stands where the section was begun is its header, or a part of that."""
+        """True if our header, or the beginning of it, is still where the section was begun."""
         assert self._section is not None
         header = self._section.header
         return header.startswith(os.pread(self._fd, len(header), self._start))
@@ -281,12 +282,12 @@ class ArchiveFile:
     def _truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
 
-    def _shorten(self) -> None:
-        """Leave only the newest whole lines, as many as the limit has room for."""
+    def _drop_oldest(self) -> None:
+        """Keep only the newest whole lines that fit into the limit."""
         assert self._section is not None
         end, target = self._here, self._body
         source = self._line_start(end - self._limit, end)
-        if source == end:  # a line that is longer than the limit: the end of it
+        if source == end:  # one line longer than the limit: keep its end
             prefix = prefix_of(self._section.rank)
             source = end - self._limit + len(prefix)
             self._append(target, prefix)
@@ -297,15 +298,15 @@ class ArchiveFile:
             self._append(target, block)
             kept += block.count(b"\n")
             source, target = source + len(block), target + len(block)
-        # Of the log itself: readers find a place of the whole log in what is left of it.
+        # Prefixes do not count: `cut` is an offset in the container's log, by which readers seek.
         self._cut -= (self._lines - kept) * len(prefix_of(self._section.rank))
         self._lines = kept
         self._truncate(target)
         self._here = target
 
     def _line_start(self, at: int, end: int) -> int:
-        """Return where the first line begins at or after a place; the end, if no line does."""
-        at -= 1  # that place begins a line if a newline stands before it
+        """Return the offset of the first line that begins at or after `at`; `end` if none does."""
+        at -= 1  # a line begins at `at` itself if a newline precedes it
         while at < end:
             block = os.pread(self._fd, min(_BLOCK, end - at), at)
             if not block:
@@ -327,7 +328,7 @@ class ArchiveFile:
             end = found.start
 
     def _ending_at(self, end: int) -> Written | None:
-        """Return the whole section that ends here, if one does."""
+        """Return the complete section that ends at this offset, if there is one."""
         tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
         line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
         trailer = read_trailer(line)
@@ -339,10 +340,10 @@ class ArchiveFile:
             return None
         return Written(section=section, start=start, end=end, cut=trailer.cut)
 
-    def _mend(self) -> int:
-        """Remove what was begun and not finished, and return where the next section begins.
+    def _repair(self) -> int:
+        """Remove an incomplete section, and return the offset of the next one.
 
-        What stands there and is not ours stays: the next section begins behind it.
+        Foreign content at the end stays; the next section begins after it.
         """
         end = self._size()
         if end == 0 or self._ending_at(end) is not None:
@@ -359,9 +360,9 @@ class ArchiveFile:
         return end
 
     def _last_whole(self, end: int) -> tuple[int, int | None]:
-        """Return where the last whole section ends, and where an unfinished one begins behind it.
+        """Return the end of the last complete section, and the start of an incomplete one after it.
 
-        It looks as far back as an unfinished section can reach.
+        Searches backwards as far as an incomplete section can reach.
         """
         floor = max(end - 2 * self._limit - 2**20, 0)
         begun = self._torn_header(end)
@@ -375,11 +376,11 @@ class ArchiveFile:
         return 0, begun
 
     def _marks_backwards(self, end: int, floor: int) -> Iterator[int]:
-        """Yield where lines begin that look like a header or a trailer, the last one first."""
+        """Yield the offsets of lines that look like a header or a trailer, the last one first."""
         high = end
         while high > floor:
             low = max(high - _BLOCK, floor)
-            # One byte more to see that a line begins there, and some for a mark on the border.
+            # One byte more to recognize the start of a line, and `_MAX_LINE` for a mark across blocks.
             base = max(low - 1, 0)
             block = os.pread(self._fd, high + _MAX_LINE - base, base)
             for mark in reversed(list(_MARK.finditer(block))):
@@ -388,12 +389,12 @@ class ArchiveFile:
             high = low
 
     def _torn_header(self, end: int) -> int | None:
-        """Return where the beginning of a header begins, if the file ends in one."""
+        """Return the offset of a partly written header at the end of the file; else None."""
         tail = os.pread(self._fd, min(_MAX_LINE, end), max(end - _MAX_LINE, 0))
         line = tail[tail.rfind(b"\n") + 1 :]
         is_torn = line.startswith(HEADER_START) or (line and HEADER_START.startswith(line))
         return end - len(line) if is_torn else None
 
     def _line(self, start: int, end: int) -> bytes:
-        """Return the line that begins here, or its beginning."""
+        """Return the line at this offset, cut off at `_MAX_LINE` bytes."""
         return os.pread(self._fd, min(end - start, _MAX_LINE), start).partition(b"\n")[0] + b"\n"

@@ -1,22 +1,21 @@
-"""Archives the logs of pods on the log volume, beside the reconciler.
+"""Archives the logs of pods on the log volume, in the background of the reconciler.
 
-The reconciler requests logs and goes on; when one is archived or given up, its job is enqueued
-again. Nothing here blocks a job for ever: a log is given up after three tries, after a minute of
-reading and writing, or when its patience is over, whichever comes first. The minute begins with its
-turn. The patience begins with the request, and is longer the more logs wait: those of a thousand
-ranks take longer than one.
+The reconciler requests logs and continues; when a log is archived or given up, its job is enqueued
+again. No job is blocked for ever. A log is given up after three tries, after a minute of reading
+and writing (from its turn on), or when its timeout in the queue expires, whichever comes first. The
+timeout begins with the request, and grows with the number of waiting logs.
 
-Another process that has a job's archive open (an operator that is about to end, or one on a node
-that is lost) is waited for, for a minute from the log's turn.
+If another process holds a job's archive open (an operator that is exiting, or one on a lost node),
+the archiver waits for up to a minute from the log's turn on.
 
-For a rank whose pod is gone, the archive is searched for its log (a `Survey`).
+For a rank whose pod was deleted, it searches the archive for the log (a `Survey`).
 
-A volume that cannot be used is tried again every half minute, and in between its logs are given up
-at once: ten thousand jobs that end must not wait for it one after the other. An error of one job's
-entry (`EntryError`) is not the volume's, and costs only that job its log.
+A broken volume is tried again every half minute. In between logs are given up at once, so that ten
+thousand finishing jobs do not wait for it one after the other. An error of a single job's entry
+(`EntryError`) does not count as one of the volume, and costs only that job its log.
 
-Bounds: `concurrency` logs at once, of which memory holds a part each; the queue's `max_waiting`
-pods that wait, and as many outcomes.
+Bounds: `concurrency` logs at once, each with one chunk in memory; the queue's `max_waiting` pods,
+and as many outcomes.
 """
 
 import asyncio
@@ -45,15 +44,15 @@ from trainingjob_operator.log_archive.pod_log_copy import copy_logs
 from trainingjob_operator.log_archive.protocols import LogStore
 
 DEADLINE_S: Final = 60.0
-"""Seconds for which a log is read and written, from its turn on, all tries together."""
+"""Timeout in seconds for reading and writing a log, from its turn on, all tries together."""
 
 PER_LOG_S: Final = 2.0
-"""Seconds that each log that waits adds to the patience of those behind it: 10 MiB at 5 MiB/s."""
+"""Seconds by which each waiting log extends the timeout of those behind it: 10 MiB at 5 MiB/s."""
 
 TRIES: Final = 3
 RETRY_S: Final = 2.0
 VOLUME_RETRY_S: Final = 30.0
-"""Seconds for which a volume that failed is left alone."""
+"""Seconds for which a volume is not used after it has failed."""
 
 NOTIFY_EVERY_S: Final = 1.0
 CONCURRENCY: Final = 8
@@ -66,12 +65,12 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Effort:
+class _Tries:
     """The tries to archive a log so far.
 
     Attributes:
-        since: when its first turn came, in monotonic seconds.
-        worked_s: for how long it was read and written.
+        since: start of its first try, in monotonic seconds.
+        worked_s: seconds spent reading and writing.
     """
 
     since: float
@@ -80,10 +79,10 @@ class _Effort:
 
 
 class Archiver:
-    """Archives what it is asked for, a job's pods one after the other.
+    """Archives the requested logs; of each job, one pod at a time.
 
     Attributes:
-        volume_fault: why the volume did not take something; None once a log was archived since.
+        volume_fault: the last error of the volume; None again once a log was archived.
     """
 
     def __init__(
@@ -99,12 +98,12 @@ class Archiver:
         """Prepare to archive; nothing runs yet.
 
         Args:
-            pods: where logs are read.
-            store: where they are put.
+            pods: the API server, from which logs are read.
+            store: the archives on the volume.
             clock: the time.
-            enqueue: called with the key of a job that the reconciler should look at again.
+            enqueue: called with the key of a job that needs another pass.
             concurrency: logs that are read at once.
-            max_waiting: pods that wait at most.
+            max_waiting: the most waiting pods.
         """
         self._pods: Final = pods
         self._store: Final = store
@@ -113,7 +112,7 @@ class Archiver:
         self.concurrency: Final = concurrency
         self.queue: Final = LogQueue(max_waiting)
         self._wake: Final = asyncio.Event()
-        self._efforts: Final[dict[str, _Effort]] = {}  # of pods in the queue, from their turn on
+        self._efforts: Final[dict[str, _Tries]] = {}  # of pods in the queue, from their turn on
         self._notify_soon: Final[set[JobKey]] = set()
         self._volume_error = ""
         self._volume_error_until = float("-inf")
@@ -125,44 +124,44 @@ class Archiver:
 
     @property
     def volume_error(self) -> str:
-        """The reason why the volume cannot be written at the moment; "" when it can, or might."""
+        """The reason why the volume is not used at the moment; "" if it is."""
         return self._volume_error if self._clock.monotonic() < self._volume_error_until else ""
 
     def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]:
-        """Return the outcomes of the logs of this job's pods, as far as they are remembered."""
+        """Return the remembered outcomes of the logs of this job's pods, by pod uid."""
         return self.queue.outcomes_of(job.uid)
 
     def request_logs(
         self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
     ) -> bool:
-        """Request the logs of these pods, each once. False: there is no room for all of them.
+        """Request the logs of these pods, each once. False: the queue has no room for all of them.
 
         Args:
-            job: whose pods they are.
-            pods: whose logs are to be archived.
-            survey: ranks without a pod, whose logs are searched for in the archive.
+            job: the pods' job.
+            pods: the pods whose logs are to be archived.
+            survey: ranks without a pod, for whose logs the archive is searched.
         """
         known = self.queue.outcomes_of(job.uid)
         new = [pod for pod in pods if pod.uid not in known]
-        # As if the last of them: those that are tried again go behind the others.
-        patience_s = DEADLINE_S + PER_LOG_S * (len(self.queue) + len(new) + (survey is not None))
-        is_room = survey is None or self.queue.add(self._survey_task(job, survey, patience_s))
+        # All get the timeout of the last one, since a log that is retried goes to the queue's end.
+        timeout_s = DEADLINE_S + PER_LOG_S * (len(self.queue) + len(new) + (survey is not None))
+        is_room = survey is None or self.queue.add(self._survey_task(job, survey, timeout_s))
         for pod in new:
-            is_room = self.queue.add(self._task(job, pod, patience_s)) and is_room
+            is_room = self.queue.add(self._task(job, pod, timeout_s)) and is_room
         self._wake.set()
         return is_room
 
     def forget(self, job: JobView, present: Collection[str]) -> None:
-        """Forget the outcomes of earlier attempts, but for those that status notes."""
+        """Forget the outcomes of earlier attempts, except those whose unread logs are in status."""
         noted = [unread.attempt for unread in job.status.unread_logs]
         self.queue.forget(job.uid, before=min([job.status.attempt, *noted]), present=present)
 
     def forget_log_outcomes(self, uid: str) -> None:
-        """Forget the outcomes of a job's logs: its status has them, or the job is gone."""
+        """Forget the outcomes of a job's logs: they are in its status, or the job was deleted."""
         self.queue.forget_log_outcomes(uid)
 
     async def ensure_job_directory(self, job: JobView) -> bool:
-        """Make a job's directory, if it is not there. False: the volume did not take it in time."""
+        """Create a job's directory unless it exists. False: that failed, or took too long."""
         if self.volume_error:
             return False
         try:
@@ -171,14 +170,14 @@ class Archiver:
             self._volume_failed(error)
             return False
         except EntryError as error:  # other jobs' directories are not affected
-            _logger.warning("job %s: its directory cannot be prepared: %s", job.key, error)
+            _logger.warning("job %s: its directory cannot be created: %s", job.key, error)
             return False
         return True
 
     # --- the work -------------------------------------------------------------------------------
 
     async def keep_archiving(self) -> None:
-        """Archive what is asked for, until cancelled."""
+        """Archive requested logs, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for number in range(self.concurrency):
                 group.create_task(self._work(), name=f"archiver-{number}")
@@ -195,24 +194,24 @@ class Archiver:
                 self._again_later(task)
             else:
                 self._done(task, outcome)
-            self._wake.set()  # its job's next pod may be taken
+            self._wake.set()  # another pod of the same job may be next
 
     async def _try(self, task: LogTask) -> LogOutcome | None:
         """Return the outcome of a log; None: another try is due."""
         if self.volume_error:
             return _lost(task, self.volume_error, volume_fault=True)
         begun = self._clock.monotonic()
-        effort = self._efforts.setdefault(task.pod_uid, _Effort(begun))
+        effort = self._efforts.setdefault(task.pod_uid, _Tries(begun))
         left = DEADLINE_S - effort.worked_s
-        patience = task.give_up_at - begun
-        if patience <= 0:
+        left_in_queue = task.give_up_at - begun
+        if left_in_queue <= 0:
             return _lost(task, _TOO_LATE.format(task.give_up_at - task.asked_at))
         try:
-            return await self._try_for(task, effort, min(left, patience))
+            return await self._try_for(task, effort, min(left, left_in_queue))
         finally:
             effort.worked_s += self._clock.monotonic() - begun
 
-    async def _try_for(self, task: LogTask, effort: _Effort, left: float) -> LogOutcome | None:
+    async def _try_for(self, task: LogTask, effort: _Tries, left: float) -> LogOutcome | None:
         try:
             async with asyncio.timeout(left):
                 return await copy_logs(self._pods, self._store, task)
@@ -224,12 +223,12 @@ class Archiver:
         except (VolumeError, EntryError, KubernetesError) as error:
             return self._again_or_lost(task, effort, error)
         except Exception as error:
-            # A bug that one log meets must neither stop the others nor keep its pod.
+            # A bug with one log must neither stop the others nor keep its pod for ever.
             _logger.exception("job %s: a log was not archived; this is a bug", task.key)
             return _lost(task, f"{type(error).__name__} in the operator")
 
     def _again_or_lost(
-        self, task: LogTask, effort: _Effort, error: VolumeError | EntryError | KubernetesError
+        self, task: LogTask, effort: _Tries, error: VolumeError | EntryError | KubernetesError
     ) -> LogOutcome | None:
         effort.tries += 1
         volume_fault = isinstance(error, VolumeError)
@@ -243,7 +242,7 @@ class Archiver:
         return _lost(task, str(error), volume_fault=volume_fault)
 
     def _again_later(self, task: LogTask) -> None:
-        """Let others go first, and try again in a moment."""
+        """Let other logs go first, and retry in a moment."""
         self.queue.pause(task)
 
         def resume() -> None:
@@ -271,9 +270,9 @@ class Archiver:
         self._notify(task)
 
     def _notify(self, task: LogTask) -> None:
-        """Enqueue the job: when the last of its logs is done, and now and then before.
+        """Enqueue the job when the last of its logs is done, and at most once a second before.
 
-        To do so after each of a thousand ranks would be a thousand reads of the job.
+        Enqueuing it after each of a thousand ranks would cause a thousand reads of the job.
         """
         if not self.queue.has_waiting(task.job_uid):
             self._enqueue(task.key)
@@ -296,7 +295,7 @@ class Archiver:
         self._volume_error, self.volume_fault = one_line(str(error), _MAX_WHY), error
         self._volume_error_until = self._clock.monotonic() + VOLUME_RETRY_S
 
-    def _task(self, job: JobView, pod: PodView, patience_s: float) -> LogTask:
+    def _task(self, job: JobView, pod: PodView, timeout_s: float) -> LogTask:
         now = self._clock.monotonic()
         return LogTask(
             key=job.key,
@@ -309,10 +308,10 @@ class Archiver:
             rank=pod.index,
             running=not pod.has_ended,
             asked_at=now,
-            give_up_at=now + patience_s,
+            give_up_at=now + timeout_s,
         )
 
-    def _survey_task(self, job: JobView, survey: Survey, patience_s: float) -> LogTask:
+    def _survey_task(self, job: JobView, survey: Survey, timeout_s: float) -> LogTask:
         now = self._clock.monotonic()
         return LogTask(
             key=job.key,
@@ -324,7 +323,7 @@ class Archiver:
             rank=min(survey.ranks),
             running=False,
             asked_at=now,
-            give_up_at=now + patience_s,
+            give_up_at=now + timeout_s,
             looked_for=survey.ranks,
         )
 
@@ -341,7 +340,7 @@ def _lost(task: LogTask, why: str, *, volume_fault: bool = False) -> LogOutcome:
 
 
 class NoLogArchive:
-    """Stands in for the archiver where there is no log volume: no log is kept, and none is missed."""
+    """The archiver if there is no log volume: archives nothing, and reports no log as missing."""
 
     volume_error: Final = ""
 
@@ -362,5 +361,5 @@ class NoLogArchive:
         """Forget nothing."""
 
     async def ensure_job_directory(self, job: JobView) -> bool:
-        """Make no directory."""
+        """Return True: no directory is needed."""
         return True

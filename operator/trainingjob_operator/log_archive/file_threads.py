@@ -1,11 +1,12 @@
-"""Threads for files: a volume that hangs holds some of them, and nothing else.
+"""Runs blocking file calls in threads with a timeout, so that a hanging volume blocks only threads.
 
-A call to a network file system whose server is gone can hang for ever, and nothing ends it. So each
-file has a thread of its own, which alone touches it from opening to closing, and each call has a
-deadline, after which its caller goes on without it. There are only so many threads. When all of
-them hang, further calls fail at once. The threads end with the process, whether they hang or not.
+A call on a network file system whose server is unreachable can hang for ever, and cannot be
+cancelled. So each file has its own thread, the only one to use it from opening to closing. Each call
+has a timeout, after which its caller continues without it. The number of threads is limited; when
+all of them hang, further calls fail at once. They are daemon threads: hanging ones do not keep the
+process from exiting.
 
-Bound: `limit` threads, hanging ones included; further callers wait for one within their deadline.
+Bound: `limit` threads, hanging ones included; further callers wait for one within their timeout.
 """
 
 import asyncio
@@ -22,17 +23,17 @@ T = TypeVar("T")
 
 
 def _nothing() -> None:
-    """There is nothing to do at the end."""
+    """Do nothing: the default of `at_end` and `on_end`."""
 
 
 class FileThreads:
-    """The threads that there may be. Belongs to one event loop."""
+    """Limits the number of threads, and counts hanging ones. Belongs to one event loop."""
 
     def __init__(self, limit: int) -> None:
-        """Make no thread yet.
+        """Start no thread yet.
 
         Args:
-            limit: threads at most.
+            limit: the most threads.
         """
         self.limit: Final = limit
         self.free: Final = asyncio.Semaphore(limit)
@@ -40,10 +41,10 @@ class FileThreads:
         self.hanging = 0
 
     async def call_once(self, call: Callable[[], T], *, deadline_s: float) -> T:
-        """Run one call in a thread of its own.
+        """Run a single call in its own thread.
 
         Raises:
-            VolumeError: it was not done in time, or every thread hangs.
+            VolumeError: it timed out, or every thread hangs.
             OSError: as the call raises it.
         """
         thread = FileThread(self)
@@ -54,10 +55,10 @@ class FileThreads:
 
 
 class FileThread:
-    """One thread, for all calls on one file. It starts with the first call; `end` it.
+    """One thread for all calls on one file. It starts with the first call; the caller must `end` it.
 
-    A caller whose call is late, or that is cancelled, goes on at once. The thread then takes no
-    further call, counts as hanging, and ends when the call comes back.
+    If a call times out or its caller is cancelled, the caller continues at once. The thread then
+    accepts no further call, counts as hanging, and ends when the call returns.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class FileThread:
         """Start nothing yet.
 
         Args:
-            threads: those that there may be.
-            at_end: called in the thread when it ends, however its calls went.
+            threads: the limit of threads.
+            at_end: called in the thread when it ends, also after failed calls.
             on_end: called in the event loop when it has ended, or was never started.
         """
         self._threads: Final = threads
@@ -88,16 +89,16 @@ class FileThread:
         """Run a call in the thread.
 
         Args:
-            call: what to run; when it is late it goes on, and what it returns is dropped.
-            deadline_s: how long to wait for it, and for a thread, in seconds.
+            call: the call; after the timeout it goes on, and its result is dropped.
+            deadline_s: timeout in seconds, including the wait for a thread.
 
         Raises:
-            VolumeError: it was not done in time, or every thread hangs.
+            VolumeError: it timed out, or every thread hangs.
             OSError: as the call raises it.
         """
         hanging = self._threads.hanging
         if self._is_late or (not self._is_started and hanging >= self._threads.limit):
-            raise _unavailable(f"the volume hangs: {hanging} calls have not come back")
+            raise _unavailable(f"the volume hangs: {hanging} calls have not returned")
         try:
             async with asyncio.timeout(deadline_s):
                 if not self._is_started:
@@ -109,10 +110,10 @@ class FileThread:
             raise _unavailable(f"the volume did not answer within {deadline_s:g} s") from error
 
     async def end(self, *, deadline_s: float) -> None:
-        """Have the thread end, and wait for that unless a call is late.
+        """End the thread, and wait for that unless a call has timed out.
 
         Args:
-            deadline_s: how long to wait, in seconds; then it ends without being waited for.
+            deadline_s: longest wait in seconds; the thread ends later by itself.
         """
         if not self._is_started:
             self._on_end()
@@ -154,7 +155,7 @@ class FileThread:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (asked := self._calls.get()) is not None:
             _answer(loop, *asked)
-            del asked  # it may hold a part of a log, and the next one may be long in coming
+            del asked  # it may hold a chunk of a log, and the next call may come much later
         try:
             with suppress(OSError):
                 self._at_end()
@@ -169,7 +170,7 @@ def _answer(
     result, fault = None, None
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
+    except BaseException as error:  # noqa: BLE001 - every error is passed to the caller
         fault = error
     with suppress(RuntimeError):  # the loop is closed: the process ends
         loop.call_soon_threadsafe(_settle, answer, result, fault)
@@ -178,7 +179,7 @@ def _answer(
 def _settle(answer: asyncio.Future[T], result: T | None, fault: BaseException | None) -> None:
     if fault is not None:
         answer.set_exception(fault)
-        answer.exception()  # its caller may have gone on without it
+        answer.exception()  # mark it as retrieved: its caller may have timed out
     else:
         answer.set_result(result)  # type: ignore[arg-type]
 

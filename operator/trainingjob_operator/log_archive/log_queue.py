@@ -1,9 +1,10 @@
-"""The pods whose logs are to be archived, and the outcomes of those that were.
+"""A queue of pods whose logs are to be archived, and the outcomes of archived ones.
 
-Jobs take turns, one pod at a time for each: a job's archive is one file with one writer.
+Round-robin over jobs, with one pod of each at a time: a job's archive is one file with one writer.
 
-Bounds: `max_waiting` pods that wait, above which a pod is rejected (request it again later); and as many
-outcomes, above which the oldest is forgotten (its pod is requested again, and its log is found in the file).
+Bounds: `max_waiting` pods, above which a pod is rejected (request it again later); and as many
+outcomes, above which those of the oldest job are evicted (its pods are requested again, and their
+logs are found in the archive).
 """
 
 from collections import OrderedDict, deque
@@ -23,14 +24,14 @@ class LogTask:
     """One pod's log, to be archived.
 
     Attributes:
-        key, job_uid: whose pod it is.
-        pod, pod_uid: what to read.
-        container: the main one; "": it has no log, because it has not begun.
+        key, job_uid: the pod's job.
+        pod, pod_uid: the pod.
+        container: the main container; "": it has not begun, and has no log.
         beside: the other containers that failed.
-        running: its main container had not ended when it was asked for.
-        asked_at: when that was, in monotonic seconds.
-        give_up_at: when it is given up, if its turn has not come.
-        looked_for: ranks without a pod, whose logs are searched for in the archive.
+        running: the main container had not ended at the time of the request.
+        asked_at: time of the request, in monotonic seconds.
+        give_up_at: monotonic time at which it is given up if its turn has not come.
+        looked_for: ranks without a pod, for whose logs the archive is searched.
     """
 
     key: JobKey
@@ -48,24 +49,24 @@ class LogTask:
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
-        """Each container that is to be read, with what its section calls it."""
+        """The containers to read, each with its name in the section header ("" for the main one)."""
         main = ((self.container, ""),) if self.container else ()
         return main + tuple((name, name) for name in self.beside)
 
 
 class LogQueue:
-    """Pods that wait, by job, and outcomes, by job and pod."""
+    """Waiting pods by job, and outcomes by job and pod."""
 
     def __init__(self, max_waiting: int) -> None:
-        """Make an empty queue.
+        """Create an empty queue.
 
         Args:
-            max_waiting: pods that wait at most, and outcomes that are kept.
+            max_waiting: the most waiting pods, and the most outcomes.
         """
         self.max_waiting: Final = max_waiting
         self._waiting: Final[OrderedDict[str, deque[LogTask]]] = OrderedDict()
-        self._known: Final[set[str]] = set()  # pods that wait or are worked on
-        self._busy: Final[set[str]] = set()  # jobs that are worked on
+        self._known: Final[set[str]] = set()  # pods that wait or are in progress
+        self._busy: Final[set[str]] = set()  # jobs with a pod in progress
         self._outcomes: Final[OrderedDict[str, dict[str, LogOutcome]]] = OrderedDict()
         self._kept = 0
         self.refused_total = 0
@@ -79,16 +80,16 @@ class LogQueue:
         )
 
     def __len__(self) -> int:
-        """Pods that wait or are worked on."""
+        """Pods that wait or are in progress."""
         return len(self._known)
 
     @property
     def outcomes_kept(self) -> int:
-        """Outcomes in memory."""
+        """Number of outcomes in memory."""
         return self._kept
 
     def add(self, task: LogTask) -> bool:
-        """Add a pod, once. False: there is no room for it now."""
+        """Add a pod, once. False: the queue is full."""
         if task.pod_uid in self._known:
             return True
         if len(self._known) >= self.max_waiting:
@@ -99,7 +100,7 @@ class LogQueue:
         return True
 
     def next_task(self) -> LogTask | None:
-        """Return the next pod, of a job of which no other one is worked on; `set_outcome` ends its turn."""
+        """Return the next pod of a job without one in progress; `set_outcome` or `pause` ends it."""
         for uid, tasks in self._waiting.items():
             if uid in self._busy:
                 continue
@@ -113,11 +114,11 @@ class LogQueue:
         return None
 
     def pause(self, task: LogTask) -> None:
-        """End the turn of a pod that could not be archived now; `resume` has to follow."""
+        """End the turn of a pod whose log is to be retried; `resume` must follow."""
         self._busy.discard(task.job_uid)
 
     def resume(self, task: LogTask) -> None:
-        """Let a paused pod wait again, behind those of its job that wait already."""
+        """Queue a paused pod again, behind the other waiting pods of its job."""
         self._waiting.setdefault(task.job_uid, deque()).append(task)
 
     def set_outcome(self, task: LogTask, outcome: LogOutcome) -> None:
@@ -137,16 +138,16 @@ class LogQueue:
         return job_uid in self._waiting
 
     def outcomes_of(self, job_uid: str) -> Mapping[str, LogOutcome]:
-        """Return the outcomes of the logs of a job's pods, by their uids."""
+        """Return the outcomes of a job's logs, by pod uid."""
         return self._outcomes.get(job_uid, _NOTHING)
 
     def forget(self, job_uid: str, *, before: int, present: Collection[str]) -> None:
-        """Forget the outcomes of pods of earlier attempts that are gone: status has them.
+        """Forget the outcomes of deleted pods of earlier attempts, which are in status.
 
         Args:
-            job_uid: whose.
-            before: the current attempt.
-            present: uids of the pods that are there.
+            job_uid: the job.
+            before: outcomes of earlier attempts than this one are forgotten.
+            present: uids of the job's existing pods.
         """
         outcomes = self._outcomes.get(job_uid, {})
         old = [pod for pod, o in outcomes.items() if o.attempt < before and pod not in present]

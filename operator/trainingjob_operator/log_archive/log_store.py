@@ -1,7 +1,7 @@
-"""The logs and directories of jobs on the volume, which is never waited for for long.
+"""Opens archives and creates job directories on the log volume, with a timeout for each call.
 
-Every call looks anew whether what is mounted at the root is the volume: written into the empty
-directory where one should be, logs would fill the node's disk unseen.
+Every call checks that the volume is mounted at the root. If it is not, logs written into the empty
+mount point would fill the node's disk unnoticed.
 """
 
 import os
@@ -29,27 +29,27 @@ from trainingjob_operator.volume.root import Root
 T = TypeVar("T")
 
 CALL_S: Final = 10.0
-"""Deadline of a call in seconds: a slow network file system has answered by then."""
+"""Timeout of a call in seconds: even a slow network file system answers within it."""
 
 PREPARE_S: Final = 2.0
-"""Deadline in seconds of what a job's start waits for."""
+"""Timeout in seconds of calls for which the start of a job waits."""
 
 
 class LogStore:
-    """The archives of all jobs, and their directories."""
+    """Opens the archives of jobs and creates their directories."""
 
     def __init__(self, path: str, owner: Callable[[], Owner], threads: FileThreads) -> None:
         """Open nothing yet.
 
         Args:
             path: the volume's root.
-            owner: returns who we are, or raises VolumeError while that is unknown.
-            threads: where files are read and written.
+            owner: returns this install's identity, or raises VolumeError while it is unknown.
+            threads: the threads for blocking file calls.
         """
         self._path: Final = path
         self._owner: Final = owner
         self.threads: Final = threads
-        self._held: Final[set[str]] = set()  # archives in which a late call may still write
+        self._held: Final[set[str]] = set()  # archives that are open, maybe by a hanging call
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -57,12 +57,12 @@ class LogStore:
         return (Bound("volume_threads", self.threads.used, self.threads.limit),)
 
     async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
-        """Take an empty volume that has no owner, before anything is put on it.
+        """Check that the volume is ours, and claim an empty one without an owner.
 
         Args:
-            expected_id: the volume's id as the default policy remembers it, if it does: then an
-                empty root is a volume that is not mounted.
-            known: uids of jobs that exist and are ours, whose directories may be there already.
+            expected_id: the volume's id in the status of the default policy, if it has one: then an
+                empty root means that the volume is not mounted.
+            known: uids of existing jobs of ours, whose directories may be there already.
 
         Raises:
             VolumeError: it is not ours, or does not answer in time.
@@ -73,11 +73,11 @@ class LogStore:
             )
 
     async def ensure_job_directory(self, key: JobKey, uid: str) -> None:
-        """Make a job's directory, with the mark that names its owner, if it is not there.
+        """Create a job's directory, with the mark that names its owner, unless it exists.
 
         Raises:
-            VolumeError: the volume does not take it in time.
-            EntryError: something is wrong with this very directory, and not with the volume.
+            VolumeError: the volume fails, or does not answer in time.
+            EntryError: only this directory has an error, not the volume.
         """
         mark = self._mark(key, uid)
         with self._explained():
@@ -87,17 +87,17 @@ class LogStore:
             )
 
     async def open(self, key: JobKey, uid: str) -> "Archive":
-        """Open a job's archive, and make its directory if that was not possible before.
+        """Open a job's archive, and create its directory if that was not possible before.
 
-        The caller closes it.
+        The caller must close it.
 
         Raises:
-            VolumeError: the volume does not take it in time.
-            EntryError: something is wrong with this very file, and not with the volume.
+            VolumeError: the volume fails, or does not answer in time.
+            EntryError: only this file has an error, not the volume.
         """
         name, mark = log_name(uid), self._mark(key, uid)
         if name in self._held:
-            raise EntryError(f"a call for {name} hangs")
+            raise EntryError(f"an earlier call for {name} has not returned")
         self._held.add(name)
         archive = Archive(self, name, lambda: self._held.discard(name))
         try:
@@ -108,7 +108,7 @@ class LogStore:
         return archive
 
     async def call_about(self, name: str, call: Callable[[], T], thread: FileThread) -> T:
-        """Run a call about one job's entry in a thread, and explain what the volume refuses."""
+        """Run a call on one job's entry in a thread, and convert an OSError into its cause."""
         with self._explained():
             return await thread.call(lambda: self._about(name, call), deadline_s=CALL_S)
 
@@ -120,10 +120,10 @@ class LogStore:
             raise to_volume_error(error, self._path) from error
 
     def _about(self, name: str, call: Callable[[], T]) -> T:
-        """Run a call about one job's entry, in the thread, and find out whether an error is the entry's or the volume's.
+        """Run a call on one job's entry, in the thread; tell errors of the entry from the volume's.
 
-        Jobs write to their own directories, as whatever user, so an error there says nothing of
-        the volume. Of the volume it is if the volume itself takes no files.
+        Jobs can write to their own directories as any user, so an error there says nothing about
+        the volume. It is the volume's only if the volume itself accepts no files.
         """
         try:
             return call()
@@ -165,19 +165,20 @@ class LogStore:
 
     def _open(self, mark: Mark) -> ArchiveFile:
         with self._root() as root:
-            # The log lies beside the directory, and is written whatever the directory is like by
-            # now: its job may have closed it. A volume that is full says so again below.
+            # The archive is outside the directory, so an error of the directory does not matter:
+            # its job may have made it unwritable. A full volume fails again below.
             with suppress(OSError, EntryChangedError):
                 _make_directory(root, mark)
             return ArchiveFile.open(root.fd, log_name(mark.uid))
 
 
 def _make_directory(root: Root, mark: Mark) -> None:
-    """With the permissions of the root, as the kubelet makes a `subPath` that is not there.
+    """Create a job's directory with the permissions of the root, as the kubelet does for a `subPath`.
 
-    But not the sticky bit: with it no user could remove what another one has made.
+    The sticky bit is left out: with it no user could remove files of another one.
     """
-    # First, and whatever becomes of it: the job may have closed its directory, or ruined its mark.
+    # Registered first, and errors are ignored: a job may have made its directory unwritable, or
+    # damaged its mark.
     with suppress(OSError, EntryChangedError):
         register_mark(mark, at=root.fd, device=root.device)
     mode = stat.S_IMODE(os.fstat(root.fd).st_mode) & ~stat.S_ISVTX
@@ -185,19 +186,19 @@ def _make_directory(root: Root, mark: Mark) -> None:
 
 
 class Archive:
-    """A job's archive, open to add sections.
+    """A job's archive, open to append sections.
 
-    One thread owns the file: it opens it, does all that is asked, and closes it. A call that comes
-    too late is still at the file; the thread closes it, and it is free for the next writer, when
-    the call comes back.
+    One thread owns the file, and opens, reads, writes and closes it. If a call times out, the
+    thread still works on the file; when that call returns, the thread closes the file, and the next
+    writer can open it.
     """
 
     def __init__(self, store: LogStore, name: str, on_end: Callable[[], None]) -> None:
         """Open nothing yet.
 
         Args:
-            store: explains what the volume refuses.
-            name: the file's.
+            store: the store, which classifies errors.
+            name: the file name.
             on_end: called when the file is closed, or was never opened.
         """
         self._store: Final = store
@@ -210,7 +211,7 @@ class Archive:
         """Open the file.
 
         Args:
-            opener: opens it, in the thread.
+            opener: opens it; called in the thread.
         """
 
         def call() -> None:
@@ -220,20 +221,20 @@ class Archive:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole sections."""
+        """Bytes up to the end of the last complete section."""
         return self._opened.size
 
     @property
     def cut(self) -> int:
-        """Bytes that were left out of the section that was added last."""
+        """Bytes dropped from the beginning of the section that was added last."""
         return self._opened.cut
 
     async def find(self, pod: str, container: str = "") -> Written | None:
-        """Return the section of a pod's container, if it is whole."""
+        """Return the complete section of a pod's container, if there is one."""
         return await self._call(lambda: self._opened.find(pod, container))
 
     async def ranks_of(self, attempt: int) -> frozenset[int]:
-        """Return the ranks of which a section of this attempt is whole."""
+        """Return the ranks that have a complete section of this attempt."""
         return await self._call(lambda: self._opened.ranks_of(attempt))
 
     async def begin(self, section: Section) -> None:
@@ -242,12 +243,12 @@ class Archive:
         await self._call(lambda: self._opened.begin(section))
 
     async def write(self, part: bytes) -> None:
-        """Add a part of the log."""
+        """Append a chunk of the log."""
         lines = self._lines.feed(part)
         await self._call(lambda: self._opened.write(lines))
 
     async def finish(self, *, running: bool) -> None:
-        """End the section: from now on it is whole."""
+        """Complete the section by its trailer."""
 
         def call() -> None:
             self._opened.write(self._lines.end())
@@ -256,9 +257,9 @@ class Archive:
         await self._call(call)
 
     async def close(self) -> None:
-        """Have the file closed, and wait for that unless a call on it is late.
+        """Close the file, and wait for that unless a call on it has timed out.
 
-        A section that was begun and not finished is removed before.
+        An incomplete section is removed before.
         """
         await self._thread.end(deadline_s=CALL_S)
 

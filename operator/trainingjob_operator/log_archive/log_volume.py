@@ -1,4 +1,4 @@
-"""The log volume that the settings name, and the claim to it.
+"""Builds the log volume from the settings, and claims it for this install.
 
 Bound: none of its own; the store's threads, the archiver's queue and the sweep have theirs.
 """
@@ -23,18 +23,18 @@ from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import log_sweep_from
 
 THREADS: Final = CONCURRENCY + 16
-"""Threads at once: one for each archive that is open, and 16 for what else is done there, which is
-to make the directories of jobs that start."""
+"""Most threads at once: one for each open archive, and 16 for creating the directories of starting
+jobs."""
 
 CLAIM_AGAIN_S: Final = 20.0
-"""Seconds before a volume that could not be used is looked at again. With the
-half minute for which the archiver leaves it alone, what was mended is noticed within a minute."""
+"""Seconds between two claims of an unusable volume. Together with the archiver's half minute, a
+repaired volume is noticed within a minute."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Sweep(Protocol):
-    """One sweep of the volume; see `volume.sweep`."""
+    """Sweeps the volume; see `volume.sweep`."""
 
     async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
         """Sweep once."""
@@ -46,10 +46,10 @@ class LogVolume:
     """A log volume, for the archiver and for the sweep.
 
     Attributes:
-        identity: who this install is, as soon as that is known.
-        store: where logs are written.
+        identity: the identity of this install, once it is known.
+        store: the archives and job directories.
         sweep: removes old files.
-        max_waiting: pods whose logs wait to be archived, at most.
+        max_waiting: the most pods whose logs wait to be archived.
     """
 
     identity: Identity
@@ -59,7 +59,7 @@ class LogVolume:
 
 
 def log_volume_from(settings: Settings, clock: Clock) -> LogVolume | None:
-    """Return the volume that the settings name; None: there is none. Opens nothing yet."""
+    """Return the log volume of the settings; None: there is none. Opens nothing yet."""
     identity = Identity(settings.cluster_name, settings.namespaces)
     sweep = log_sweep_from(settings, clock, identity.owner)
     if sweep is None:
@@ -69,7 +69,7 @@ def log_volume_from(settings: Settings, clock: Clock) -> LogVolume | None:
 
 
 class VolumeClaim:
-    """Takes a volume for ours before anything is written to it."""
+    """Claims the volume for this install before anything is written to it."""
 
     def __init__(
         self,
@@ -79,13 +79,13 @@ class VolumeClaim:
         policy_namespace: str,
         known_uids: Callable[[], frozenset[str]],
     ) -> None:
-        """Prepare; nothing is asked yet.
+        """Prepare; nothing is sent yet.
 
         Args:
             store: claims the volume.
-            policies: where the default policy is read.
-            policy_namespace: where the default policy is, which remembers the volume.
-            known_uids: returns the uids of jobs that exist and are ours.
+            policies: the API server, from which the default policy is read.
+            policy_namespace: namespace of the default policy, whose status has the volume's id.
+            known_uids: returns the uids of existing jobs of ours.
         """
         self._store: Final = store
         self._policies: Final = policies
@@ -95,17 +95,17 @@ class VolumeClaim:
         self._said = ""
 
     async def claim(self) -> bool:
-        """Claim the volume if it is ours or has no owner. False: it is not ours, which is logged."""
+        """Claim the volume if it is ours or has no owner. False: that failed, and the reason is logged."""
         self._is_claimed = await self._claim()
         return self._is_claimed
 
     async def _claim(self) -> bool:
         try:
             raw = await self._policies.get_policy(self._policy_namespace)
-            if raw is None:  # it is not known whether a volume is remembered
+            if raw is None:  # the id of the expected volume is unknown
                 self._say(
                     "logs cannot be archived for now: there is no default RetentionPolicy in "
-                    f"namespace {self._policy_namespace} yet, which would know the volume"
+                    f"namespace {self._policy_namespace} yet, whose status has the volume's id"
                 )
                 return False
             known_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
@@ -116,7 +116,7 @@ class VolumeClaim:
         return True
 
     async def keep_claiming(self) -> None:
-        """Claim again until the volume is ours, until cancelled: it may be mended at any time."""
+        """Retry the claim until it succeeds, then wait until cancelled."""
         while not self._is_claimed:
             await asyncio.sleep(CLAIM_AGAIN_S)
             if await self.claim():
@@ -124,7 +124,7 @@ class VolumeClaim:
         await asyncio.Event().wait()  # a task that ends is reported as one that has died
 
     def _say(self, what: str) -> None:
-        """Log it once, and again when it is something else."""
+        """Log a message, unless it is the same as the last one."""
         if what != self._said:
             self._said = what
             _logger.warning("%s", what)

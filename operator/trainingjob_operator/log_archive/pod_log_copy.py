@@ -1,4 +1,4 @@
-"""Copies the logs of one pod from its node to its job's archive."""
+"""Copies the logs of one pod from the API server to its job's archive."""
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
@@ -11,11 +11,11 @@ from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.log_archive.log_queue import LogTask
 from trainingjob_operator.log_archive.protocols import LogArchive, LogStore
 
-_GONE: Final = "the pod was gone before its log was known to be archived"
+_GONE: Final = "the pod was deleted before its log was known to be archived"
 
 
 async def copy_logs(pods: Cluster, store: LogStore, task: LogTask) -> LogOutcome:
-    """Add the logs of a pod to its job's archive, unless they are there."""
+    """Append the logs of a pod to its job's archive, unless they are in it already."""
     archive = await store.open(task.key, task.job_uid)
     try:
         if task.looked_for:
@@ -27,10 +27,10 @@ async def copy_logs(pods: Cluster, store: LogStore, task: LogTask) -> LogOutcome
 
 
 async def _copy_all(pods: Cluster, archive: LogArchive, task: LogTask) -> int:
-    """Add the log of each container, whatever becomes of the others.
+    """Append the log of each container, even if another one fails.
 
     Returns:
-        Bytes that were left out of the log that was cut most.
+        The largest number of bytes dropped from one log.
     """
     cut, fault = 0, None
     for container, called in task.sections:
@@ -60,7 +60,7 @@ async def _copy_one(
 
 
 async def _fill(archive: LogArchive, section: Section, log: AsyncGenerator[bytes, None]) -> None:
-    """Copy a log, a part at a time. The section is begun when there is something to write."""
+    """Copy a log chunk by chunk. The section begins only once the first chunk was read."""
     is_begun = False
     async for part in log:
         if not is_begun:

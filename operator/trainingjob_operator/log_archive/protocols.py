@@ -1,4 +1,4 @@
-"""What archiving needs of its neighbours, declared where it is used."""
+"""The interfaces (Protocols) of the log store and its archives, which the archiver uses."""
 
 from collections.abc import Container
 from typing import Protocol
@@ -8,7 +8,7 @@ from trainingjob_operator.core.job import JobKey
 
 
 class LogArchive(Protocol):
-    """A job's archive, open to add sections; see `log_archive.log_store`."""
+    """A job's archive, open to append sections; see `log_archive.log_store`."""
 
     @property
     def size(self) -> int: ...
@@ -23,7 +23,7 @@ class LogArchive(Protocol):
 
 
 class LogStore(Protocol):
-    """The archives of jobs, on a volume that has to be claimed; see `log_archive.log_store`."""
+    """The archives of jobs, on a volume that must be claimed; see `log_archive.log_store`."""
 
     async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None: ...
     async def ensure_job_directory(self, key: JobKey, uid: str) -> None: ...

@@ -19,9 +19,9 @@ def test_a_library_writes_so_many_lines_a_minute_and_says_what_was_left_out() ->
     limit = LibraryLimit()
     lines = written(limit, [record("asyncio", 1000.0 + n / 1000) for n in range(5000)])
     assert len(lines) == LINES
-    assert lines[-1].endswith("(further lines of asyncio are left out for a minute)")
+    assert lines[-1].endswith("(further lines of asyncio are dropped for a minute)")
     later = written(limit, [record("asyncio", 1060.0), record("asyncio", 1060.1)])
-    assert later[0] == f"accept() failed on fd=7 ({5000 - LINES} lines of asyncio were left out)"
+    assert later[0] == f"accept() failed on fd=7 ({5000 - LINES} lines of asyncio were dropped)"
     assert later[1] == "accept() failed on fd=7"
 
 

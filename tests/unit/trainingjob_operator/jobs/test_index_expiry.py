@@ -35,7 +35,7 @@ async def test_finished_jobs_leave_memory_and_go_on_time_all_the_same_and_live_o
         assert (len(life.index), len(life.queue)) == (3, 2)
 
         aging = aged(life, 600)
-        ticking = asyncio.create_task(aging.keep_aging())
+        ticking = asyncio.create_task(aging.keep_evicting())
         await asyncio.sleep(580)
         assert len(life.index) == 3
         await asyncio.sleep(50)
@@ -115,7 +115,7 @@ async def test_a_job_that_makes_room_for_another_goes_on_time_all_the_same() -> 
 async def test_a_job_goes_on_time_though_memory_forgets_at_the_same_age() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=600, interval_s=10_000) as life:
-        ticking = asyncio.create_task(aged(life, 600).keep_aging())
+        ticking = asyncio.create_task(aged(life, 600).keep_evicting())
         for number in range(20):
             cluster.create_job(make_job(f"job-{number}"))
             kubelet = asyncio.create_task(Kubelet(cluster).run())
@@ -165,7 +165,7 @@ async def test_a_job_that_finished_in_the_future_is_not_remembered_until_then() 
         await asyncio.sleep(10)
         kubelet.cancel()
         clock.ahead_s = 0
-        ticking = asyncio.create_task(aged(life, 600).keep_aging())
+        ticking = asyncio.create_task(aged(life, 600).keep_evicting())
         await asyncio.sleep(620)
         assert [entry.job.key.name for entry in life.index] == ["live"]
         for _ in range(20):

@@ -103,7 +103,7 @@ async def test_nothing_that_is_done_again_and_again_is_done_in_a_burst_afterward
     async with OperatorLife(cluster, ttl_s=3600, interval_s=300) as life:
         forgets: list[float] = []
         aging = IndexExpiry(_Index(forgets), life.steady, retention_s=lambda: 3600)
-        ticking = asyncio.create_task(aging.keep_aging())
+        ticking = asyncio.create_task(aging.keep_evicting())
         await asyncio.sleep(30)
         resyncs, lists, before = life.resync.runs_total, len(cluster.calls), len(forgets)
         suspend(HOURS)
