@@ -14,6 +14,7 @@ from typing import Final
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.access.ttl_cache import LookupCache
 from trainingjob_console.concurrency import ConcurrencyLimit
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import (
     UNAUTHORIZED,
     ApiServerError,
@@ -35,6 +36,7 @@ REFUSED_S: Final = 5.0
 each guessed token costs a call. Refused `list` rights have the TTL `FRESH_S`: a user who may list jobs in few of
 many namespaces has hundreds of them."""
 
+_REVIEW_S: Final = 10.0
 _AT_ONCE: Final = 16
 _UNKNOWN_AT_ONCE: Final = 4
 _UNKNOWN_WAITING: Final = 60
@@ -183,7 +185,7 @@ class SubjectReviews:
         version, kind, path = what
         body = {"apiVersion": version, "kind": kind} | ({"spec": spec} if spec else {})
         try:
-            async with asyncio.timeout(10), slot:
+            async with StallTolerantTimeout(_REVIEW_S), slot:
                 answer = await self._kube.call("POST", path, token=token, body=body)
         except TimeoutError as error:
             raise BusyError(_TOO_MANY, retry_after_s=5) from error

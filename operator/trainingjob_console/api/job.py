@@ -15,6 +15,7 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.requests import json_response
 from trainingjob_console.components import Components, Feature
 from trainingjob_console.concurrency import ConcurrencyLimit
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import ApiServerError, BusyError, NotFoundError
 from trainingjob_console.jobs import job_detail
 from trainingjob_console.jobs.history import row_of
@@ -69,7 +70,7 @@ class JobApi:
             return None
         try:
             async with (
-                asyncio.timeout(_CALL_S),
+                StallTolerantTimeout(_CALL_S),
                 self._slots.slot(caller.user, "too many jobs are being read"),
             ):
                 found = await self._read(caller, job)

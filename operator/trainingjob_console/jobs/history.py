@@ -1,6 +1,5 @@
 """The history: client of the record service for pages of records and single records of deleted jobs."""
 
-import asyncio
 import json
 import logging
 import secrets
@@ -13,6 +12,7 @@ from typing import Final
 import aiohttp
 
 from trainingjob_console.concurrency import ConcurrencyLimit
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import BusyError
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.history_cursor import HistoryCursor, key_of
@@ -200,7 +200,7 @@ class History:
     async def _get(self, url: str, query: list[tuple[str, str]], user: str) -> Object | None:
         try:
             async with (
-                asyncio.timeout(_CALL_S),
+                StallTolerantTimeout(_CALL_S),
                 self.calls.slot(user, "too many requests for the history are running"),
                 self._open().get(
                     url, params=query, headers=self._headers(), allow_redirects=False
@@ -250,6 +250,7 @@ class History:
                 connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept": "application/json", "User-Agent": "trainingjob-console"},
+                timeout=aiohttp.ClientTimeout(total=None),  # `_get` has the deadline
             )
         return self._session
 

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeVar
 
 import aiohttp
 
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import ApiServerError, BusyError
 from trainingjob_console.kube.credentials import Account
 from trainingjob_console.kube.response_reader import Object, ResponseReader
@@ -131,14 +132,17 @@ class Kube:
         most: int | None = None,
     ) -> tuple[T, int]:
         try:
-            async with self._session("own" if token is None else "user").request(
-                method,
-                self._account.server + path,
-                params=query,
-                data=data,
-                headers={**self._headers(token), **(headers or {})},
-                allow_redirects=False,
-            ) as response:
+            async with (
+                StallTolerantTimeout(_CALL_S),
+                self._session("own" if token is None else "user").request(
+                    method,
+                    self._account.server + path,
+                    params=query,
+                    data=data,
+                    headers={**self._headers(token), **(headers or {})},
+                    allow_redirects=False,
+                ) as response,
+            ):
                 if not response.ok:
                     raise await _refusal(response)
                 return await self.response_reader.read(response, make, most)
@@ -245,7 +249,8 @@ class Kube:
                     limit=CALLS if use in ("own", "user") else 0,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=_CALL_S, sock_connect=_CONNECT_S),
+                # `_ask` has the deadline of calls.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             )
         return self._sessions[use]
 

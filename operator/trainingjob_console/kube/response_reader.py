@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import AnswerTooLargeError, ApiServerError, BusyError
 from trainingjob_web.json_size import decoded_size
 
@@ -101,7 +102,7 @@ class ResponseReader:
     @asynccontextmanager
     async def _turn(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._wait_s):
+            async with StallTolerantTimeout(self._wait_s):
                 await places.acquire()
         except TimeoutError as error:
             raise _busy() from error

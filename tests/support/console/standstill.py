@@ -1,9 +1,10 @@
 """A process that is stalled or suspended: the clock of its event loop jumps, and sockets hold unread data."""
 
 import asyncio
+import json
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -49,3 +50,43 @@ def unread_answer(was_read: asyncio.Event) -> Iterator[UnreadAnswer]:
         loop.remove_reader(ours)
         ours.close()
         theirs.close()
+
+
+class LateServer:
+    """An HTTP server that answers one request when the test says so.
+
+    Attributes:
+        url: its address.
+        was_asked: set once the request has arrived.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.was_asked = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self._writer = writer
+        self.was_asked.set()
+        await self._answered.wait()
+        writer.close()
+
+    def answer(self, value: object) -> None:
+        """Send the response; the client does not read it before the next step of the event loop."""
+        assert self._writer is not None
+        body = json.dumps(value).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._writer.write(head.encode() + body)
+        self._answered.set()
+
+
+@asynccontextmanager
+async def late_server() -> AsyncIterator[LateServer]:
+    """Serve on a free port of the loopback address."""
+    late = LateServer()
+    server = await asyncio.start_server(late.accept, "127.0.0.1", 0)
+    late.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield late

@@ -2,11 +2,13 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.console.log_server import log_server, user
+from tests.support.console.standstill import Standstill, unread_answer
 from trainingjob_console.access.subject_reviews import SubjectReviews
 from trainingjob_console.errors import BusyError, UnauthorizedError
 
@@ -50,3 +52,22 @@ async def test_a_refused_list_is_good_for_as_long_as_an_answer_and_another_refus
                     )
         assert [each["verb"] for each in asked].count("list") == 2
         assert [each["verb"] for each in asked].count("patch") == 4
+
+
+async def test_a_review_that_arrived_while_the_process_was_stalled_authenticates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standstill, was_asked, was_read = Standstill(monkeypatch), asyncio.Event(), asyncio.Event()
+
+    async def call(*_: Any, **__: Any) -> Any:
+        was_asked.set()
+        await was_read.wait()
+        return {"status": {"userInfo": {"username": "anna"}}}
+
+    kube: Any = SimpleNamespace(call=call)
+    with unread_answer(was_read) as answer:
+        asking = asyncio.create_task(SubjectReviews(kube).authenticate("of-anna"))
+        await was_asked.wait()
+        answer.arrive()
+        standstill.lasts(600)
+        assert (await asking).name == "anna"

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.support.console.standstill import Standstill, late_server
 from trainingjob_console.errors import BusyError
 from trainingjob_console.jobs import history
 from trainingjob_console.jobs.history import History
@@ -61,3 +62,17 @@ async def test_one_user_asks_four_things_at_once_and_others_do_not_wait(service:
     ended = await asyncio.gather(*calls, return_exceptions=True)
     assert ended.count(None) == 17
     assert len(service.history.calls) == 0
+
+
+async def test_a_record_that_arrived_while_the_process_was_stalled_is_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standstill = Standstill(monkeypatch)
+    async with late_server() as server:
+        asked = History(server.url, None, "c")
+        reading = asyncio.create_task(asked.record("uid", "anna"))
+        await server.was_asked.wait()
+        server.answer({"uid": "uid", "cluster": "c"})
+        standstill.lasts(600)
+        assert await reading == {"uid": "uid", "cluster": "c"}
+        await asked.close()

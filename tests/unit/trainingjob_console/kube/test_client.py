@@ -5,11 +5,15 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.support.console.log_server import log_server
+from tests.support.console.standstill import Standstill, late_server
 from trainingjob_console.errors import ApiServerError, BusyError
+from trainingjob_console.kube import client
 from trainingjob_console.kube.client import Kube
 
 LOG = "/api/v1/namespaces/ml/pods/pod-0/log"
@@ -68,3 +72,31 @@ async def test_a_silent_connection_is_asked_for_a_sign_of_life(
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
             assert [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [30, 10, 3]
+
+
+async def test_a_response_that_arrived_while_the_process_was_stalled_is_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standstill = Standstill(monkeypatch)
+    async with late_server() as server:
+        account: Any = SimpleNamespace(server=server.url, tls=lambda **_: None)
+        kube = Kube(account)
+        calling = asyncio.create_task(kube.call("GET", "/version", token="anna"))
+        await server.was_asked.wait()
+        server.answer({"major": "1"})
+        standstill.lasts(600)
+        assert await calling == {"major": "1"}
+        await kube.close()
+
+
+async def test_a_server_that_does_not_answer_within_the_deadline_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "_CALL_S", 0.1)
+    async with late_server() as server:
+        account: Any = SimpleNamespace(server=server.url, tls=lambda **_: None)
+        kube = Kube(account)
+        with pytest.raises(ApiServerError, match="does not answer"):
+            await kube.call("GET", "/version", token="anna")
+        await kube.close()
+        server.answer({})

@@ -5,11 +5,13 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
 from tests.support.console.padded_pods import PODS, PaddedPods, padded_pods
+from tests.support.console.standstill import Standstill, unread_answer
 from trainingjob_console.errors import (
     AnswerTooLargeError,
     ApiServerError,
@@ -137,3 +139,33 @@ async def test_a_large_answer_that_has_no_turn_in_time_is_a_503(tmp_path: Path) 
             await names(kube)
         server.hold.set()
         assert {len(each) for each in await asyncio.gather(*lists)} == {40}
+
+
+async def test_a_large_answer_waits_for_its_turn_while_the_process_is_stalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standstill, was_read = Standstill(monkeypatch), asyncio.Event()
+    reader = ResponseReader()
+
+    class Content:
+        """A large body that ends once the answer has been read."""
+
+        def __init__(self) -> None:
+            self._parts = [b'{"text": "', b"x" * response_reader.LARGE, b'"}', b""]
+
+        async def readany(self) -> bytes:
+            if len(self._parts) <= 2:
+                await was_read.wait()
+            return self._parts.pop(0)
+
+    def read() -> asyncio.Task[tuple[int, int]]:
+        response: Any = SimpleNamespace(content=Content())
+        return asyncio.create_task(reader.read(response, len, None))
+
+    with unread_answer(was_read) as answer:
+        reading = [read() for _ in range(LARGE_AT_ONCE + 1)]
+        while len(reader) < len(reading):
+            await asyncio.sleep(0)
+        answer.arrive()
+        standstill.lasts(600)
+        assert [found for found, _ in await asyncio.gather(*reading)] == [1] * len(reading)
