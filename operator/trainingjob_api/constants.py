@@ -1,6 +1,6 @@
-"""Names that other programs rely on: the API's group, labels, annotations, reasons and limits.
+"""Public constants of the API: group, labels, annotations, conditions, reasons and limits.
 
-Everything here is part of the public interface. Rename nothing without a new API version.
+Other programs rely on them. Rename nothing without a new API version.
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ KIND_RETENTION_POLICY: Final = "RetentionPolicy"
 PLURAL_RETENTION_POLICIES: Final = "retentionpolicies"
 
 POLICY_NAME: Final = "default"
-"""The only RetentionPolicy of a namespace that counts."""
+"""The only name that a RetentionPolicy can have: one per namespace."""
 
 # --- labels and annotations ------------------------------------------------------------------
 
@@ -23,7 +23,7 @@ LABEL_JOB_NAME: Final = f"{GROUP}/job-name"
 """On pods and Services: the name of the job they belong to. The pod watch selects on it."""
 
 LABEL_JOB_UID: Final = f"{GROUP}/job-uid"
-"""On pods: the uid of the job. Names can be taken again, uids cannot."""
+"""On pods: the uid of the job. Names can be reused, uids cannot."""
 
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 """On pods: the attempt they belong to, counted from 0."""
@@ -32,60 +32,60 @@ LABEL_INDEX: Final = f"{GROUP}/index"
 """On pods: the rank of the pod among the job's nodes, counted from 0."""
 
 ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
-"""On pods: a digest of the manifest they were made from; a pod is adopted only if it is equal."""
+"""On pods: a digest of their manifest; an existing pod is adopted only if its digest is equal."""
 
 ANNOTATION_MAIN_CONTAINER: Final = f"{GROUP}/main-container"
-"""On pods: the name of the template's main container. Admission may add containers before it."""
+"""On pods: the name of the template's main container. Webhooks may insert containers before it."""
 
 ANNOTATION_KEEP: Final = f"{GROUP}/keep"
-"""On a job: holds the job and its files whatever the retention policies say."""
+"""On a job: keeps the job and its files, whatever the retention policies say."""
 
 ANNOTATION_DISCARD_RECORD: Final = f"{GROUP}/discard-record"
-"""On a job, with the value `true`: give its record up, whether it was stored or not."""
+"""On a job, with the value `true`: give up its record if it is not stored yet."""
 
 ANNOTATION_PROGRESS: Final = f"{GROUP}/progress"
-"""On a job, by its trainer: steps done and steps in all, such as `1200/5000`. The console shows it; the
-operator neither reads nor writes it."""
+"""On a job, set by its trainer: completed and total steps, such as `1200/5000`. The console shows it;
+the operator neither reads nor writes it."""
 
 ANNOTATION_NAMESPACES: Final = f"{GROUP}/namespaces"
-"""On the operator's Lease: the namespaces that its holder serves, as a comma list, or `*`."""
+"""On the operator's Lease: the namespaces that its holder serves, comma-separated, or `*`."""
 
 FINALIZER_RECORD: Final = f"{GROUP}/record"
-"""On a job: its record is owed to the database; the job may not vanish before it is stored."""
+"""On a job: blocks its deletion until its record is stored or given up."""
 
 ORPHAN_FINALIZER: Final = "orphan"
-"""On an object that is being deleted: what it owns is to stay. The garbage collector takes it off."""
+"""On an object deleted with `--cascade=orphan`: its dependents stay. Removed by the garbage collector."""
 
 FINALIZER_RETENTION: Final = f"{GROUP}/retention"
-"""On policies, in earlier versions: an uninstall takes it off, and nothing puts it on any more."""
+"""On policies of earlier versions: an uninstall removes it, and nothing adds it any more."""
 
 # --- the pod template ------------------------------------------------------------------------
 
 MAIN_CONTAINER: Final = "trainer"
-"""The container whose exit decides; a template with one container may call it anything."""
+"""Name of the container whose exit decides; a single container may have any name."""
 
 JOB_DIR_MOUNT: Final = "/training"
-"""Where the job's own directory is mounted when `spec.logs.volume` is true."""
+"""Mount path of the job's own directory if `spec.logs.volume` is true."""
 
 RENDEZVOUS_PORT: Final = 29500
-"""Port on which rank 0 is met, torch.distributed's own default."""
+"""Default port on which rank 0 listens; it is torch.distributed's own default."""
 
 # --- limits of the API -----------------------------------------------------------------------
 
 MAX_NODES: Final = 1000
 MAX_PORT: Final = 65535
 MAX_NAME_LENGTH: Final = 63
-"""A job's name is an RFC 1035 label, because names of pods and Services are made from it."""
+"""Maximum length of a job's name: an RFC 1035 label, because pod and Service names contain it."""
 
 MAX_CONDITIONS: Final = 32
 MAX_CONDITIONS_OF_OTHERS: Final = 16
-"""Conditions of types that are not ours: the others are kept free, so that ours always fit."""
+"""Maximum number of conditions of other controllers; the rest is reserved for the operator's own."""
 
 MAX_UNREAD_ATTEMPTS: Final = 8
-"""Attempts of which `status.logs.unread` names ranks; of one more the oldest ones' are given up."""
+"""Maximum number of attempts in `status.logs.unread`; the logs of older ones are given up."""
 
 MAX_MESSAGE_BYTES: Final = 1024
-"""Messages of conditions and events are cut to this many bytes of UTF-8."""
+"""Messages of conditions and Events are truncated to this many bytes of UTF-8."""
 
 # --- conditions ------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ CONDITION_PERSISTED: Final = "Persisted"
 CONDITION_LOGS_ARCHIVED: Final = "LogsArchived"
 
 CONDITION_VALID: Final = "Valid"
-"""On a RetentionPolicy: it can be understood. Else it is as good as none."""
+"""On a RetentionPolicy: its spec is valid. An invalid policy is ignored."""
 
 JOB_CONDITIONS: Final = (
     CONDITION_PODS_READY,
@@ -114,10 +114,10 @@ JOB_CONDITIONS: Final = (
     CONDITION_PERSISTED,
     CONDITION_LOGS_ARCHIVED,
 )
-"""On a TrainingJob: the types that the operator writes. Those of others stay as they are."""
+"""On a TrainingJob: the types that the operator writes. It leaves other types unchanged."""
 
 TERMINAL_CONDITIONS: Final = (CONDITION_COMPLETE, CONDITION_FAILED, CONDITION_CANCELLED)
-"""Exactly one of them becomes true, once, and never changes back."""
+"""Exactly one of them becomes true, once, and stays true."""
 
 # --- reasons ---------------------------------------------------------------------------------
 
@@ -126,13 +126,14 @@ REASON_PODS_NOT_READY: Final = "PodsNotReady"
 REASON_QUEUED: Final = "Queued"
 REASON_UNSCHEDULABLE: Final = "Unschedulable"
 REASON_SCHEDULING_GATED: Final = "SchedulingGated"
-"""Also the reason by which the API server says so of a pod."""
+"""Also the reason that Kubernetes uses in a pod's own condition."""
 
 REASON_IMAGE_PULL: Final = "ImagePull"
 REASON_QUOTA_EXCEEDED: Final = "QuotaExceeded"
 REASON_FORBIDDEN: Final = "Forbidden"
 REASON_INVALID_POD: Final = "InvalidPod"
-"""The API server calls a pod invalid, and that can pass: the job waits. `InvalidPodTemplate` cannot."""
+"""The API server rejects a pod as invalid, perhaps for a while: the job waits. `InvalidPodTemplate`
+is permanent."""
 
 REASON_POD_NAME_CONFLICT: Final = "PodNameConflict"
 REASON_SERVICE_NAME_CONFLICT: Final = "ServiceNameConflict"
@@ -145,11 +146,11 @@ REASON_EVICTED: Final = "Evicted"
 REASON_NODE_LOST: Final = "NodeLost"
 REASON_POD_LOST: Final = "PodLost"
 REASON_POD_REJECTED: Final = "PodRejected"
-"""The node took the pod back before any of its containers ran."""
+"""The kubelet rejected the pod before any of its containers ran."""
 REASON_PARTLY_REFUSED: Final = "PartlyRefused"
-"""Not every pod was created in time: the others were given back, and all start again later."""
+"""Not every pod could be created in time: the others were deleted, and all ranks are retried later."""
 REASON_RESTARTED: Final = "Restarted"
-"""The next attempt has started: the condition `Restarting` went back to false."""
+"""The next attempt has started, so the condition `Restarting` became false."""
 
 REASON_COMPLETIONS_REACHED: Final = "CompletionsReached"
 REASON_BACKOFF_LIMIT_EXCEEDED: Final = "BackoffLimitExceeded"
@@ -159,7 +160,7 @@ REASON_PRE_RUNNING_DEADLINE_EXCEEDED: Final = "PreRunningDeadlineExceeded"
 REASON_POD_FAILURE_POLICY: Final = "PodFailurePolicy"
 REASON_INVALID_POD_TEMPLATE: Final = "InvalidPodTemplate"
 REASON_INVALID_SPEC: Final = "InvalidSpec"
-"""The object got past the schema and cannot be understood: an old CRD, a hand in the store."""
+"""The spec is invalid although the schema let it pass: an old CRD, or an edit in etcd."""
 
 REASON_STOPPED: Final = "Stopped"
 REASON_TERMINATED: Final = "Terminated"
@@ -168,17 +169,17 @@ REASON_DELETED: Final = "Deleted"
 REASON_VALID: Final = "Valid"
 
 REASON_EXPIRED: Final = "Expired"
-"""Event: the job was deleted because its time was over, or newer ones took its place."""
+"""Event: the job was deleted because its TTL expired or it exceeded a history limit."""
 
 REASON_FINALIZER_REFUSED: Final = "FinalizerRefused"
-"""Event: somebody's admission lets us not put our finalizer on the job, or not take it off."""
+"""Event: an admission webhook or policy denies adding or removing our finalizer."""
 
 REASON_NOT_DELETED: Final = "NotDeleted"
-"""Event: the job's time is over, and it stays because a GitOps tool would create it again."""
+"""Event: the job's TTL has expired, but it is kept because a GitOps tool would recreate it."""
 
 REASON_MEMORY_PRESSURE: Final = "MemoryPressure"
 REASON_MEMORY_PRESSURE_OVER: Final = "MemoryPressureOver"
-"""Events of the default RetentionPolicy: the operator's memory is short, and is not any more."""
+"""Events of the default RetentionPolicy: the operator's memory usage is high, or normal again."""
 
 REASON_RECORD_PENDING: Final = "Pending"
 REASON_RECORD_STORED: Final = "Stored"
@@ -188,7 +189,7 @@ REASON_RECORD_NOT_REQUIRED: Final = "NotRequired"
 REASON_RECORD_DISCARDED: Final = "Discarded"
 
 CONDITION_VOLUME_HEALTHY: Final = "VolumeHealthy"
-"""On a RetentionPolicy: whether the log volume can be swept, and takes logs."""
+"""On a RetentionPolicy: the log volume can be swept and accepts logs."""
 
 POLICY_CONDITIONS: Final = (CONDITION_VALID, CONDITION_VOLUME_HEALTHY)
 """On a RetentionPolicy: the types that the operator writes."""
@@ -205,10 +206,10 @@ REASON_CLOCK_STEPPED: Final = "ClockStepped"
 REASON_VOLUME_LOCKED: Final = "Locked"
 REASON_JOBS_UNKNOWN: Final = "JobsUnknown"
 REASON_IDENTITY_UNKNOWN: Final = "IdentityUnknown"
-"""Not all jobs could be listed: nothing is removed, because its job may live."""
+"""Not all jobs could be listed: no files are removed, because their jobs may still exist."""
 
 REASON_LOGS_PENDING: Final = "Pending"
-"""The job is over and its logs are still to be archived: it must not be deleted before."""
+"""The job has finished and its logs are still to be archived: it must not be deleted before."""
 REASON_LOGS_ARCHIVED: Final = "Archived"
 REASON_LOGS_TRUNCATED: Final = "Truncated"
 REASON_LOGS_UNAVAILABLE: Final = "VolumeUnavailable"

@@ -1,4 +1,4 @@
-"""The two CustomResourceDefinitions, made from the models."""
+"""Generates the two CustomResourceDefinitions from the models."""
 
 import copy
 from typing import Any, Final
@@ -32,17 +32,32 @@ def _column(
 
 _JOB_COLUMNS: Final = (
     _column("Phase", ".status.phase", "The state of the job in one word."),
-    _column("Nodes", ".spec.numNodes", "How many nodes the job has.", type_="integer"),
+    _column("Nodes", ".spec.numNodes", "Number of nodes (ranks).", type_="integer"),
     _column("Ready", ".status.ready", "Pods that are running and ready.", type_="integer"),
     _column("Restarts", ".status.restarts", "Restarts after failures.", type_="integer"),
-    _column("Record", ".status.recordState", "Whether the record is stored."),
+    _column(
+        "Record",
+        ".status.recordState",
+        "State of the record: Pending, Stored, Rejected or NotRequired.",
+    ),
     _column("Completed", ".status.completionTime", "Time since the job finished.", type_="date"),
-    _column("Framework", ".spec.framework", "Whose variables the ranks get.", wide=True),
-    _column("Attempt", ".status.attempt", "The current start.", type_="integer", wide=True),
+    _column(
+        "Framework",
+        ".spec.framework",
+        "Framework whose environment variables the ranks get.",
+        wide=True,
+    ),
+    _column(
+        "Attempt",
+        ".status.attempt",
+        "Number of the current attempt, from 0.",
+        type_="integer",
+        wide=True,
+    ),
     _column(
         "Reason",
         f'.status.conditions[?(@.type=="{CONDITION_FINISHED}")].reason',
-        "Why the job is finished.",
+        "Reason why the job finished.",
         wide=True,
     ),
     _column("Age", ".metadata.creationTimestamp", "Time since creation.", type_="date"),
@@ -52,16 +67,16 @@ _POLICY_COLUMNS: Final = (
     _column(
         "TTL",
         ".status.ttlSecondsAfterFinished",
-        "Seconds that finished jobs are kept.",
+        "Seconds for which finished jobs are kept.",
         type_="integer",
     ),
     _column("Last", ".status.lastSweepTime", "Time since the last sweep.", type_="date"),
-    _column("Jobs", ".status.jobsDeleted", "Jobs that it deleted.", type_="integer"),
-    _column("Files", ".status.filesRemoved", "Files that it removed.", type_="integer"),
-    _column("Freed", ".status.bytesFreed", "Bytes that it freed.", type_="integer"),
-    _column("Errors", ".status.errors", "Errors that it met.", type_="integer"),
-    # A string: kubectl shows a date by its age, and one that is to come as <invalid>.
-    _column("Next", ".status.nextSweepTime", "When the next sweep is due."),
+    _column("Jobs", ".status.jobsDeleted", "Jobs deleted by the last sweep.", type_="integer"),
+    _column("Files", ".status.filesRemoved", "Files removed by the last sweep.", type_="integer"),
+    _column("Freed", ".status.bytesFreed", "Bytes freed by the last sweep.", type_="integer"),
+    _column("Errors", ".status.errors", "Errors of the last sweep.", type_="integer"),
+    # A string: kubectl shows a date as an age, and a future one as <invalid>.
+    _column("Next", ".status.nextSweepTime", "Time of the next sweep."),
 )
 
 
@@ -70,8 +85,8 @@ def _root_schema(model: type[BaseModel]) -> dict[str, Any]:
     properties = schema["properties"]
     for name in ("apiVersion", "kind"):
         properties[name] = {"description": properties[name]["description"], "type": "string"}
-    # The API server has a schema of its own for metadata. All it allows here is to speak of the
-    # name, and without that a rule could not point at it.
+    # The API server has its own schema for metadata and allows only `name` and `generateName` here.
+    # Without this entry a rule's `fieldPath` could not refer to the name.
     properties["metadata"] = {"type": "object", "properties": {"name": {"type": "string"}}}
     return schema
 
@@ -115,7 +130,7 @@ def _crd(
 
 
 def training_job_crd() -> dict[str, Any]:
-    """The definition of TrainingJob. A new copy each time."""
+    """Return the CRD of TrainingJob, as a new copy each time."""
     schema = _root_schema(TrainingJob)
     spec = schema["properties"]["spec"]["properties"]
     description = spec["template"]["description"]
@@ -131,7 +146,7 @@ def training_job_crd() -> dict[str, Any]:
 
 
 def retention_policy_crd() -> dict[str, Any]:
-    """The definition of RetentionPolicy. A new copy each time."""
+    """Return the CRD of RetentionPolicy, as a new copy each time."""
     return _crd(
         KIND_RETENTION_POLICY,
         PLURAL_RETENTION_POLICIES,
@@ -142,17 +157,17 @@ def retention_policy_crd() -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what a person would: every value where it belongs, no anchors."""
+    """A YAML dumper without anchors and aliases: repeated values are written out."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def to_yaml(document: dict[str, Any]) -> str:
-    """One object as YAML, keys in the order in which it was made."""
+    """Return an object as YAML, with keys in insertion order."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=99)
 
 
 def render_yaml() -> str:
-    """Both definitions as YAML documents, fit for `kubectl apply -f -`."""
+    """Return both CRDs as YAML documents for `kubectl apply -f -`."""
     return "---\n".join(to_yaml(crd) for crd in (training_job_crd(), retention_policy_crd()))

@@ -1,33 +1,33 @@
-"""The errors of the operator, each with the policy that goes with it.
+"""The exception classes of the operator, each with its retry policy.
 
 * OperatorError
-  + InvalidSpecError      the object cannot be understood; not retried until it changes
-  + SettingsError         the environment is wrong; the process exits with 2
-  + KubernetesError       the API server refused or did not answer
-    - ConflictError       409: what we saw is stale, or a name is taken; look again
-    - AlreadyExistsError  409 on create: the name is taken; look whose it is
+  + InvalidSpecError      the spec is invalid; not retried until the object changes
+  + SettingsError         a setting is invalid; the process exits with 2
+  + KubernetesError       the API server refused a request or did not answer it
+    - ConflictError       409: our view is stale, or a name is taken; read again
+    - AlreadyExistsError  409 on create: the name is taken; check its owner
     - GoneError           410: the list's continue token or the watch's version has expired
-    - ForbiddenError      403, or an admission rule said no: ask again at most once a minute
-    - RightMissingError   403, our account lacks a right: ask again soon, then less often
-    - QuotaExceededError  403 from a quota: ask again at most once a minute
-    - NotYetReadyError    403 until a controller has caught up: ask again soon, then less often
-    - InvalidError        400/405/413/415/422 from the server itself: this request cannot pass; for a pod,
-                          `jobs.create_errors` tells if that is the template's fault
-    - ThrottledError      429: ask again after `retry_after_s`
-    - UnavailableError    5xx, time-outs, broken connections: ask again with back-off
-    - NotServedError      404 that names no object, or of a list: the kind is not served here, so
-                          that nothing is known of its objects; ask again with back-off
+    - ForbiddenError      403 or denied by admission: retry at most once a minute
+    - RightMissingError   403, RBAC denies the request: retry soon, then less often
+    - QuotaExceededError  403 from a quota: retry at most once a minute
+    - NotYetReadyError    403 until a controller has caught up: retry soon, then less often
+    - InvalidError        400/405/413/415/422 from the server itself: the request is invalid; for a pod,
+                          `jobs.create_errors` decides if the template is the cause
+    - ThrottledError      429: retry after `retry_after_s`
+    - UnavailableError    5xx, timeouts, broken connections: retry with back-off
+    - NotServedError      404 that names no object, or for a list: the kind is not served here, so
+                          its objects are unknown; retry with back-off
   + RecordError           a job's record was not stored
-    - RecordRejectedError     this very record is not taken; other records are none the wiser
-    - RecordConflictError     the receiver has other content under the same revision
-    - EndpointUnauthorizedError   the receiver lets nobody in with our token
-    - EndpointUnavailableError    no usable answer: ask again with back-off
-  + VolumeError           the log volume cannot be used; its `reason` is one of VolumeHealthy
-  + EntryError            one job's entry on the volume cannot be used; the volume itself can
-    - ArchiveBusyError    another process writes to a job's archive; again in a moment
-  + EntryChangedError     something on the volume changed while we looked at it; another time
+    - RecordRejectedError     this record is rejected; others may be accepted
+    - RecordConflictError     the receiver has different content for this revision
+    - EndpointUnauthorizedError   the receiver does not accept our token
+    - EndpointUnavailableError    no usable response: retry with back-off
+  + VolumeError           the log volume cannot be used; `reason` is one of VolumeHealthy's
+  + EntryError            one job's entry on the volume cannot be used, the volume itself can
+    - ArchiveBusyError    another process writes to the job's archive: retry in a moment
+  + EntryChangedError     an entry on the volume changed while it was examined: retry later
 
-The absence of one object is not an error: a 404 that names it, on a read, a delete or a patch, is
+A missing object is not an error: a 404 that names the object, on a read, delete or patch, becomes
 `None`.
 """
 
@@ -35,28 +35,28 @@ from typing import ClassVar
 
 
 class OperatorError(Exception):
-    """Base of everything the operator raises on purpose."""
+    """Base class of all exceptions that the operator raises on purpose."""
 
 
 class InvalidSpecError(OperatorError):
-    """A TrainingJob cannot be understood. The message says which field and what to write."""
+    """A spec is invalid. The message names the field and the values that it accepts."""
 
 
 class SettingsError(OperatorError):
-    """A setting is wrong. The message names the variable and what it takes."""
+    """A setting is invalid. The message names the variable and the values that it accepts."""
 
 
 class KubernetesError(OperatorError):
     """The Kubernetes API refused a request or did not answer it.
 
     Attributes:
-        status: the HTTP status, or 0 when no answer came.
-        reason: the machine-readable reason of the Status object, or a word of ours.
+        status: the HTTP status; 0 if there was no response.
+        reason: the machine-readable reason of the Status object, or one of our own.
         message: the server's message, for people.
     """
 
     permanent: ClassVar[bool] = False
-    """Whether the same request would be refused again for as long as nothing else changes."""
+    """True if the same request will be refused again as long as nothing else changes."""
 
     def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
         super().__init__(message)
@@ -66,11 +66,11 @@ class KubernetesError(OperatorError):
 
 
 class ConflictError(KubernetesError):
-    """The object changed since it was read, or a precondition did not hold."""
+    """The object has changed since it was read, or a precondition failed."""
 
 
 class AlreadyExistsError(KubernetesError):
-    """An object of that name is already there."""
+    """An object with that name already exists."""
 
 
 class GoneError(KubernetesError):
@@ -78,39 +78,39 @@ class GoneError(KubernetesError):
 
 
 class ForbiddenError(KubernetesError):
-    """Access or admission control said no."""
+    """Access control or admission control denied the request."""
 
     permanent = True
 
 
 class RightMissingError(ForbiddenError):
-    """Our account lacks the right, by the roles that the server knows.
+    """RBAC denies the request to our service account.
 
-    An API server that has just started knows none for a moment, and forbids everybody everything.
+    An API server that has just started has not loaded any roles yet, and briefly denies everything.
     """
 
     permanent = False
 
 
 class QuotaExceededError(ForbiddenError):
-    """A ResourceQuota has no room left."""
+    """A ResourceQuota is exhausted."""
 
 
 class NotYetReadyError(ForbiddenError):
-    """Something that admission needs of the namespace is not there, or not there yet."""
+    """Admission needs an object in the namespace that does not exist, perhaps not yet."""
 
 
 class InvalidError(KubernetesError):
-    """The request itself is wrong and will never pass as it is."""
+    """The request itself is invalid; repeating it unchanged does not help."""
 
     permanent = True
 
 
 class ThrottledError(KubernetesError):
-    """The server asked for patience.
+    """The server throttled the request (429).
 
     Attributes:
-        retry_after_s: seconds to wait before the next request, at least.
+        retry_after_s: minimum wait before the next request, in seconds.
     """
 
     def __init__(self, message: str, *, retry_after_s: float, status: int = 429) -> None:
@@ -119,41 +119,41 @@ class ThrottledError(KubernetesError):
 
 
 class UnavailableError(KubernetesError):
-    """No usable answer: a time-out, a broken connection or a server error."""
+    """No usable response: a timeout, a broken connection or a server error."""
 
 
 class NotServedError(UnavailableError):
-    """404 for a kind and not for an object: its definition is not there, or it is another cluster.
+    """404 for a kind and not for an object: the CRD is not installed, or it is another cluster.
 
-    It says nothing of the objects. An empty list is a list, and never this.
+    It tells nothing about the objects. An empty list never raises this error.
     """
 
 
 class RecordError(OperatorError):
-    """A job's record was not stored. The message is one line, and holds no secret."""
+    """A job's record was not stored. The message is one line and contains no secret."""
 
 
 class RecordRejectedError(RecordError):
-    """The receiver will not take this record as it is."""
+    """The receiver rejects this record."""
 
 
 class RecordTooLargeError(RecordRejectedError):
-    """The receiver takes no record of this size."""
+    """The receiver rejects the record because of its size."""
 
 
 class RecordConflictError(RecordError):
-    """The receiver has another record under the same uid and revision."""
+    """The receiver has different content under the same uid and revision."""
 
 
 class EndpointUnauthorizedError(RecordError):
-    """The receiver does not accept our token: a fault of the set-up, not of one record."""
+    """The receiver does not accept our token: an error of the configuration, not of one record."""
 
 
 class EndpointUnavailableError(RecordError):
-    """The receiver did not answer, or not in a way that can be understood.
+    """The receiver did not respond, or its response is unusable.
 
     Attributes:
-        retry_after_s: seconds for which it asked to be left alone; 0: it did not.
+        retry_after_s: the receiver's `Retry-After`, in seconds; 0: none.
     """
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
@@ -162,10 +162,10 @@ class EndpointUnavailableError(RecordError):
 
 
 class VolumeError(OperatorError):
-    """The log volume cannot be used as it is. The message names what mends it.
+    """The log volume cannot be used as it is. The message tells how to fix it.
 
     Attributes:
-        reason: for the condition `VolumeHealthy`.
+        reason: the reason for the condition `VolumeHealthy`.
     """
 
     def __init__(self, message: str, *, reason: str) -> None:
@@ -174,15 +174,15 @@ class VolumeError(OperatorError):
 
 
 class EntryError(OperatorError):
-    """One job's entry on the log volume cannot be used, and the volume itself can.
+    """One job's entry on the log volume cannot be used, but the volume itself can.
 
-    It concerns that job alone. The message names the entry and what mends it.
+    It concerns only that job. The message names the entry and how to fix it.
     """
 
 
 class ArchiveBusyError(EntryError):
-    """Another process writes to a job's archive: another operator, or a dead one on another node."""
+    """Another process holds a job's archive: another operator, or a dead one on another node."""
 
 
 class EntryChangedError(OperatorError):
-    """Somebody else changes what we look at, so that nothing can be said about it now."""
+    """Another process changed an entry while it was examined, so the result is not valid."""

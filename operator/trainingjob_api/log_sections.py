@@ -1,4 +1,4 @@
-"""The sections of an archive of logs: their first and last lines, and the rank before every line."""
+"""The format of archived logs: section headers and trailers, and the rank prefix of every line."""
 
 import re
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ HEADER_START: Final = b"==> attempt "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """The container of a pod whose log a section holds.
+    """A section of an archive: the log of one container of one pod.
 
     Attributes:
         pod: the pod's uid.
-        container: which of its containers; "": the main one.
+        container: name of the container; "": the main one.
     """
 
     attempt: int
@@ -35,18 +35,18 @@ class Section:
 
     @property
     def header(self) -> bytes:
-        """Its first line."""
+        """The first line of the section."""
         return f"==> {self._who}\n".encode()
 
     def trailer(self, size: int, cut: int, *, running: bool) -> bytes:
-        """Its last line."""
+        """Return the last line of the section."""
         state = " running" if running else ""
         return f"<== {self._who} bytes {size} cut {cut}{state}\n".encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A whole section, and where it stands in the file."""
+    """A complete section and its byte range in the file."""
 
     section: Section
     start: int
@@ -59,8 +59,8 @@ class Trailer:
     """The last line of a section.
 
     Attributes:
-        size: bytes of what stands between its header and this line.
-        cut: bytes of the log, as it was written, that were left out before them.
+        size: bytes between the header and this line.
+        cut: bytes left out at the beginning of the log.
         running: the pod had not ended when its log was read.
     """
 
@@ -71,7 +71,7 @@ class Trailer:
 
 
 def read_trailer(line: bytes) -> Trailer | None:
-    """Return what a line says if it is the last one of a section, newline included."""
+    """Parse a trailer line, newline included; None if it is another line."""
     match = _TRAILER.fullmatch(line)
     if match is None:
         return None
@@ -86,27 +86,27 @@ def read_trailer(line: bytes) -> Trailer | None:
 
 
 def prefix_of(rank: int) -> bytes:
-    """Return what begins every line of a rank."""
+    """Return the prefix of every line of a rank."""
     return f"[rank {rank}] ".encode()
 
 
 class Prefixer:
-    """Puts the rank in front of every line, a part of the log at a time."""
+    """Adds the rank prefix to every line of a log that arrives in chunks."""
 
     def __init__(self, rank: int) -> None:
         self._prefix: Final = prefix_of(rank)
         self._at_start = True
 
     def feed(self, part: bytes) -> bytes:
-        """Return what to write for this part."""
+        """Return the chunk with prefixes inserted."""
         if not part:
             return b""
         start = self._prefix if self._at_start else b""
         self._at_start = part.endswith(b"\n")
-        # The prefix after the last newline is due when its line begins.
+        # After a final newline no prefix is added: it follows with the next chunk.
         lines = part[:-1].replace(b"\n", b"\n" + self._prefix)
         return start + lines + part[-1:]
 
     def end(self) -> bytes:
-        """Return what ends the last line, if its writer did not."""
+        """Return the newline that ends an unterminated last line; empty if none is needed."""
         return b"" if self._at_start else b"\n"

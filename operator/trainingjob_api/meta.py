@@ -1,7 +1,7 @@
-"""What both kinds share: the base of every wire model, bounded scalars and conditions.
+"""Shared parts of both kinds: the base class of wire models, bounded scalars and conditions.
 
-The models are the one source of the CRDs: what a field's docstring, type and bounds say here is
-what `kubectl explain` prints and what the API server enforces.
+The models are the only source of the CRDs: a field's docstring is printed by `kubectl explain`, and
+its type and bounds are enforced by the API server.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,14 +14,14 @@ from trainingjob_api.rules import ROOM_FOR_OUR_CONDITIONS, Rule, extension
 
 MAX_INT32 = 2**31 - 1
 MAX_SAFE_INTEGER = 2**53 - 1
-"""The largest whole number that every JSON reader, the API server's bounds included, keeps."""
+"""The largest integer that every JSON parser keeps exactly, including the API server's bounds."""
 
 
 def schema_extra(*rules: Rule, **keywords: Any) -> dict[str, Any]:
-    """`json_schema_extra` for a model or a field: OpenAPI keywords and CEL rules.
+    """Return `json_schema_extra` for a model or a field: OpenAPI keywords and CEL rules.
 
     Args:
-        *rules: what the API server checks beyond types and bounds.
+        *rules: CEL rules, which the API server checks beyond types and bounds.
         **keywords: `list_type="map"` becomes `x-kubernetes-list-type: map`; `format` stays.
     """
     plain = {"format", "maxProperties"}
@@ -33,11 +33,11 @@ def schema_extra(*rules: Rule, **keywords: Any) -> dict[str, Any]:
 
 
 class WireModel(BaseModel):
-    """A part of an object as the API server sends it.
+    """Base class for parts of an object in the API's JSON form.
 
-    Tolerant of what it does not know (a newer CRD), strict about what it does: no text or float
-    passes for a whole number. Null means absent, as for the API server. Lists become tuples, and
-    are given up at the first bad item, because there may be a million of them.
+    Unknown fields (of a newer CRD) are ignored; known fields are strict: no string or float is
+    accepted as an integer. Null means absent, as for the API server. Lists become tuples; parsing
+    stops at the first invalid item, because a list may have a million items.
     """
 
     model_config = ConfigDict(
@@ -58,32 +58,32 @@ class WireModel(BaseModel):
 
 
 Count = Annotated[int, Field(ge=0, le=MAX_INT32, json_schema_extra={"format": "int32"})]
-"""A number of things."""
+"""A count."""
 
 BigCount = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER, json_schema_extra={"format": "int64"})]
-"""A number of bytes, or a total that never starts again."""
+"""A number of bytes, or a total that is never reset."""
 
 Seconds = Annotated[int, Field(ge=0, le=MAX_INT32, json_schema_extra={"format": "int32"})]
-"""A duration in whole seconds; the largest is 68 years, so that adding it to a time is safe."""
+"""A duration in whole seconds; at most 68 years, so that adding it to a time cannot overflow."""
 
 Deadline = Annotated[int, Field(ge=1, le=MAX_INT32, json_schema_extra={"format": "int32"})]
-"""A duration in whole seconds, at least one."""
+"""A duration in whole seconds, at least 1."""
 
 Time = Annotated[AwareDatetime, Field(strict=False)]
-"""A moment in RFC 3339, as in `2026-01-31T12:00:00Z`."""
+"""A time in RFC 3339, such as `2026-01-31T12:00:00Z`."""
 
 Reason = Annotated[
     str,
     Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"),
 ]
-"""A CamelCase word for programs."""
+"""A machine-readable reason in CamelCase."""
 
 Message = Annotated[str, Field(max_length=32768)]
-"""A sentence for people."""
+"""A human-readable message."""
 
 
 class Condition(WireModel):
-    """One observation of the object's state, in the shape that all of Kubernetes shares."""
+    """One observation of the object's state, in the form of metav1.Condition."""
 
     type: Annotated[
         str,
@@ -93,22 +93,22 @@ class Condition(WireModel):
             pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
         ),
     ]
-    """What is observed, in CamelCase."""
+    """Type of the condition, in CamelCase."""
 
     status: Literal["True", "False", "Unknown"]
-    """Whether it is so."""
+    """Status of the condition: True, False or Unknown."""
 
     reason: Reason
-    """Why, in one CamelCase word for programs."""
+    """Machine-readable reason for the status, in CamelCase."""
 
     message: Message
-    """Why, in a sentence for people; may be empty."""
+    """Human-readable explanation of the status; may be empty."""
 
     last_transition_time: Time
-    """When `status` last changed from one value to another."""
+    """Time at which `status` last changed from one value to another."""
 
     observed_generation: BigCount | None = None
-    """The `metadata.generation` that was looked at."""
+    """The `metadata.generation` that the condition was derived from."""
 
 
 Conditions = Annotated[

@@ -1,4 +1,4 @@
-"""RetentionPolicy: how long finished jobs and their files are kept, and how housekeeping went."""
+"""Wire model of RetentionPolicy: TTLs of finished jobs and their files, and the last sweep's result."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,47 +21,47 @@ _History = Annotated[int, Field(ge=0, le=100_000, json_schema_extra={"format": "
 
 
 class RetentionByOutcome(WireModel):
-    """Time to live by how a job ended."""
+    """Time to live by the outcome of a job."""
 
     complete: Seconds | None = None
-    """Seconds after which a job that is Complete is deleted."""
+    """Seconds after which a Complete job is deleted."""
 
     failed: Seconds | None = None
-    """Seconds after which a job that is Failed is deleted."""
+    """Seconds after which a Failed job is deleted."""
 
     cancelled: Seconds | None = None
-    """Seconds after which a job that is Cancelled is deleted."""
+    """Seconds after which a Cancelled job is deleted."""
 
 
 class RetentionLogs(WireModel):
-    """Time for which files stay on the log volume."""
+    """Retention of files on the log volume."""
 
     max_age_seconds: Deadline | None = None
-    """Seconds without a change after which the files of a finished job are removed."""
+    """Seconds since the last change after which the files of a finished job are removed."""
 
 
 class RetentionPolicySpec(WireModel):
-    """Times for which finished jobs and their files are kept."""
+    """Retention of finished jobs and their files."""
 
     ttl_seconds_after_finished: Seconds | None = None
     """Seconds after which a finished job is deleted, once its record is stored. A job's own
-    `ttlSecondsAfterFinished` wins."""
+    `ttlSecondsAfterFinished` takes precedence."""
 
     by_outcome: RetentionByOutcome | None = None
-    """Times by outcome, which win over `ttlSecondsAfterFinished`."""
+    """Time to live by outcome; takes precedence over `ttlSecondsAfterFinished`."""
 
     successful_jobs_history_limit: _History | None = None
-    """How many jobs that are Complete are kept at most: the oldest go first."""
+    """Maximum number of Complete jobs to keep; the oldest are deleted first."""
 
     failed_jobs_history_limit: _History | None = None
-    """How many jobs that are Failed or Cancelled are kept at most: the oldest go first."""
+    """Maximum number of Failed and Cancelled jobs to keep; the oldest are deleted first."""
 
     logs: RetentionLogs | None = None
-    """Time for which files stay on the log volume. Honoured in the operator's namespace only."""
+    """Retention of files on the log volume. Only used in the operator's namespace."""
 
 
 class SweepTotals(WireModel):
-    """Sums over all sweeps since the policy was created."""
+    """Totals of all sweeps since the policy was created."""
 
     jobs_deleted: BigCount | None = None
     """Jobs deleted."""
@@ -76,30 +76,30 @@ class SweepTotals(WireModel):
     """Bytes freed on the log volume."""
 
     errors: BigCount | None = None
-    """Errors met."""
+    """Errors that occurred."""
 
 
 class RetentionPolicyStatus(WireModel):
     """Result of the last sweep."""
 
     observed_generation: BigCount | None = None
-    """The `metadata.generation` that the last sweep followed."""
+    """The `metadata.generation` that the last sweep used."""
 
     ttl_seconds_after_finished: Seconds | None = None
-    """Seconds for which finished jobs are kept as things are, unless they say otherwise
-    themselves or the policy does so for their outcome."""
+    """Effective time to live of finished jobs, in seconds, unless the job itself or the policy's
+    `byOutcome` sets another one."""
 
     last_sweep_time: Time | None = None
-    """When the last sweep began."""
+    """Start time of the last sweep."""
 
     last_duration_seconds: Count | None = None
-    """How long the last sweep took, in whole seconds, rounded up."""
+    """Duration of the last sweep, in whole seconds, rounded up."""
 
     next_sweep_time: Time | None = None
-    """When the next sweep is due."""
+    """Time at which the next sweep is due."""
 
     jobs_deleted: Count | None = None
-    """Jobs deleted by the last sweep, and on time since the one before."""
+    """Jobs deleted by the last sweep, and those deleted on time since the sweep before."""
 
     files_removed: Count | None = None
     """Files removed from the log volume by the last sweep."""
@@ -111,7 +111,7 @@ class RetentionPolicyStatus(WireModel):
     """Bytes freed on the log volume by the last sweep."""
 
     errors: Count | None = None
-    """Errors met by the last sweep."""
+    """Errors that occurred in the last sweep."""
 
     skipped: (
         Annotated[
@@ -120,24 +120,25 @@ class RetentionPolicyStatus(WireModel):
         ]
         | None
     ) = None
-    """What the last sweep left alone: how many, by reason. Of jobs those whose time was over, or of
-    which there were too many; of the log volume every entry that stays, live and young ones too."""
+    """Number of objects that the last sweep skipped, by reason. Jobs are counted if they had expired or
+    exceeded a history limit; entries of the log volume are counted whenever they are kept, also
+    those of live jobs and recent ones."""
 
     totals: SweepTotals | None = None
-    """Sums over all sweeps since the policy was created."""
+    """Totals of all sweeps since the policy was created."""
 
     volume_id: Annotated[str, Field(max_length=253)] | None = None
-    """The id of the log volume that this policy looks after."""
+    """The id of the log volume that this policy applies to."""
 
     conditions: Conditions | None = None
-    """The state of housekeeping, for programs. VolumeHealthy says whether the log volume can be
-    swept, and what to do if not."""
+    """Conditions of the policy. Valid: the spec is valid. VolumeHealthy: the log volume can be swept;
+    if not, the message tells how to fix it."""
 
 
 class RetentionPolicy(WireModel):
-    """Times for which the finished jobs of a namespace are kept.
+    """Retention of the finished jobs of a namespace.
 
-    The one in the operator's namespace rules all namespaces that have none.
+    The policy in the operator's namespace is the default for all namespaces.
     """
 
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.POLICY_NAME))
@@ -152,8 +153,8 @@ class RetentionPolicy(WireModel):
     """The object's name, which must be default, its namespace, labels and annotations."""
 
     spec: RetentionPolicySpec = RetentionPolicySpec()
-    """Times for which finished jobs and their files are kept. What is absent is inherited: from the
-    policy in the operator's namespace, then from the operator's settings."""
+    """Retention of finished jobs and their files. Absent fields are inherited: from the policy in the
+    operator's namespace, then from the operator's settings."""
 
     status: RetentionPolicyStatus | None = None
-    """Result of the last sweep. Written by the operator alone."""
+    """Result of the last sweep. Written only by the operator."""

@@ -1,9 +1,9 @@
-"""What the API server checks with CEL, beyond types and bounds.
+"""The CEL validation rules of the CRDs, which the API server checks beyond types and bounds.
 
-Only what Kubernetes and plain CEL have in common is used, so that any CEL evaluator can run the
-rules. A rule stands as deep in the schema as it can: the server then names the exact path, counts
-its cost against the bounds around it, and forgives an object that was stored before the rule was
-written for as long as that part does not change.
+The rules use no Kubernetes extensions of CEL, so that any CEL evaluator can run them. Each rule is
+placed as deep in the schema as possible. Then the API server names the exact path, estimates the cost
+with the bounds around it, and accepts objects stored before the rule existed as long as that part
+does not change (ratcheting).
 """
 
 from collections.abc import Iterable
@@ -24,11 +24,11 @@ class Rule:
     """One entry of `x-kubernetes-validations`.
 
     Attributes:
-        rule: the expression; `self` is the value where the rule stands, `oldSelf` the one before.
-            A rule that mentions `oldSelf` is checked on updates only.
-        message: what to write instead.
-        reason: the cause in the server's answer.
-        field_path: the field below `self` that is at fault, as in `.spec.numNodes`.
+        rule: the expression; `self` is the value at the rule's place in the schema, `oldSelf` the
+            value before. A rule that uses `oldSelf` is checked on updates only.
+        message: the error message, which tells how to fix the object.
+        reason: the cause in the API server's response.
+        field_path: the invalid field below `self`, such as `.spec.numNodes`.
     """
 
     rule: str
@@ -39,7 +39,7 @@ class Rule:
     field_path: str = ""
 
     def as_schema(self) -> dict[str, str]:
-        """The rule as the CRD has it."""
+        """Return the rule as an entry of `x-kubernetes-validations`."""
         schema = {"rule": self.rule, "message": self.message, "reason": self.reason}
         if self.field_path:
             schema["fieldPath"] = self.field_path
@@ -47,7 +47,7 @@ class Rule:
 
 
 def extension(rules: Iterable[Rule]) -> dict[str, Any]:
-    """The schema keyword that carries the rules; empty without any."""
+    """Return the schema keyword with the rules; empty if there are none."""
     entries = [rule.as_schema() for rule in rules]
     return {"x-kubernetes-validations": entries} if entries else {}
 
@@ -73,7 +73,7 @@ _SETTLED: Final = (
     "(!has(oldSelf.status.active) || oldSelf.status.active == 0) && "
     "(!has(oldSelf.status.terminating) || oldSelf.status.terminating == 0)"
 )
-"""The old object is suspended, says so itself, and none of its pods is left."""
+"""The old object is suspended, its status says so, and it has no pods left."""
 
 
 def _unless_settled(field: str, unchanged: str) -> Rule:
@@ -92,10 +92,11 @@ _STATUS_IS_WRITTEN: Final = (
     "has(self.status) != has(oldSelf.status) || "
     "(has(self.status) && self.status != oldSelf.status)"
 )
-"""This is a write of the status, which leaves the spec as it is; every other one leaves the status.
+"""True for a write of the status subresource, which cannot change the spec.
 
-The API server sees to both before it asks the rules. To compare two templates costs it more than all
-other rules together, and a job's status is written more often than its spec.
+The API server ensures that before it evaluates the rules, and also that other writes do not change
+the status. This test comes first because comparing two templates costs more than all other rules
+together, and a job's status is written more often than its spec.
 """
 
 SHAPE_IS_IMMUTABLE: Final = (
@@ -110,7 +111,7 @@ SHAPE_IS_IMMUTABLE: Final = (
     ),
     _unless_settled("framework", "self.spec.framework == oldSelf.spec.framework"),
 )
-"""On the whole object, because `spec` alone cannot see `status`."""
+"""Rules on the whole object, because a rule on `spec` cannot access `status`."""
 
 # --- spec ------------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ RENDEZVOUS_PORT_IS_IMMUTABLE: Final = Rule(
     reason="FieldValueForbidden",
     field_path=".rendezvousPort",
 )
-"""The headless Service names the port, and is made once."""
+"""The headless Service contains the port, and is created only once."""
 
 SHUTDOWN_IS_NOT_WEAKENED: Final = Rule(
     rule=(
@@ -212,7 +213,7 @@ RESERVED_VARIABLES: Final = (
     "TRAININGJOB_ATTEMPT",
     "TRAININGJOB_DIR",
 )
-"""Variables that the operator sets, each rank its own; with those that start with `PET_`."""
+"""Environment variables that the operator sets for each rank, in addition to those with `PET_`."""
 
 VARIABLE_IS_FREE: Final = Rule(
     rule=(
@@ -234,11 +235,11 @@ _OURS: Final = ", ".join(repr(kind) for kind in (*JOB_CONDITIONS, *POLICY_CONDIT
 ROOM_FOR_OUR_CONDITIONS: Final = Rule(
     rule=f"self.filter(c, !(c.type in [{_OURS}])).size() <= {MAX_CONDITIONS_OF_OTHERS}",
     message=(
-        f"remove some: at most {MAX_CONDITIONS_OF_OTHERS} conditions can be of types that are not "
-        "the operator's own, so that those always have room"
+        f"remove some: at most {MAX_CONDITIONS_OF_OTHERS} conditions can have types other than the "
+        "operator's own, so that there is always room for its own"
     ),
 )
-"""Another controller that fills the list is refused, and not the operator's next write."""
+"""If another controller fills the list, its write is rejected, and not the operator's next one."""
 
 # --- RetentionPolicy -------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""From a pydantic model's JSON schema to the dialect that CRDs are written in.
+"""Converts a pydantic model's JSON schema into a structural schema for a CRD.
 
-A structural schema has no references, no unions and a type at every node. Null is no value of
-its own: the API server drops it, and so do the models.
+A structural schema has no references, no unions and a type at every node. Null is not a value: the
+API server drops it, and so do the models.
 """
 
 from functools import cache
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 Schema = dict[str, Any]
 
 _ORDER: Final = ("description", "type", "format", "enum", "default", "required")
-"""Keywords that come first, for people who read the CRD."""
+"""Keywords that are written first, for people who read the CRD."""
 
 _LAST: Final = ("properties", "additionalProperties", "items", "x-kubernetes-validations")
 
@@ -21,7 +21,7 @@ _DROPPED: Final = ("$defs", "$ref", "anyOf", "title", "propertyNames", "const")
 
 @cache
 def structural_schema(model: type[BaseModel]) -> Schema:
-    """The structural schema of a model. Shared: copy it before changing it."""
+    """Return the structural schema of a model. It is cached: copy it before changing it."""
     schema = model.model_json_schema(by_alias=True)
     return _translate(schema, schema.get("$defs", {}))
 
@@ -53,7 +53,7 @@ def _translate(node: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _bases(node: Schema, definitions: dict[str, Schema]) -> list[Schema]:
-    """Return what a node has beside its own keywords: a definition, or the non-null of a union."""
+    """Return the schemas to merge into a node: a `$ref` definition, or a union's non-null options."""
     if "$ref" in node:
         return [definitions[node["$ref"].rpartition("/")[2]]]
     return [option for option in node.get("anyOf", ()) if option.get("type") != "null"]

@@ -1,4 +1,4 @@
-"""TrainingJob as users write it: `spec`, and the object around it."""
+"""Wire model of TrainingJob: its `spec`, and the object as a whole."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -26,15 +26,15 @@ _ContainerName = Annotated[
 
 
 class OnExitCodes(WireModel):
-    """Exit codes that a rule of the pod failure policy looks for."""
+    """Exit codes that a rule of the pod failure policy matches."""
 
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.ZERO_IS_NO_FAILURE))
 
     container_name: _ContainerName | None = None
-    """Only exit codes of this container count. Absent: those of any container."""
+    """Only exit codes of this container are compared. Absent: those of any container."""
 
     operator: Literal["In", "NotIn"]
-    """In: the code is one of `values`. NotIn: it is not 0 and none of `values`."""
+    """In: the exit code is one of `values`. NotIn: it is neither 0 nor one of `values`."""
 
     values: Annotated[
         tuple[
@@ -48,7 +48,7 @@ class OnExitCodes(WireModel):
             json_schema_extra=schema_extra(list_type="set"),
         ),
     ]
-    """The exit codes, from 1 for `In`."""
+    """The exit codes to compare with; 0 is not allowed for `In`."""
 
     @model_validator(mode="after")
     def _zero_is_no_failure(self) -> Self:
@@ -58,7 +58,7 @@ class OnExitCodes(WireModel):
 
 
 class OnPodCondition(WireModel):
-    """A pod condition that a rule of the pod failure policy looks for."""
+    """A pod condition that a rule of the pod failure policy matches."""
 
     type: Annotated[
         str,
@@ -71,17 +71,17 @@ class OnPodCondition(WireModel):
     """The type of the condition, such as DisruptionTarget."""
 
     status: Literal["True", "False", "Unknown"] = "True"
-    """The status that the condition has to have."""
+    """The required status of the condition."""
 
 
 class PodFailurePolicyRule(WireModel):
-    """A kind of failure, and the action that the job takes on it."""
+    """A kind of pod failure, and the action to take on it."""
 
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.ONE_KIND_OF_MATCH))
 
     action: FailureAction
-    """FailJob: the job is failed at once. Ignore: restart all ranks without spending a try.
-    Count: restart all ranks and count it towards `backoffLimit`."""
+    """FailJob: the job fails at once. Ignore: restart all ranks without counting it towards
+    `backoffLimit`. Count: restart all ranks and count it."""
 
     on_exit_codes: OnExitCodes | None = None
     """Matches a pod by the exit code of a container."""
@@ -109,7 +109,7 @@ class PodFailurePolicyRule(WireModel):
 
 
 class PodFailurePolicy(WireModel):
-    """Rules for the failure of a pod, in the shape of a Job's podFailurePolicy."""
+    """Rules for the failure of a pod, in the form of a Job's podFailurePolicy."""
 
     rules: Annotated[
         tuple[PodFailurePolicyRule, ...],
@@ -120,17 +120,17 @@ class PodFailurePolicy(WireModel):
             json_schema_extra=schema_extra(list_type="atomic"),
         ),
     ]
-    """Read in order: the first that matches a pod that has ended decides. Without a match a failure
+    """Evaluated in order for a pod that has ended; the first match decides. Without a match a failure
     counts towards `backoffLimit`, and a disruption does not."""
 
 
 class Logs(WireModel):
-    """The claim from which the job's own directory is mounted."""
+    """The PersistentVolumeClaim from which the job's own directory is mounted."""
 
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.LOGS_NEED_A_CLAIM))
 
     volume: bool = False
-    """Whether the job's directory is mounted at /training in every container."""
+    """If true, the job's directory is mounted at /training in every container."""
 
     claim_name: (
         Annotated[
@@ -153,7 +153,7 @@ class Logs(WireModel):
 
 
 class TrainingJobSpec(WireModel):
-    """The ranks to run, and how long and how often to try."""
+    """The ranks to run, with limits of time and of restarts."""
 
     model_config = ConfigDict(
         json_schema_extra=schema_extra(
@@ -164,67 +164,66 @@ class TrainingJobSpec(WireModel):
     )
 
     num_nodes: Annotated[int, Field(ge=1, le=MAX_NODES, json_schema_extra={"format": "int32"})] = 1
-    """How many nodes (ranks) the job has: one pod for each."""
+    """Number of nodes (ranks) of the job; each is one pod."""
 
     num_proc_per_node: (
         Annotated[int, Field(ge=1, le=1024, json_schema_extra={"format": "int32"})] | None
     ) = None
-    """How many processes your launcher starts in each pod. Absent: for Torch the number of
+    """Number of processes that your launcher starts in each pod. Absent: for Torch the number of
     accelerators in the main container's limits, otherwise 1."""
 
     framework: Framework = "Plain"
-    """Which variables tell the ranks about each other: those of torch.distributed and torchrun,
-    JAX, TensorFlow or XGBoost; Plain sets none of them."""
+    """Framework whose environment variables for the rendezvous are set: torch.distributed and
+    torchrun (Torch), JAX, TensorFlow or XGBoost. Plain sets none."""
 
     rendezvous_port: (
         Annotated[int, Field(ge=1, le=MAX_PORT, json_schema_extra={"format": "int32"})] | None
     ) = None
-    """The port on which rank 0 is met. Absent: 29500, and with `hostNetwork` one that is made from
-    the job's uid, so that such jobs can share a node. Cannot be changed."""
+    """The port on which rank 0 listens. Absent: 29500; with `hostNetwork` a port derived from the
+    job's uid, so that such jobs can share a node. Cannot be changed."""
 
     template: dict[str, Any]
-    """The pod that each rank runs. With several containers the one called trainer is the main
-    one: its exit decides, and then the others are stopped."""
+    """The pod template of every rank. With several containers the one called trainer is the main
+    container: its exit code decides, and when it has ended the others are stopped."""
 
     backoff_limit: Annotated[int, Field(ge=0, le=100, json_schema_extra={"format": "int32"})] = 3
-    """How many times all ranks are started again after a failure before the job is failed.
-    Disruptions, such as a drained node, are not counted."""
+    """Number of restarts of all ranks after failures before the job fails. Disruptions, such as a
+    drained node, are not counted."""
 
     disruption_limit: Annotated[
         int, Field(ge=0, le=10_000, json_schema_extra={"format": "int32"})
     ] = 100
-    """How many disruptions in a row are borne before the job is failed. The count starts anew when
+    """Number of disruptions in a row that are tolerated before the job fails. The count is reset when
     every rank has been ready for ten minutes, and when the job is suspended."""
 
     pod_failure_policy: PodFailurePolicy | None = None
-    """What the failure of a pod means for the job. Absent: a failure counts towards
-    `backoffLimit`, and a disruption does not."""
+    """Consequences of a pod's failure for the job. Absent: a failure counts towards `backoffLimit`,
+    and a disruption does not."""
 
     active_deadline_seconds: Deadline | None = None
-    """Seconds after `status.startTime` at which a job that is still active is failed. Resuming a
-    suspended job starts the time again."""
+    """Seconds after `status.startTime` at which a job that is still active fails. Resuming a suspended
+    job starts the time again."""
 
     pre_running_deadline_seconds: Deadline | None = None
     """Seconds within which every rank of an attempt has to run, counted from
-    `status.attemptStartTime`. When they are over the attempt is taken down and one try is
-    spent."""
+    `status.attemptStartTime`. After that all ranks restart, which counts towards `backoffLimit`."""
 
     suspend: bool = False
-    """Whether the job is held: no pods are created, and those that run are deleted."""
+    """If true, the job is suspended: no pods are created, and running pods are deleted."""
 
     shutdown: ShutdownMode | None = None
-    """Ends the job as Cancelled. Stop: SIGTERM and the pods' grace period. Terminate: at once.
-    Once seen it holds, even if the field is removed later."""
+    """Ends the job as Cancelled. Stop: SIGTERM and the pods' grace period. Terminate: at once. The
+    request stays in force even if the field is removed later."""
 
     ttl_seconds_after_finished: Seconds | None = None
     """Seconds after which the finished job is deleted, once its record is stored. 0: at once.
-    Absent: the RetentionPolicy decides."""
+    Absent: the RetentionPolicy applies."""
 
     clean_pod_policy: CleanPodPolicy = "Running"
-    """Which pods are deleted when the job is finished. Running: only those that still run."""
+    """Pods to delete when the job has finished: all, only those that still run, or none."""
 
     logs: Logs = Logs()
-    """Whether and from where the job's own directory is mounted."""
+    """Mount of the job's own directory on the log volume."""
 
     managed_by: (
         Annotated[
@@ -237,12 +236,12 @@ class TrainingJobSpec(WireModel):
         ]
         | None
     ) = None
-    """The controller that looks after this job, as `<domain>/<name>`; the operator leaves a job
-    of another controller alone. Cannot be changed."""
+    """The controller that manages this job, as `<domain>/<name>`. The operator ignores a job of
+    another controller. Cannot be changed."""
 
 
 class TrainingJob(WireModel):
-    """A training job: a number of pods that start together, find each other, and end as one."""
+    """A distributed training job: pods that start together, find each other, and end together."""
 
     model_config = ConfigDict(
         json_schema_extra=schema_extra(rules.JOB_NAME, *rules.SHAPE_IS_IMMUTABLE)
@@ -258,7 +257,7 @@ class TrainingJob(WireModel):
     """The object's name, namespace, labels and annotations."""
 
     spec: TrainingJobSpec
-    """The ranks to run, and how long and how often to try."""
+    """The ranks to run, with limits of time and of restarts."""
 
     status: TrainingJobStatus | None = None
-    """What the operator has observed and decided. Written by the operator alone."""
+    """The observed state of the job. Written only by the operator."""

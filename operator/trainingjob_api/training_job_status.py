@@ -1,4 +1,4 @@
-"""TrainingJob's status: what the operator observed and decided, and its write-ahead record."""
+"""Wire model of TrainingJob's `status`: observed state, and the write-ahead log of decisions."""
 
 from typing import Annotated, Literal
 
@@ -29,29 +29,29 @@ RecordState = Literal["Pending", "Stored", "Rejected", "NotRequired"]
 
 
 class ShutdownStatus(WireModel):
-    """A request to stop, as it was first seen."""
+    """A shutdown request, as it was first seen."""
 
     mode: Literal["Stop", "Terminate"]
     """Stop: SIGTERM and the pods' grace period. Terminate: at once."""
 
     requested_at: Time
-    """When the request was first seen."""
+    """Time at which the request was first seen."""
 
     requested_by: Annotated[str, Field(max_length=253)] | None = None
-    """Who asked, as far as the API server tells: the field manager of `spec.shutdown`."""
+    """Field manager that set `spec.shutdown`, if the API server recorded it."""
 
     reason: Annotated[str, Field(max_length=1024)] | None = None
-    """Why, where the request says so."""
+    """Reason of the request, if it was given."""
 
 
 class UnreadLogsStatus(WireModel):
-    """Ranks of an attempt that is over, whose logs are still to be archived."""
+    """Ranks of an ended attempt whose logs are still to be archived."""
 
     attempt: Count
-    """The attempt."""
+    """Number of the attempt."""
 
     ranks: Annotated[str, Field(max_length=4096, pattern=r"^[0-9,-]*$")]
-    """Its ranks, such as 0,2-5."""
+    """Ranks of the attempt, such as 0,2-5."""
 
 
 class LogsStatus(WireModel):
@@ -75,74 +75,74 @@ class LogsStatus(WireModel):
         ]
         | None
     ) = None
-    """Ranks whose logs were not archived when their attempt ended. They are archived, or named in
-    the condition LogsArchived as missing, and then removed from here."""
+    """Ranks whose logs were not archived when their attempt ended. An entry is removed when the log is
+    archived or reported as missing in the condition LogsArchived."""
 
     unbegun: Annotated[str, Field(max_length=4096, pattern=r"^[0-9,-]*$")] | None = None
-    """Ranks of the current attempt whose pods were deleted before they had begun, such as 0,2-5.
-    There is no log of them."""
+    """Ranks of the current attempt whose pods were deleted before they started, such as 0,2-5. They
+    have no logs."""
 
 
 class TrainingJobStatus(WireModel):
-    """The operator's observations and decisions."""
+    """The observed state of a job."""
 
     phase: Phase | None = None
-    """The state of the job in one word, for people. Programs read `conditions`."""
+    """The state of the job in one word, for people. Programs should use `conditions`."""
 
     conditions: Conditions | None = None
-    """The state of the job, for programs. Finished is true with the reason of Complete, Failed or
-    Cancelled, exactly one of which becomes true, once."""
+    """The state of the job, for programs. Exactly one of Complete, Failed and Cancelled becomes true,
+    once; Finished becomes true with the same reason."""
 
     start_time: Time | None = None
-    """When the operator took up the job, or resumed it."""
+    """Time at which the job started or was last resumed."""
 
     attempt_start_time: Time | None = None
-    """When the current attempt was first free to create its pods: the wait before a restart was
-    over, and nothing of an earlier attempt ran any more. Absent before, while scheduling gates hold
-    its pods, and when the job is finished. `spec.preRunningDeadlineSeconds` counts from here."""
+    """Time at which the current attempt was first free to create its pods: the back-off of the restart
+    was over, and no pod of an earlier attempt was running. Absent before, while scheduling gates hold
+    its pods, and when the job has finished. `spec.preRunningDeadlineSeconds` counts from here."""
 
     completion_time: Time | None = None
-    """When the job was finished, whatever the outcome."""
+    """Time at which the job finished, whatever the outcome."""
 
     observed_generation: BigCount | None = None
-    """The `metadata.generation` that this status speaks of."""
+    """The `metadata.generation` that this status is based on."""
 
     attempt: Count | None = None
-    """The current start of all ranks, counted from 0; resuming and restarting begin a new one."""
+    """Number of the current attempt, from 0; each restart and each resume begins a new one."""
 
     launched_attempt: Count | None = None
-    """The last attempt of which every pod was created. Absent before the first."""
+    """The last attempt whose pods were all created. Absent before the first."""
 
     restarts: Count | None = None
-    """Restarts that counted towards `spec.backoffLimit`."""
+    """Number of restarts that counted towards `spec.backoffLimit`."""
 
     disruptions: Count | None = None
-    """Restarts for which the job is not to blame: drained, preempted, rejected or lost pods."""
+    """Number of restarts after disruptions: drained, preempted, rejected or lost pods."""
 
     disruptions_since_progress: Count | None = None
-    """Disruptions in a row, between which not every rank was ready for ten minutes. More than
-    `spec.disruptionLimit` fail the job."""
+    """Number of disruptions since every rank was last ready for ten minutes. The job fails if it
+    exceeds `spec.disruptionLimit`."""
 
     active: Count | None = None
-    """Pods that are pending or running, and not being deleted."""
+    """Number of pods that are pending or running, and not being deleted."""
 
     ready: Count | None = None
-    """Pods that are running and ready."""
+    """Number of pods that are running and ready."""
 
     succeeded: Count | None = None
-    """Ranks of the current attempt that are done."""
+    """Number of completed ranks of the current attempt."""
 
     failed: Count | None = None
-    """Pods of the current attempt that failed."""
+    """Number of failed pods of the current attempt."""
 
     terminating: Count | None = None
-    """Pods that are being deleted and not gone yet."""
+    """Number of pods that are terminating."""
 
     completed_indexes: Annotated[str, Field(max_length=4096, pattern=r"^[0-9,-]*$")] | None = None
-    """Ranks of the current attempt that are done, such as 0,2-5."""
+    """Completed ranks of the current attempt, such as 0,2-5."""
 
     shutdown: ShutdownStatus | None = None
-    """The request to stop, kept from when it was first seen."""
+    """The shutdown request, kept from when it was first seen."""
 
     exit_code: (
         Annotated[
@@ -153,12 +153,13 @@ class TrainingJobStatus(WireModel):
     """The exit code of the rank that decided the outcome."""
 
     record_state: RecordState | None = None
-    """Whether the job's record is stored outside the cluster. Absent until the job is finished."""
+    """State of the job's record, which is stored outside the cluster. Absent until the job has
+    finished."""
 
     record_revision: (
         Annotated[int, Field(ge=1, le=MAX_INT32, json_schema_extra={"format": "int32"})] | None
     ) = None
-    """The revision of the record that `recordState` speaks of, from 1. Absent until the job is
+    """The revision of the record that `recordState` refers to, from 1. Absent until the job has
     finished."""
 
     logs: LogsStatus | None = None

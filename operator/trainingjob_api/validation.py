@@ -1,7 +1,7 @@
-"""Reads specs that may have got past the schema, and says what is wrong.
+"""Parses specs that the CRD's schema may not have validated, with clear error messages.
 
-The API server has checked almost every spec that arrives here. The rest was stored under an older
-CRD, or by a hand in the store; it must cost one job its start, not the operator its life.
+The API server has validated almost every spec that arrives here. The rest was stored under an older
+CRD, or edited in etcd. An invalid one must fail its own job only, and never crash the operator.
 """
 
 import json
@@ -16,47 +16,47 @@ from trainingjob_api.structural import Schema, structural_schema
 from trainingjob_api.training_job import TrainingJobSpec
 
 MAX_DEPTH: Final = 64
-"""Levels of a template. The deepest field of a pod is at 15; copying a template recurses."""
+"""Maximum nesting of a template, because copying it recurses. A pod's deepest field is at level 15."""
 
 MAX_VALUES: Final = 100_000
-"""Values in a template, many times what fits into an object that etcd takes."""
+"""Maximum number of values in a template, many times what fits into an object in etcd."""
 
 _MAX_ECHO: Final = 40
-"""Characters of the user's own text that a message repeats."""
+"""Maximum number of characters of the user's text that a message quotes."""
 
 _MAX_BITS: Final = 64
-"""Longer numbers are slow to print, and Python refuses the longest."""
+"""Maximum size of a number in a message: longer ones are slow to format, and Python limits them."""
 
 _MAX_MESSAGE: Final = 400
 
 
 def parse_spec(raw: object) -> TrainingJobSpec:
-    """Read `spec` of a TrainingJob.
+    """Parse `spec` of a TrainingJob.
 
     Args:
-        raw: the value as decoded from JSON, whatever it is.
+        raw: any decoded JSON value.
 
     Returns:
-        The spec with defaults in place.
+        The spec with its defaults.
 
     Raises:
-        InvalidSpecError: it cannot be understood; the message is one line of less than 1024
-            bytes, as in `spec.numNodes: must be a whole number from 1 to 1000, not 0`.
+        InvalidSpecError: the spec is invalid; the message is one line of less than 1024 bytes, such as
+            `spec.numNodes: must be a whole number from 1 to 1000, not 0`.
     """
     try:
         spec = TrainingJobSpec.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        # Messages are our own, and pydantic's input may be anything: no chaining into a log.
+        # Not chained: pydantic's message quotes the input, which must not end up in a log.
         raise InvalidSpecError(_message(error, TrainingJobSpec)) from None
     _check_size(spec.template)
     return spec
 
 
 def parse_policy(raw: object) -> RetentionPolicySpec:
-    """Read `spec` of a RetentionPolicy; without one, a policy says nothing.
+    """Parse `spec` of a RetentionPolicy; an absent one is empty.
 
     Raises:
-        InvalidSpecError: it cannot be understood; the message is one line, as above.
+        InvalidSpecError: the spec is invalid; the message is one line, as above.
     """
     try:
         return RetentionPolicySpec.model_validate(
@@ -82,7 +82,7 @@ def _message(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _below(node: Schema, step: int | str) -> Schema | None:
-    """The schema of a field or an item; None where the schema ends (a template's inside)."""
+    """Return the schema of a field or an item; None if there is none (inside a template)."""
     below: Schema | None = node.get("items" if isinstance(step, int) else "properties")
     return below if isinstance(step, int) or below is None else below.get(step)
 
@@ -96,7 +96,7 @@ def _complaint(error: ErrorDetails, node: Schema) -> str:
 
 
 def _expectation(node: Schema) -> str:
-    """Return in words what the schema allows."""
+    """Return a description of the values that the schema allows."""
     if "enum" in node:
         return f"must be one of {', '.join(node['enum'])}"
     match node["type"]:
@@ -114,7 +114,7 @@ def _expectation(node: Schema) -> str:
 
 
 def _echo(value: object) -> str:
-    """A hint at what was found: short, printable, and never the work of walking it."""
+    """Return a short, printable description of the invalid value, without traversing it."""
     match value:
         case None | bool():
             found = json.dumps(value)
@@ -134,7 +134,7 @@ def _echo(value: object) -> str:
 
 
 def _check_size(template: dict[str, Any]) -> None:
-    """Refuse what could not be copied. Level by level, because recursion is what it guards."""
+    """Reject a template that is too large or too deep to copy, level by level to avoid recursion."""
     level: list[Any] = [template]
     seen = 0
     for _ in range(MAX_DEPTH):

@@ -236,7 +236,7 @@ def test_explain_tells_what_a_field_means(kubectl: Kubectl) -> None:
     explained = kubectl("explain", "tj.spec.numNodes")
 
     assert "FIELD: numNodes <integer>" in explained
-    assert "How many nodes" in explained
+    assert "Number of nodes" in explained
     assert "numNodes" in kubectl("explain", "tj.spec")
     assert "image" in kubectl("explain", "tj.spec.template.spec.containers")
     assert "KIND:       Pod" in kubectl("explain", "pod")
