@@ -44,65 +44,65 @@ class RequestError(ConsoleError):
         retry_after_s: seconds until the same request may succeed; None: it will not.
     """
 
-    code: ClassVar[int] = 500
-    word: ClassVar[str] = "InternalError"
+    default_status: ClassVar[int] = 500
+    default_reason: ClassVar[str] = "InternalError"
 
     def __init__(
         self, message: str, *, status: int = 0, reason: str = "", retry_after_s: int | None = None
     ) -> None:
         super().__init__(message)
-        self.status = status or self.code
-        self.reason = reason or self.word
+        self.status = status or self.default_status
+        self.reason = reason or self.default_reason
         self.retry_after_s = retry_after_s
 
 
 class BadRequestError(RequestError):
     """A parameter or the body is invalid. The message says which and why."""
 
-    code = 400
-    word = "BadRequest"
+    default_status = 400
+    default_reason = "BadRequest"
 
 
 class UnauthorizedError(RequestError):
     """The token is missing, invalid or expired."""
 
-    code = UNAUTHORIZED
-    word = "Unauthorized"
+    default_status = UNAUTHORIZED
+    default_reason = "Unauthorized"
 
 
 class ForbiddenError(RequestError):
     """The user lacks a right, or the request was made by a page of another origin."""
 
-    code = 403
-    word = "Forbidden"
+    default_status = 403
+    default_reason = "Forbidden"
 
 
 class NotFoundError(RequestError):
     """The object does not exist, or the user may not see it."""
 
-    code = 404
-    word = "NotFound"
+    default_status = 404
+    default_reason = "NotFound"
 
 
 class TooLargeError(RequestError):
     """The body is larger than the limit."""
 
-    code = 413
-    word = "RequestEntityTooLarge"
+    default_status = 413
+    default_reason = "RequestEntityTooLarge"
 
 
 class MediaTypeError(RequestError):
     """The body is not JSON."""
 
-    code = 415
-    word = "UnsupportedMediaType"
+    default_status = 415
+    default_reason = "UnsupportedMediaType"
 
 
 class BusyError(RequestError):
     """A limit is reached, or a data source does not respond. The message says which."""
 
-    code = 503
-    word = "ServiceUnavailable"
+    default_status = 503
+    default_reason = "ServiceUnavailable"
 
 
 class ApiServerError(RequestError):
@@ -113,8 +113,8 @@ class ApiServerError(RequestError):
         detail: more details, which may include addresses: for the console's log, not for users.
     """
 
-    code = 503
-    word = "ServiceUnavailable"
+    default_status = 503
+    default_reason = "ServiceUnavailable"
 
     def __init__(
         self, message: str, *, status: int = 0, reason: str = "", detail: str = ""

@@ -27,13 +27,13 @@ from trainingjob_web.listener import is_loopback
 PREFIX: Final = "TRAININGJOB_CONSOLE_"
 
 
-def _listed(value: Any) -> Any:
+def _split_list(value: Any) -> Any:
     return (
         [part for part in re.split(r"[,\s]+", value) if part] if isinstance(value, str) else value
     )
 
 
-Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 """A comma-separated list."""
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
@@ -62,13 +62,13 @@ class Settings(BaseModel):
     """`token`: each user logs in with a Kubernetes token, and has the rights of that token. `none`: no log-in, and
     the rights of the console's own account; on a loopback address only."""
 
-    origins: Listed = ()
+    origins: CommaSeparated = ()
     """Additional origins under which a proxy serves the console, such as https://jobs.example.com."""
 
     kubeconfig: Path | None = None
     """The kubeconfig of the console's own account. Unset: KUBECONFIG, else the service account of the pod."""
 
-    namespaces: Listed = ()
+    namespaces: CommaSeparated = ()
     """Namespaces whose jobs are watched. Unset: all."""
 
     max_jobs: int = Field(default=20_000, ge=10, le=200_000)
@@ -91,7 +91,7 @@ class Settings(BaseModel):
     """Time after the last change at which the operator removes the files of a deleted job from the log volume, equal
     to the operator's TRAININGJOB_VOLUME__MAX_AGE. With s, m, h or d."""
 
-    operator_metrics: Listed = ()
+    operator_metrics: CommaSeparated = ()
     """URLs of the operators' /metrics, such as http://10.0.0.1:8080/metrics. If a name, such as that of a headless
     Service, has several addresses, all are scraped. Unset: no housekeeping."""
 

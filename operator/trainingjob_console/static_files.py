@@ -24,7 +24,7 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_CACHE_FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _File:
     packed: bytes
     media_type: str
 
-    def answer(self, request: Request, cache: str) -> Response:
+    def response(self, request: Request, cache: str) -> Response:
         headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["Content-Encoding"] = "gzip"
@@ -71,8 +71,8 @@ class StaticFiles:
         """Return the routes: the files, and `index.html` for all other paths. They must be the last routes."""
         return [
             Route("/static/{sha}/{name}", self._serve_file, methods=["GET"]),
-            Route("/api/{rest:path}", _nothing, methods=["GET", "POST"]),
-            Route("/static/{rest:path}", _nothing, methods=["GET"]),
+            Route("/api/{rest:path}", _not_found, methods=["GET", "POST"]),
+            Route("/static/{rest:path}", _not_found, methods=["GET"]),
             Route("/{rest:path}", self._serve_shell, methods=["GET"]),
         ]
 
@@ -81,11 +81,11 @@ class StaticFiles:
         if file is None or request.path_params["sha"] != self.sha:
             # The file of another version: the requesting page is outdated.
             raise NotFoundError("there is no such file in this version; load the page again")
-        return file.answer(request, _FOR_EVER)
+        return file.response(request, _CACHE_FOREVER)
 
     async def _serve_shell(self, request: Request) -> Response:
-        return self._shell.answer(request, "no-store")
+        return self._shell.response(request, "no-store")
 
 
-async def _nothing(request: Request) -> Response:
+async def _not_found(request: Request) -> Response:
     raise NotFoundError("there is nothing at this path")

@@ -21,9 +21,9 @@ from trainingjob_console.api.requests import (
 )
 from trainingjob_console.concurrency import share_per_user
 from trainingjob_console.errors import BadRequestError, BusyError, NotFoundError
-from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.archive import Archive, SectionBody
 from trainingjob_console.logs.job_logs import JobLogs
-from trainingjob_console.logs.log_reader import archived_parts, search_of, window_of
+from trainingjob_console.logs.log_reader import archived_parts, archived_window, search_archived
 from trainingjob_console.logs.pods import MAIN, PodLog
 from trainingjob_console.logs.search import MAX_HITS
 from trainingjob_console.logs.sources import LogAccess, SourceId, parse_source
@@ -70,9 +70,9 @@ class LogsApi:
         if source.kind == "live":
             log = await self._logs.pod_log(log_access, source)
             window, size, file = await self._logs.live.window(log, caller, offset, limit)
-            return json_response(_as_json(window, size, growing=not log.ended, file=file))
+            return json_response(_as_json(window, size, growing=not log.has_ended, file=file))
         found = await self._archived(
-            log_access, source, lambda a, b: window_of(a, b, offset, limit)
+            log_access, source, lambda a, b: archived_window(a, b, offset, limit)
         )
         if found is None:  # the merged log, and nothing is archived yet
             return json_response(_as_json(Window(0, 0, "", 0), 0, growing=True))
@@ -99,7 +99,9 @@ class LogsApi:
                 nothing = {"hits": [], "scanned": 0, "complete": True}
                 found = (
                     await self._archived(
-                        log_access, source, lambda a, b: search_of(a, b, pattern, start, limit)
+                        log_access,
+                        source,
+                        lambda a, b: search_archived(a, b, pattern, start, limit),
                     )
                     or nothing
                 )
@@ -140,7 +142,7 @@ class LogsApi:
         """Return a log's content in parts. Errors are raised here, before the response begins."""
         if source.kind == "live":
             log = await self._logs.pod_log(log_access, source)
-            if not log.begun:
+            if not log.has_started:
                 raise NotFoundError("the container has not started: it has no log yet")
             return self._live_parts(log, caller)
         found = await self._archived(
@@ -164,7 +166,7 @@ class LogsApi:
         """Return the result of `work` on an archived log; None: `merged`, and nothing is archived."""
 
         def look(archive: Archive) -> Any:
-            body: Body | None = None
+            body: SectionBody | None = None
             if source.kind == "archive":
                 container = "" if source.container == MAIN else source.container
                 body = archive.body(source.attempt, source.rank, container)

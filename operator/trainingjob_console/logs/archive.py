@@ -30,7 +30,7 @@ def archive_name(uid: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class SectionBody:
     """The position of one section's log lines in the archive file.
 
     Attributes:
@@ -116,11 +116,11 @@ class Archive:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
-    def bodies(self) -> list[Body]:
+    def bodies(self) -> list[SectionBody]:
         """Return the complete sections, oldest first."""
         return list(self._bodies())[::-1]
 
-    def body(self, attempt: int, rank: int, container: str) -> Body | None:
+    def body(self, attempt: int, rank: int, container: str) -> SectionBody | None:
         """Return the newest section of a rank's container in an attempt; "": the main container."""
         wanted = (attempt, rank, container)
         for each in reversed(self.bodies()):
@@ -128,7 +128,7 @@ class Archive:
                 return each
         return None
 
-    def lines(self, body: Body) -> Iterator[bytes]:
+    def lines(self, body: SectionBody) -> Iterator[bytes]:
         """Yield the log of a section as the container wrote it, without rank prefixes."""
         plain = PlainLines(body.section.rank)
         for block in self.blocks(body.start, body.end):
@@ -143,7 +143,7 @@ class Archive:
             yield block
             start += len(block)
 
-    def _bodies(self) -> Iterator[Body]:
+    def _bodies(self) -> Iterator[SectionBody]:
         end = self.size
         for _ in range(MAX_SECTIONS):
             found = self._ending_at(end) if end else None
@@ -154,7 +154,7 @@ class Archive:
             yield found
             end = found.start - len(found.section.header)
 
-    def _last_whole(self) -> Body | None:
+    def _last_whole(self) -> SectionBody | None:
         """Return the last complete section, if another one is being written after it."""
         floor = max(self.size - 24 * 2**20, 0)
         high = self.size
@@ -170,7 +170,7 @@ class Archive:
             high = low
         return None
 
-    def _ending_at(self, end: int) -> Body | None:
+    def _ending_at(self, end: int) -> SectionBody | None:
         base = max(end - _MAX_TRAILER, 0)
         tail = os.pread(self._fd, end - base, base)
         line = tail[tail.rfind(b"\n", 0, -1) + 1 :]
@@ -182,4 +182,4 @@ class Archive:
         if start < 0 or os.pread(self._fd, len(header), start) != header:
             return None
         first = start + len(header)
-        return Body(trailer.section, first, first + trailer.size, trailer.cut)
+        return SectionBody(trailer.section, first, first + trailer.size, trailer.cut)

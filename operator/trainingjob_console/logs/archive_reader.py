@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 THREADS: Final = 4
 MAX_WAITING: Final = 64
-_CALL_S: Final = 20.0
+_DEADLINE_S: Final = 20.0
 
 
 class ArchiveReader:
@@ -31,7 +31,7 @@ class ArchiveReader:
     The threads are daemons: they end with the process even if the volume hangs.
     """
 
-    def __init__(self, root: Path | None, *, deadline_s: float = _CALL_S) -> None:
+    def __init__(self, root: Path | None, *, deadline_s: float = _DEADLINE_S) -> None:
         """Initialize without reading anything.
 
         Args:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.archive import Archive, SectionBody
 from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.pods import PodLog
 from trainingjob_console.logs.sources import LogAccess
@@ -20,7 +20,7 @@ class ArchivedRankLog:
         body: its section in the archive.
     """
 
-    body: Body
+    body: SectionBody
 
     @property
     def rank(self) -> int:
@@ -54,7 +54,7 @@ async def archived_rank_logs(
     """
     pods = {(log.attempt, log.rank) for log in existing}
 
-    def look(archive: Archive) -> list[ArchivedRankLog]:
+    def select(archive: Archive) -> list[ArchivedRankLog]:
         newest: dict[tuple[int, int], ArchivedRankLog] = {}
         for body in archive.bodies():
             section = body.section
@@ -63,4 +63,4 @@ async def archived_rank_logs(
                 newest[key] = ArchivedRankLog(body)
         return [newest[key] for key in sorted(newest)][:_MAX_GONE]
 
-    return await archives.with_archive(access.uid, look, user=access.caller.user) or []
+    return await archives.with_archive(access.uid, select, user=access.caller.user) or []

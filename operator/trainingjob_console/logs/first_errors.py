@@ -4,7 +4,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Final
 
-from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.archive import Archive, SectionBody
 from trainingjob_console.logs.search import first_error
 
 MAX_REMEMBERED: Final = 4096
@@ -29,7 +29,7 @@ class FirstErrors:
     def __len__(self) -> int:
         return len(self._known)
 
-    def of(self, uid: str, archive: Archive, bodies: list[Body]) -> list[int | None]:
+    def find(self, uid: str, archive: Archive, bodies: list[SectionBody]) -> list[int | None]:
         """Return the offset of the first error line of each log; None: none, or not searched yet.
 
         Raises:

@@ -205,7 +205,7 @@ class Follower:
         log = await self._while_wanted(refresh_log(self._kube, caller.token, self.log))
         if log is None:
             return ARCHIVED
-        if not log.begun:
+        if not log.has_started:
             return ""
         self._resume.reopen()
         opened = open_log(self._kube, caller.token, log, follow=True, since=self._resume.since)
@@ -214,7 +214,7 @@ class Follower:
             while part := await self._while_wanted(anext(parts, b"")):
                 await self._append(self._resume.feed(part))
         # If the container had terminated before the stream was opened, this was the whole log.
-        return _FINISHED if log.ended else ""
+        return _FINISHED if log.has_ended else ""
 
     async def _while_wanted(self, asked: Awaitable[T]) -> T:
         """Await a call for as long as there is a reader with the token of the call.

@@ -9,7 +9,7 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, ForbiddenError, NotFoundError, RequestError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.logs.archive import Archive, Body, archive_name
+from trainingjob_console.logs.archive import Archive, SectionBody, archive_name
 from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.first_errors import FirstErrors
 from trainingjob_console.logs.follower_pool import FollowerPool
@@ -18,7 +18,13 @@ from trainingjob_console.logs.log_tailer import LogTailer, RotatedError
 from trainingjob_console.logs.merged_follower import MergedFollower
 from trainingjob_console.logs.merged_log import MergedLog, parse_positions
 from trainingjob_console.logs.pods import PodLog, logs_of_job
-from trainingjob_console.logs.sources import LogAccess, SourceId, of_body, of_pod, parse_source
+from trainingjob_console.logs.sources import (
+    LogAccess,
+    SourceId,
+    describe_archived_log,
+    describe_pod_log,
+    parse_source,
+)
 from trainingjob_console.sockets.log_ring import LogRing
 
 _REFUSED: Final = (401, 403)
@@ -102,32 +108,34 @@ class JobLogs:
         """Return descriptions of the job's logs: live ones, then archived ones, newest attempt first."""
         pods = await self._pod_logs(access)
 
-        def look(archive: Archive) -> list[dict[str, Any]]:
-            newest: dict[tuple[int, int, str], Body] = {
+        def describe(archive: Archive) -> list[dict[str, Any]]:
+            newest: dict[tuple[int, int, str], SectionBody] = {
                 (-body.section.attempt, body.section.rank, body.section.container): body
                 for body in archive.bodies()
             }
             bodies = [newest[key] for key in sorted(newest)]
-            errors = self.errors.of(access.uid, archive, bodies)
+            errors = self.errors.find(access.uid, archive, bodies)
             return [
-                of_body(body, first_error=error)
+                describe_archived_log(body, first_error=error)
                 for body, error in zip(bodies, errors, strict=True)
             ]
 
         archived = (
-            await self.archives.with_archive(access.uid, look, user=access.caller.user) or []
+            await self.archives.with_archive(access.uid, describe, user=access.caller.user) or []
         )
         known = {(each["attempt"], each["rank"], each["container"]) for each in archived}
         live = [
-            log for log in pods if log.begun and (log.attempt, log.rank, log.called) not in known
+            log
+            for log in pods
+            if log.has_started and (log.attempt, log.rank, log.source_container) not in known
         ]
         live.sort(key=lambda log: -log.attempt)
-        return [of_pod(log) for log in live] + archived
+        return [describe_pod_log(log) for log in live] + archived
 
     async def pod_log(self, access: LogAccess, source: SourceId) -> PodLog:
         """Return the live log of a source. Raises NotFoundError."""
         for log in await self._pod_logs(access):
-            called = SourceId("live", log.rank, log.called, log.attempt)
+            called = SourceId("live", log.rank, log.source_container, log.attempt)
             if called == source:
                 return log
         raise NotFoundError("the pod was deleted: see whether its log was archived")

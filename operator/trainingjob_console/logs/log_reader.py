@@ -13,14 +13,14 @@ from trainingjob_console.concurrency import ConcurrencyLimit
 from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.logs.archive import Archive, Body, PlainLines
+from trainingjob_console.logs.archive import Archive, PlainLines, SectionBody
 from trainingjob_console.logs.archive_reader import ArchiveReader
 from trainingjob_console.logs.pods import PodLog, current_log_file, open_log
 from trainingjob_console.logs.search import Search
 from trainingjob_console.logs.window import Window, WindowReader
 
 SEARCH_S: Final = 5.0
-_CALL_S: Final = 20.0
+_DEADLINE_S: Final = 20.0
 PART: Final = 2**20
 """Bytes of an archived log per read when the whole log is sent."""
 
@@ -30,12 +30,14 @@ _LOOK_BACK: Final = 2**20
 """Bytes before a window of a whole archive that are searched for the beginning of its first line."""
 
 
-def parts_of(archive: Archive, body: Body | None, start: int = 0) -> Iterator[bytes]:
+def section_parts(archive: Archive, body: SectionBody | None, start: int = 0) -> Iterator[bytes]:
     """Yield the log of a section; without a section, the whole file from an offset."""
     return archive.blocks(start, archive.size) if body is None else archive.lines(body)
 
 
-def window_of(archive: Archive, body: Body | None, offset: int, limit: int) -> tuple[Window, int]:
+def archived_window(
+    archive: Archive, body: SectionBody | None, offset: int, limit: int
+) -> tuple[Window, int]:
     """Return a window of an archived log, and the log's size."""
     if body is None:
         size = archive.size
@@ -58,7 +60,13 @@ def window_of(archive: Archive, body: Body | None, offset: int, limit: int) -> t
 
 
 async def archived_parts(
-    archives: ArchiveReader, uid: str, user: str, size: int, body: Body | None, *, part: int = PART
+    archives: ArchiveReader,
+    uid: str,
+    user: str,
+    size: int,
+    body: SectionBody | None,
+    *,
+    part: int = PART,
 ) -> AsyncGenerator[bytes]:
     """Yield an archived log in parts. Each part is read in a thread, which opens the file again.
 
@@ -91,12 +99,16 @@ def _read_part(archive: Archive, *, start: int, end: int) -> bytes:
     return b"".join(archive.blocks(start, end))
 
 
-def search_of(
-    archive: Archive, body: Body | None, pattern: "re.Pattern[bytes]", start: int, limit: int
+def search_archived(
+    archive: Archive,
+    body: SectionBody | None,
+    pattern: "re.Pattern[bytes]",
+    start: int,
+    limit: int,
 ) -> dict[str, Any]:
     """Search an archived log from the beginning of a line, until the deadline."""
     scan = _Scan(Search(pattern, limit=limit, start=start), start if body is not None else 0)
-    for block in parts_of(archive, body, start):
+    for block in section_parts(archive, body, start):
         if not scan.feed(block):
             return scan.result(complete=False)
     return scan.result(complete=True)
@@ -138,7 +150,7 @@ class LiveReader:
         reads: int = 8,
         waiting: int = 56,
         streams: int = 48,
-        deadline_s: float = _CALL_S,
+        deadline_s: float = _DEADLINE_S,
     ) -> None:
         """Initialize without reading anything.
 
@@ -164,7 +176,7 @@ class LiveReader:
         """
         async with self._deadline(caller):
             # Read first: the window is then of this file, or of a later one, which the next request detects.
-            file = await current_log_file(self._kube, caller.token, log) if log.begun else ""
+            file = await current_log_file(self._kube, caller.token, log) if log.has_started else ""
             if offset < 0:
                 size = 0
                 async with self._open(log, caller.token) as parts:
@@ -234,7 +246,7 @@ class LiveReader:
 
     @asynccontextmanager
     async def _open(self, log: PodLog, token: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
-        if not log.begun:
+        if not log.has_started:
             raise NotFoundError("the container has not started: it has no log yet")
         async with open_log(self._kube, token, log) as parts:
             yield parts

@@ -130,7 +130,7 @@ class LogTailer:
                 and follower.attach(handle, reader, offset)
             ):
                 return None
-            if log.begun:
+            if log.has_started:
                 window_start = follower.window_start
                 try:
                     offset, length = await self._read_from(

@@ -152,7 +152,7 @@ class MergedFollower:
             if not self._has_listed or error.status in _REFUSED:
                 raise
             return False
-        logs = [log for log in logs if log.called == MAIN and log.begun]
+        logs = [log for log in logs if log.source_container == MAIN and log.has_started]
         is_new_page = not self._has_listed and not self._reached
         # A new page gets the newest pod of each rank. Else one per attempt: the operator creates no two.
         last = {(log.rank, 0 if is_new_page else log.attempt): log for log in logs}

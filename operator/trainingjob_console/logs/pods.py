@@ -36,9 +36,9 @@ class PodLog:
         pod: name of the pod.
         uid: of the pod.
         container: name of the container in the pod.
-        called: name of the container in source ids.
-        begun: the container has started, so there may be a log.
-        ended: the container has terminated.
+        source_container: name of the container in source ids.
+        has_started: the container has started, so there may be a log.
+        has_ended: the container has terminated.
     """
 
     namespace: str
@@ -47,9 +47,9 @@ class PodLog:
     rank: int
     attempt: int
     container: str
-    called: str
-    begun: bool
-    ended: bool
+    source_container: str
+    has_started: bool
+    has_ended: bool
 
     @property
     def path(self) -> str:
@@ -74,7 +74,7 @@ async def logs_of_job(kube: Kube, token: str | None, namespace: str, uid: str) -
             seen += len(part.items)
             if seen >= _MAX_PODS:
                 break
-    return sorted(logs, key=lambda log: (log.rank, log.called, log.attempt))
+    return sorted(logs, key=lambda log: (log.rank, log.source_container, log.attempt))
 
 
 def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:
@@ -100,9 +100,9 @@ def logs_of_pod(raw: dict[str, Any]) -> list[PodLog]:
             rank=int(rank),
             attempt=number,
             container=name,
-            called=MAIN if name == main else name,
-            begun=over or bool({"running", "terminated"} & states.get(name, {}).keys()),
-            ended=over or "terminated" in states.get(name, {}),
+            source_container=MAIN if name == main else name,
+            has_started=over or bool({"running", "terminated"} & states.get(name, {}).keys()),
+            has_ended=over or "terminated" in states.get(name, {}),
         )
         for name in names
     ]

@@ -18,7 +18,7 @@ _LONGEST_TIME: Final = 40
 
 # The format of kubelets, always with nine digits. Any other timestamp is a part of the line itself.
 _TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d)", re.ASCII)
-_NO_TIME: Final = re.compile(rb"[^0-9TZ:.+-]")
+_NOT_TIME: Final = re.compile(rb"[^0-9TZ:.+-]")
 _NS: Final = 1_000_000_000
 
 
@@ -41,8 +41,8 @@ class LineResume:
         self._kept: Final[dict[int, tuple[int, int]]] = {}  # second -> lines, latest timestamp
         self._forgotten: int | None = None  # the latest second whose count was evicted
         self._open: int | None = None  # timestamp of the incomplete line
-        self._passed = 0  # returned bytes of the incomplete line
-        self._timeless = 0  # returned bytes of lines without a timestamp
+        self._returned = 0  # returned bytes of the incomplete line
+        self._untimed = 0  # returned bytes of lines without a timestamp
         self._has_times = False
         self._second_of: tuple[bytes, bytes, int] = (b"", b"", 0)
         self._pending = b""  # possible beginning of a timestamp
@@ -81,8 +81,8 @@ class LineResume:
     def end(self) -> bytes:
         """Return the buffered rest, which could have become a timestamp: the log ends here."""
         found = bytearray()
-        word, self._pending = self._pending, b""
-        self._no_time(word, found)
+        prefix, self._pending = self._pending, b""
+        self._start_untimed_line(prefix, found)
         return bytes(found)
 
     def _begin(self) -> None:
@@ -91,7 +91,7 @@ class LineResume:
         self._time: int | None = None  # timestamp of the line; None: it has none
         self._is_old = False
         self._skip = 0
-        self._skip_timeless = 0 if self._has_times else self._timeless
+        self._skip_untimed = 0 if self._has_times else self._untimed
         self._left = dict(self._kept)
         # With `sinceTime`, the stream can begin with the rest of an old line.
         self._is_rest = bool(self.since)
@@ -99,48 +99,48 @@ class LineResume:
     def _read_time(self, part: bytes, at: int, found: bytearray) -> int:
         """Read the timestamp of a line, and return the position after it."""
         chunk = part[at : at + _LONGEST_TIME - len(self._pending)]
-        end = _NO_TIME.search(chunk)
+        end = _NOT_TIME.search(chunk)
         if end is None and len(self._pending) + len(chunk) < _LONGEST_TIME:
             self._pending += chunk
             return at + len(chunk)
         taken = chunk[: end.end()] if end is not None else chunk
-        word, self._pending = self._pending + taken, b""
-        moment = self._moment(word[:-1]) if word.endswith(b" ") else None
-        if moment is None:
-            self._no_time(word, found)
+        prefix, self._pending = self._pending + taken, b""
+        timestamp = self._timestamp(prefix[:-1]) if prefix.endswith(b" ") else None
+        if timestamp is None:
+            self._start_untimed_line(prefix, found)
         else:
-            if not self._has_times and not self._timeless:
-                self.file = word[:-1].decode("ascii")
-            self._start_line(moment)
+            if not self._has_times and not self._untimed:
+                self.file = prefix[:-1].decode("ascii")
+            self._start_line(timestamp)
         return at + len(taken)
 
-    def _no_time(self, word: bytes, found: bytearray) -> None:
+    def _start_untimed_line(self, prefix: bytes, found: bytearray) -> None:
         """Start a line that has no timestamp: all of it is text."""
         self._in_line, self._time, self._is_old = True, None, self._is_rest
         self._is_rest = False
-        self._text(word, found)
-        if word.endswith(b"\n"):
+        self._text(prefix, found)
+        if prefix.endswith(b"\n"):
             self._end_line()
 
-    def _start_line(self, moment: int) -> None:
-        self._in_line, self._time, self._has_times = True, moment, True
+    def _start_line(self, timestamp: int) -> None:
+        self._in_line, self._time, self._has_times = True, timestamp, True
         self._is_rest = False
-        lines, latest = self._left.get(moment // _NS, (0, 0))
-        self._is_old = lines > 0 and moment <= latest
+        lines, latest = self._left.get(timestamp // _NS, (0, 0))
+        self._is_old = lines > 0 and timestamp <= latest
         if self._is_old:
-            self._left[moment // _NS] = (lines - 1, latest)
+            self._left[timestamp // _NS] = (lines - 1, latest)
             return
         # Lines returned before come first. All lines after them are new, whatever their timestamps.
         self._left.clear()
-        self._skip = self._passed if moment == self._open else 0
+        self._skip = self._returned if timestamp == self._open else 0
 
     def _text(self, text: bytes, found: bytearray) -> None:
         if self._is_old:
             return
         if self._time is None:
-            skipped = min(self._skip_timeless, len(text))
-            self._skip_timeless -= skipped
-            self._timeless += len(text) - skipped
+            skipped = min(self._skip_untimed, len(text))
+            self._skip_untimed -= skipped
+            self._untimed += len(text) - skipped
             found += text[skipped:]
             return
         skipped = min(self._skip, len(text))
@@ -149,28 +149,28 @@ class LineResume:
         if not new:
             return
         if self._time != self._open:
-            self._open, self._passed = self._time, 0
-        self._passed += len(new)
+            self._open, self._returned = self._time, 0
+        self._returned += len(new)
         found += new
 
     def _end_line(self) -> None:
-        moment = self._time
+        timestamp = self._time
         self._in_line = False
-        if moment is None or self._is_old:
+        if timestamp is None or self._is_old:
             return
-        self._open, self._passed = None, 0
-        second = moment // _NS
+        self._open, self._returned = None, 0
+        second = timestamp // _NS
         if self._forgotten is not None and second <= self._forgotten:
             return
-        lines, latest = self._kept.get(second, (0, moment))
-        self._kept[second] = (lines + 1, max(latest, moment))
+        lines, latest = self._kept.get(second, (0, timestamp))
+        self._kept[second] = (lines + 1, max(latest, timestamp))
         if len(self._kept) > self._limit:
             self._forgotten = min(self._kept)
             del self._kept[self._forgotten]
 
-    def _moment(self, word: bytes) -> int | None:
+    def _timestamp(self, prefix: bytes) -> int | None:
         """Return a timestamp as nanoseconds since 1970; None: it is not a timestamp."""
-        match = _TIME.fullmatch(word)
+        match = _TIME.fullmatch(prefix)
         if match is None:
             return None
         clock, fraction, zone = match[1], match[2], match[3]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import NotFoundError
-from trainingjob_console.logs.archive import Body
+from trainingjob_console.logs.archive import SectionBody
 from trainingjob_console.logs.pods import MAIN, PodLog
 
 MERGED: Final = "merged"
@@ -56,13 +56,13 @@ def parse_source(text: str) -> SourceId:
     raise NotFoundError("there is no such log: load the page again")
 
 
-def of_pod(log: PodLog) -> dict[str, Any]:
+def describe_pod_log(log: PodLog) -> dict[str, Any]:
     """Return the description of a live log for the page."""
     return {
-        "id": f"live:{log.attempt}:{log.rank}:{log.called}",
+        "id": f"live:{log.attempt}:{log.rank}:{log.source_container}",
         "rank": log.rank,
         "attempt": log.attempt,
-        "container": log.called,
+        "container": log.source_container,
         "state": "live",
         "bytes": None,
         "cut": 0,
@@ -70,7 +70,7 @@ def of_pod(log: PodLog) -> dict[str, Any]:
     }
 
 
-def of_body(body: Body, *, first_error: int | None) -> dict[str, Any]:
+def describe_archived_log(body: SectionBody, *, first_error: int | None) -> dict[str, Any]:
     """Return the description of an archived log for the page."""
     section = body.section
     container = section.container or MAIN

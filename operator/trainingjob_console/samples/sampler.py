@@ -13,7 +13,7 @@ from trainingjob_console.samples.alerts import AlertStates
 from trainingjob_console.samples.pinned_auth import PinnedAuth
 from trainingjob_console.samples.retention_runs import RetentionRuns
 from trainingjob_console.samples.sample_ring import INTERVAL_S, SampleRing
-from trainingjob_console.samples.series import LIMITS, SERIES, Scrape, leading, parse, total
+from trainingjob_console.samples.series import LIMITS, SERIES, Scrape, leader_scrape, parse, total
 from trainingjob_console.sockets.coalescing_queue import CoalescingQueue
 from trainingjob_console.sockets.frames import encode
 
@@ -66,7 +66,7 @@ class Sampler:
         now = self._clock().timestamp()
         self._scrapes = scrapes
         found = [each for each in scrapes.values() if each is not None]
-        leader = leading(found)
+        leader = leader_scrape(found)
         self.ring.add(now, {name: value(leader) for name, (_, value) in SERIES.items()})
         self.alerts.update(now, found)
         self.sweeps.update(now, leader)
@@ -86,7 +86,7 @@ class Sampler:
     @property
     def limits(self) -> dict[str, float]:
         """The limit of each series that has one."""
-        leader = leading(each for each in self._scrapes.values() if each is not None)
+        leader = leader_scrape(each for each in self._scrapes.values() if each is not None)
         found = {name: limit(leader) for name, limit in LIMITS.items()}
         return {name: limit for name, limit in found.items() if limit is not None}
 

@@ -96,7 +96,7 @@ LIMITS: Final[Mapping[str, Callable[[Scrape], float | None]]] = {
 }
 
 
-def leading(scrapes: Iterable[Scrape]) -> Scrape:
+def leader_scrape(scrapes: Iterable[Scrape]) -> Scrape:
     """Return the scrape of the leader, or any scrape if there is no leader."""
     found = sorted(scrapes, key=lambda scrape: total(scrape, "leader") or 0.0)
     return found[-1] if found else {}

@@ -96,7 +96,7 @@ class Connection:
         self._background: Final = background
         self._ending: Final = ending
         self._control: Final[deque[str]] = deque()
-        self._asked: Final[dict[int, Subscribe]] = {}  # open, or being opened
+        self._requests: Final[dict[int, Subscribe]] = {}  # open, or being opened
         self._opening: Final[dict[int, asyncio.Task[None]]] = {}
         self._subscriptions: Final[dict[int, Subscription]] = {}
         self._tasks: Final[dict[int, asyncio.Task[None]]] = {}
@@ -142,7 +142,7 @@ class Connection:
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         tasks += [*self._opening.values(), *self._tasks.values()]
-        for number in list(self._asked):
+        for number in list(self._requests):
             self._forget(number)
         for task in tasks:
             task.cancel()
@@ -158,10 +158,10 @@ class Connection:
                 raise SocketClosedError(code, "shutdown" if code == 1012 else "client")  # noqa: PLR2004
             self._count_frame()
             try:
-                asked = frames.parse(message.get("text") or "")
+                request = frames.parse(message.get("text") or "")
             except (BadFrameError, RequestError) as error:
                 raise SocketClosedError(1008, "bad-frame") from error
-            self._handle(asked)
+            self._handle(request)
 
     def _count_frame(self) -> None:
         now = self._clock()
@@ -171,15 +171,15 @@ class Connection:
         if self._frame_tokens < 0:
             raise SocketClosedError(1008, "too-many-frames")
 
-    def _handle(self, asked: Subscribe | Unsubscribe | Pong) -> None:
-        match asked:
+    def _handle(self, request: Subscribe | Unsubscribe | Pong) -> None:
+        match request:
             case Pong():
                 self._handle_pong()
             case Unsubscribe(id=number):
                 self._forget(number)
                 self._reply(frames.frame("end", number, reason="unsubscribed"))
             case Subscribe():
-                self._subscribe(asked)
+                self._subscribe(request)
 
     def _handle_pong(self) -> None:
         if self._pong is not None:
@@ -187,50 +187,50 @@ class Connection:
             self._ping_due = self._clock() + self._limits.ping
             self._wake.set()
 
-    def _subscribe(self, asked: Subscribe) -> None:
+    def _subscribe(self, request: Subscribe) -> None:
         try:
-            self._check_limits(asked)
+            self._check_limits(request)
         except BusyError as error:
-            self._refuse(asked.id, error.reason, str(error))
+            self._refuse(request.id, error.reason, str(error))
         else:
-            self._asked[asked.id] = asked
-            self._opening[asked.id] = asyncio.create_task(self._open(asked))
+            self._requests[request.id] = request
+            self._opening[request.id] = asyncio.create_task(self._open(request))
 
-    def _check_limits(self, asked: Subscribe) -> None:
+    def _check_limits(self, request: Subscribe) -> None:
         """Check the limits of subscriptions; those that are being opened count, too.
 
         Raises:
             BusyError: the id is in use, or a limit is reached.
         """
-        if asked.id in self._asked:
+        if request.id in self._requests:
             raise BusyError("this id is in use", status=409, reason="Conflict")
-        if len(self._asked) >= MAX_SUBSCRIPTIONS:
+        if len(self._requests) >= MAX_SUBSCRIPTIONS:
             raise BusyError(f"a page has {MAX_SUBSCRIPTIONS} subscriptions at most")
-        kinds, most, words = _LIMIT_OF_KIND.get(asked.kind, (frozenset(), 1, ""))
-        if sum(each.kind in kinds for each in self._asked.values()) >= most:
+        kinds, most, words = _LIMIT_OF_KIND.get(request.kind, (frozenset(), 1, ""))
+        if sum(each.kind in kinds for each in self._requests.values()) >= most:
             raise BusyError(f"a page follows {most} {words} at most")
 
-    async def _open(self, asked: Subscribe) -> None:
+    async def _open(self, request: Subscribe) -> None:
         """Open a subscription. Leaves nothing behind when the client unsubscribes or the socket is closed."""
         try:
             async with StallTolerantTimeout(_OPEN_S):
-                made = await self._opener(self, asked)
+                subscription = await self._opener(self, request)
         except RequestError as error:
-            self._fail(asked.id, error.reason, str(error))
+            self._fail(request.id, error.reason, str(error))
         except TimeoutError:
-            self._fail(asked.id, "Timeout", "the API server does not respond; try again")
+            self._fail(request.id, "Timeout", "the API server does not respond; try again")
         except SocketClosedError as error:
             self.end(error)
         except Exception:
             _logger.exception("a subscription cannot be opened")
             self.end(SocketClosedError(1011, "error"))
         else:
-            del self._opening[asked.id]
-            self._subscriptions[asked.id] = made
+            del self._opening[request.id]
+            self._subscriptions[request.id] = subscription
             self.wake()
 
     def _fail(self, number: int, reason: str, message: str) -> None:
-        del self._opening[number], self._asked[number]
+        del self._opening[number], self._requests[number]
         self._refuse(number, reason, message)
 
     def _refuse(self, number: int, reason: str, message: str) -> None:
@@ -244,7 +244,7 @@ class Connection:
         self.wake()
 
     def _forget(self, number: int) -> None:
-        self._asked.pop(number, None)
+        self._requests.pop(number, None)
         for tasks in (self._opening, self._tasks):
             if (task := tasks.pop(number, None)) is not None:
                 task.cancel()

@@ -165,7 +165,7 @@ class Hub:
     # --- subscriptions ----------------------------------------------------------------------------
 
     async def jobs(
-        self, connection: Connection, asked: Subscribe, key: TopicKey, user: str
+        self, connection: Connection, request: Subscribe, key: TopicKey, user: str
     ) -> JobsSubscription:
         """Subscribe to jobs.
 
@@ -173,55 +173,57 @@ class Hub:
             BusyError: the user has too much work queued already.
         """
         queue = CoalescingQueue(self.limits.status_rows, self.budget, connection.wake)
-        made = JobsSubscription(asked.id, key, self.topics, queue, coalesce=self.limits.coalesce)
+        subscription = JobsSubscription(
+            request.id, key, self.topics, queue, coalesce=self.limits.coalesce
+        )
         try:
-            await self._scheduler.execute(user, made.join(asked.position))
+            await self._scheduler.execute(user, subscription.join(request.position))
         except BaseException:
-            made.close()
+            subscription.close()
             raise
-        return made
+        return subscription
 
-    def housekeeping(self, connection: Connection, asked: Subscribe) -> SampleSubscription:
+    def housekeeping(self, connection: Connection, request: Subscribe) -> SampleSubscription:
         """Subscribe to samples of the operators' metrics."""
         queue = CoalescingQueue(1, self.budget, connection.wake)
         self._housekeeping.join(queue)
-        return SampleSubscription(asked.id, queue, self._housekeeping.leave)
+        return SampleSubscription(request.id, queue, self._housekeeping.leave)
 
-    def log(self, connection: Connection, asked: Subscribe, caller: Caller) -> LogSubscription:
+    def log(self, connection: Connection, request: Subscribe, caller: Caller) -> LogSubscription:
         """Subscribe to a log, which a task of the connection follows."""
         limits = self.limits
         ring = LogRing(
             limits.ring_bytes, limits.ring_lines, self.budget, connection.wake, self.losses
         )
-        made = LogSubscription(asked.id, self._epoch, ring)
+        subscription = LogSubscription(request.id, self._epoch, ring)
 
         async def follow() -> None:
             try:
                 reason = await self._logs.follow(
                     caller,
-                    asked.uid,
-                    asked.source,
-                    asked.offset,
+                    request.uid,
+                    request.source,
+                    request.offset,
                     ring,
-                    file=asked.file,
-                    places=asked.places,
+                    file=request.file,
+                    places=request.places,
                 )
-                last = frames.frame("end", asked.id, reason=reason)
+                last = frames.frame("end", request.id, reason=reason)
             except RequestError as error:
                 if error.status == UNAUTHORIZED and caller.token is not None:
                     # The page reconnects, and resumes all of its subscriptions from its positions.
                     self._access.forget(caller)
                     connection.end(SocketClosedError(1008, "rights"))
                     return
-                last = frames.frame("error", asked.id, reason=error.reason, message=str(error))
+                last = frames.frame("error", request.id, reason=error.reason, message=str(error))
             except Exception:
                 _logger.exception("a log cannot be followed")
-                last = frames.frame("error", asked.id, reason="InternalError", message="failed")
-            made.end(last)
+                last = frames.frame("error", request.id, reason="InternalError", message="failed")
+            subscription.end(last)
             connection.wake()
 
-        connection.start(asked.id, follow())
-        return made
+        connection.start(request.id, follow())
+        return subscription
 
 
 class SocketSession:
@@ -244,7 +246,7 @@ class SocketSession:
         self._samples: list[SampleSubscription] = []
         self.namespace_added: Final = asyncio.Event()
 
-    async def open(self, connection: Connection, asked: Subscribe) -> Subscription:
+    async def open(self, connection: Connection, request: Subscribe) -> Subscription:
         """Open a subscription.
 
         Raises:
@@ -252,28 +254,30 @@ class SocketSession:
             SocketClosedError: the user's token is no longer valid.
         """
         try:
-            return await self._open(connection, asked)
+            return await self._open(connection, request)
         except RequestError as error:
             if error.status == UNAUTHORIZED:
                 self._access.forget(self._caller)
                 raise SocketClosedError(1008, "rights") from error
             raise
 
-    async def _open(self, connection: Connection, asked: Subscribe) -> Subscription:
-        match asked.kind:
+    async def _open(self, connection: Connection, request: Subscribe) -> Subscription:
+        match request.kind:
             case "jobs" | "job":
-                checked = self._access.namespaces_to_check(asked.filter.namespace)
+                checked = self._access.namespaces_to_check(request.filter.namespace)
                 allowed = await self._access.listable_namespaces(self._caller, checked)
-                key = TopicKey(filter=asked.filter, namespaces=allowed, uid=asked.uid)
-                made = await self._hub.jobs(connection, asked, key, self._caller.user)
-                live = {n: each for n, each in self._lists.items() if not each.made.is_over}
-                self._lists = live | {asked.id: _OpenList(asked, made, checked)}
-                return made
+                key = TopicKey(filter=request.filter, namespaces=allowed, uid=request.uid)
+                subscription = await self._hub.jobs(connection, request, key, self._caller.user)
+                live = {
+                    n: each for n, each in self._lists.items() if not each.subscription.is_over
+                }
+                self._lists = live | {request.id: _OpenList(request, subscription, checked)}
+                return subscription
             case "logs":
-                return self._hub.log(connection, asked, self._caller)
+                return self._hub.log(connection, request, self._caller)
             case _:
                 await self._access.check_may_see_metrics(self._caller)
-                sample = self._hub.housekeeping(connection, asked)
+                sample = self._hub.housekeeping(connection, request)
                 self._samples = [each for each in self._samples if not each.is_over] + [sample]
                 return sample
 
@@ -287,7 +291,7 @@ class SocketSession:
         try:
             await self._access.authenticate(self._connection)
             for list_ in list(self._lists.values()):
-                if not list_.made.is_over:
+                if not list_.subscription.is_over:
                     await self._recheck_list(list_)
             if self._samples and not await self._access.may_see_metrics(self._caller):
                 for sample in self._samples:
@@ -306,13 +310,13 @@ class SocketSession:
         Permitted namespaces without jobs are checked, too: a job may be created there after the right is revoked.
         Namespaces that were denied are not checked again: there may be hundreds.
         """
-        current = self._access.namespaces_to_check(list_.asked.filter.namespace)
-        had = list_.made.namespaces or frozenset()
+        current = self._access.namespaces_to_check(list_.request.filter.namespace)
+        had = list_.subscription.namespaces or frozenset()
         allowed = await self._access.listable_namespaces(
             self._caller, had | (current - list_.checked)
         )
         list_.checked = current
-        list_.made.recheck(allowed)
+        list_.subscription.recheck(allowed)
 
     async def check_new_namespaces(self) -> None:
         """Check the user's rights for namespaces that get their first job, until cancelled; rate-limited.
@@ -329,12 +333,12 @@ class SocketSession:
             await asyncio.sleep(self._hub.limits.newcomers)
 
     async def _check_new_namespaces_of(self, list_: "_OpenList") -> None:
-        current = self._access.namespaces_to_check(list_.asked.filter.namespace)
+        current = self._access.namespaces_to_check(list_.request.filter.namespace)
         if not (new := current - list_.checked):
             return
         allowed = await self._access.filter_listable(self._caller, new)
         list_.checked |= new
-        list_.made.recheck((list_.made.namespaces or frozenset()) | allowed)
+        list_.subscription.recheck((list_.subscription.namespaces or frozenset()) | allowed)
 
 
 @dataclass(slots=True)
@@ -345,11 +349,13 @@ class _OpenList:
         checked: namespaces for which the user's rights were checked.
     """
 
-    asked: Subscribe
-    made: JobsSubscription
+    request: Subscribe
+    subscription: JobsSubscription
     checked: frozenset[str]
 
     @property
     def may_gain_namespaces(self) -> bool:
         """True if jobs of a further namespace may match it."""
-        return not (self.made.is_over or self.made.namespaces is None or self.asked.uid)
+        return not (
+            self.subscription.is_over or self.subscription.namespaces is None or self.request.uid
+        )

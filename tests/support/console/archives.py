@@ -1,4 +1,4 @@
-"""Archives of jobs as the operator writes them, without an operator."""
+"""Writes archives of jobs in the format of the operator, without an operator."""
 
 from pathlib import Path
 from uuid import uuid4

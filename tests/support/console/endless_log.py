@@ -1,4 +1,4 @@
-"""A node of which there is only one thing: the log of a container, which is written without an end."""
+"""A node that serves only the log of one container, which never ends."""
 
 import asyncio
 from collections.abc import AsyncIterator

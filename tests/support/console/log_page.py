@@ -1,4 +1,4 @@
-"""A page that follows a log of the room's, without a socket between."""
+"""A page that follows a log of `JobLogs`, without a WebSocket in between."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ from trainingjob_console.sockets.log_ring import Gap, LogRing
 
 
 class Page:
-    """One that follows a log.
+    """A page that follows a log.
 
     Attributes:
-        text: that it was sent.
-        start: the offset of the first of it; None: nothing has come yet.
-        following: the offset of what follows it.
-        places: of merged logs, by rank: up to where it has them.
+        text: received so far.
+        start: offset of the first byte received; None: nothing received yet.
+        following: offset of the next byte.
+        places: of the merged log, the last position by rank.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Page:
         )
 
     def read(self) -> str:
-        """Take what has come, and return all the text so far."""
+        """Read all chunks, and return the text received so far."""
         while (found := self.ring.take()) is not None:
             assert not isinstance(found, Gap)
             self.start = found.offset if self.start is None else self.start
@@ -57,20 +57,20 @@ class Page:
         return self.text
 
     async def has(self, text: str) -> None:
-        """Wait until it was sent this, and no more."""
+        """Wait until it has received exactly this text."""
         async with asyncio.timeout(20):
             while self.read() != text:
                 assert not self.task.done() or self.text == text, self.task
                 await asyncio.sleep(0.005)
 
     async def error(self) -> RequestError:
-        """Wait for the error that ends it."""
+        """Wait for the error that ends the log."""
         async with asyncio.timeout(20):
             with pytest.raises(RequestError) as caught:
                 await self.task
         return caught.value
 
     async def close(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         self.task.cancel()
         await asyncio.wait([self.task])

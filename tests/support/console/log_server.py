@@ -43,13 +43,13 @@ class PlayedLog:
     Attributes:
         rank: of the pod.
         attempt: of the pod.
-        lines: each with its time, in nanoseconds since 1970.
-        first: the number of the line with which the node's current file begins.
-        begun: the container has.
-        ended: it writes no more.
-        gone: the pod is.
-        gone_when_read: it is, from the first time that the log is asked for.
-        unknown: its pod is there, and the log is not: its node is gone.
+        lines: each with its timestamp, in nanoseconds since 1970.
+        first: number of the first line in the node's current file.
+        begun: the container has started.
+        ended: the container has terminated.
+        gone: the pod was deleted.
+        gone_when_read: the pod is deleted when the log is first requested.
+        unknown: the pod exists, but not its log: its node is gone.
     """
 
     rank: int
@@ -67,23 +67,23 @@ class LogServer:
     """The server, and the console's `JobLogs` that reads from it.
 
     Attributes:
-        account: of the console there.
-        kube: asks the server.
-        index: of the console, which has the job.
-        access: the real rules for rights.
-        job_logs: the logs.
+        account: the console's account at the server.
+        kube: client of the server.
+        index: of the console, with the job.
+        access: the console's real access control.
+        job_logs: the console's logs.
         uid: of the job, whose pods are `pod-0` and so on.
-        logs: of its pods, by their numbers: of the first attempt, the number is the rank.
-        refused: tokens that may read no log (403).
-        unknown: tokens of nobody (401).
-        silent: a log that was opened brings nothing.
-        asked: how often a log was asked for, followed or not, by token; not for its beginning alone.
-        answers: set while the owners of tokens are told.
-        failing: nobody can tell who has which right (500).
-        listing: the pods can be listed; else that fails (500).
-        lists: how often they were asked for.
-        opened: how often a log was opened to be followed, by token.
-        following: how often it is now, likewise.
+        logs: of its pods, by number; in the first attempt, the number is the rank.
+        refused: tokens that may not read logs (403).
+        unknown: invalid tokens (401).
+        silent: logs can be opened, but send nothing.
+        asked: requests for logs, by token, except those for the beginning only.
+        answers: set while reviews of tokens are answered.
+        failing: reviews of rights fail (500).
+        listing: pods can be listed; else that fails (500).
+        lists: number of lists of pods.
+        opened: number of logs that were opened with `follow`, by token.
+        following: number of logs that are followed now, by token.
     """
 
     account: Account
@@ -125,7 +125,7 @@ class LogServer:
         await self._tell()
 
     def job_is(self, attempt: int = 0, *, is_over: bool = False, ready: int = 0) -> None:
-        """Let the console see this status of the job."""
+        """Set the status of the job in the console's index."""
         ended = {"completionTime": "2026-01-01T01:00:00Z"} if is_over else {}
         created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
         job = summarize(
@@ -139,28 +139,28 @@ class LogServer:
         self.index.put(job)
 
     def rotate(self, number: int = 0) -> None:
-        """Begin a new file, as a node does with a long log: one who follows is sent what it gets, too."""
+        """Rotate the log, as a node does with a long log; open streams continue with the new file."""
         log = self.logs[number]
         log.first = len(log.lines)
 
     def file(self, number: int = 0) -> str:
-        """Return the name of the file that the node has now: the time of its first line."""
+        """Return the name of the node's current file: the timestamp of its first line."""
         log = self.logs[number]
         return _shown(log.lines[log.first][0])
 
     async def end(self) -> None:
-        """All containers end."""
+        """Terminate all containers."""
         for log in self.logs:
             log.ended = True
         await self._tell()
 
     async def break_streams(self) -> None:
-        """Break every log that is followed."""
+        """Break all streams that follow a log."""
         self.broken += 1
         await self._tell()
 
     async def open_streams(self, tokens: set[str]) -> None:
-        """Wait until logs are followed with these tokens, and with no others."""
+        """Wait until logs are followed with exactly these tokens."""
         async with asyncio.timeout(20):
             while set(+self.following) != tokens:
                 await asyncio.sleep(0.005)
@@ -178,14 +178,14 @@ class LogServer:
         return token
 
     async def owner(self, request: web.Request) -> web.Response:
-        """A SelfSubjectReview: each user has the name of its tokens, up to a dot."""
+        """Answer a SelfSubjectReview: the user's name is the token up to a dot."""
         await self.answers.wait()
         return web.json_response(
             {"status": {"userInfo": {"username": self.token(request).partition(".")[0]}}}
         )
 
     async def review(self, request: web.Request) -> web.Response:
-        """A SelfSubjectAccessReview: all may do all, but for those that may read no log."""
+        """Answer a SelfSubjectAccessReview: all is allowed, except logs for `refused` tokens."""
         token = self.token(request)
         if self.failing:
             raise web.HTTPInternalServerError(text='{"message": "try again"}')
@@ -238,7 +238,7 @@ class LogServer:
         log.gone = log.gone or log.gone_when_read
         if log.gone or log.unknown:
             raise web.HTTPNotFound(text='{"message": "not found"}')
-        if most := int(query.get("limitBytes", 0)):  # a question about the file, and no reading
+        if most := int(query.get("limitBytes", 0)):  # reads only the timestamp of the first line
             lines = (
                 f"{_shown(moment)} ".encode() + line for moment, line in log.lines[log.first :]
             )
@@ -269,18 +269,18 @@ class LogServer:
 
 
 def _shown(moment: int) -> str:
-    """A time in nanoseconds, as kubelets write it."""
+    """Format a time in nanoseconds as kubelets do."""
     clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9))
     return f"{clock}.{moment % 10**9:09}Z"
 
 
 def user(name: str) -> Caller:
-    """A user with a token of its own."""
+    """Return a user with its own token."""
     return Caller(name=name, token=name, key=name)
 
 
 def kubeconfig_of(url: str) -> str:
-    """The kubeconfig of a console that has a token at this server."""
+    """Return the kubeconfig of a console with a token at this server."""
     return _KUBECONFIG.format(url=url.rstrip("/"))
 
 
@@ -293,13 +293,13 @@ async def log_server(
     volume: Path | None = None,
     **job_logs: Any,
 ) -> AsyncIterator[LogServer]:
-    """Serve for as long as the context lasts.
+    """Serve while the context is open.
 
     Args:
         folder: for the kubeconfig.
         ranks: of the job.
-        remember: what is answered about rights, as the console does.
-        volume: the root of the log volume; None: there is none.
+        remember: cache authentication and authorization, as the console does.
+        volume: the root of the log volume; None: no volume.
         job_logs: arguments of `JobLogs`.
     """
     played = LogServer(ranks)

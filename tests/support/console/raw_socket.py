@@ -1,4 +1,4 @@
-"""A WebSocket client of bare sockets: it can die in each way that a client can, or just not read."""
+"""A WebSocket client on raw sockets, which can fail in any way, or stop reading."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Places: the line has an end, and no user takes all of them."""
+"""The queue is bounded, and no user takes all slots."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from trainingjob_console.errors import BusyError
 
 
 class Crowd:
-    """Works that stay until they are let go."""
+    """Tasks that hold their slots until they are released."""
 
     def __init__(self, limit: ConcurrencyLimit) -> None:
         self.limit = limit
@@ -19,7 +19,7 @@ class Crowd:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def come(self, *users: str) -> None:
-        """Let these come, one after the other, and each go as far as it can."""
+        """Start a task for each user, and run all until they wait."""
         self.tasks += [asyncio.create_task(self._work(user)) for user in users]
         await self.settle()
 

@@ -1,4 +1,4 @@
-"""Deadlines of a process that may stand still."""
+"""Deadlines of a process that may be stalled."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Requests whose clients have gone count until they have ended, over real connections."""
+"""Requests of disconnected clients count until they have ended, over real connections."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ LIMIT = 16
 
 
 class Slow:
-    """Answers `/slow` once it may, and all else at once."""
+    """Answers `/slow` when released, and all other paths at once."""
 
     def __init__(self) -> None:
         self.handlers = 0

@@ -1,4 +1,4 @@
-"""Settings that would show a password are refused, and the refusal does not show it either."""
+"""URLs with a password are rejected, and the error does not show it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The archive of a job is read as the operator has written it, and nothing else is."""
+"""Archives are read in the format that the operator writes; other files are rejected."""
 
 import os
 from collections.abc import Callable

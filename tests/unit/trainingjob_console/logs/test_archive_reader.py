@@ -1,4 +1,4 @@
-"""However long the volume hangs: four threads, no queue that grows, and a clear word to who asks."""
+"""A hung volume: at most four threads, a bounded queue, and clear errors."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ DEADLINE_S = 0.2
 
 
 class Volume:
-    """A volume that hangs while it is told to."""
+    """A volume that can be made to hang."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -57,7 +57,7 @@ def threads() -> int:
 
 
 async def gone() -> None:
-    """Wait until no thread reads."""
+    """Wait until all reader threads have ended."""
     async with asyncio.timeout(20):
         while threads():
             await asyncio.sleep(0.005)
@@ -69,7 +69,7 @@ def size(archive: Archive) -> int:
 
 
 async def asked(reader: ArchiveReader, uid: str, user: str = "anna") -> str:
-    """The word of a refusal."""
+    """Return the message of the expected `BusyError`."""
     with pytest.raises(BusyError) as caught:
         await reader.with_archive(uid, size, user=user)
     assert caught.value.status == 503
@@ -111,7 +111,7 @@ async def test_an_archive_that_was_read_while_the_process_was_stalled_is_returne
 
 
 async def test_requests_that_were_given_up_make_room_for_no_further_thread(volume: Volume) -> None:
-    # A browser that closes a tab cancels its request; the thread hangs on.
+    # Closing the browser tab cancels its request, while the thread still hangs.
     reader = ArchiveReader(volume.root, deadline_s=60)
     with volume.hanging():
         for number in range(1, THREADS + 1):

@@ -1,4 +1,4 @@
-"""The first error of an archived log is looked for once, and the answers that are kept are bounded."""
+"""The first error of an archived log is searched once, and the cache is bounded."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.console.archives import section_of, write_archive
-from trainingjob_console.logs.archive import Archive, Body
+from trainingjob_console.logs.archive import Archive, SectionBody
 from trainingjob_console.logs.first_errors import FirstErrors
 
 
 class Counted(Archive):
-    """An archive that counts the logs that are read."""
+    """An archive that counts reads."""
 
     reads = 0
 
-    def lines(self, body: Body) -> Iterator[bytes]:
+    def lines(self, body: SectionBody) -> Iterator[bytes]:
         self.reads += 1
         return super().lines(body)
 
@@ -33,16 +33,16 @@ def archive(tmp_path: Path) -> Iterator[Counted]:
 def test_each_log_is_read_once(archive: Counted) -> None:
     errors, bodies = FirstErrors(), archive.bodies()
     for _ in range(3):
-        assert errors.of("uid", archive, bodies) == [5, None, 0, None]
+        assert errors.find("uid", archive, bodies) == [5, None, 0, None]
     assert archive.reads == 4
-    errors.of("another", archive, bodies)
+    errors.find("another", archive, bodies)
     assert archive.reads == 8
 
 
 def test_what_is_too_much_for_one_time_is_looked_at_another_time(archive: Counted) -> None:
     bodies = archive.bodies()
     errors = FirstErrors(max_scan=bodies[1].end - bodies[1].start)
-    found = [errors.of("uid", archive, bodies) for _ in range(2)]
+    found = [errors.find("uid", archive, bodies) for _ in range(2)]
     assert found[0][0] == found[1][0] == 5
     assert archive.reads == 4
     assert len(errors) == 4
@@ -50,7 +50,7 @@ def test_what_is_too_much_for_one_time_is_looked_at_another_time(archive: Counte
 
 def test_no_more_answers_than_the_limit_are_kept(archive: Counted) -> None:
     errors, bodies = FirstErrors(limit=2), archive.bodies()
-    assert errors.of("uid", archive, bodies) == [5, None, 0, None]
+    assert errors.find("uid", archive, bodies) == [5, None, 0, None]
     assert len(errors) == errors.limit == 2
-    errors.of("uid", archive, bodies[2:])
+    errors.find("uid", archive, bodies[2:])
     assert archive.reads == 4

@@ -1,4 +1,4 @@
-"""Readers of one log share its stream, and neither each other's rights nor each other's errors."""
+"""Readers of one log share its stream, but neither rights nor errors."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,14 +12,14 @@ from tests.support.console.log_server import LogServer, log_server, user
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
-    """A job of two ranks; answers about rights are not remembered."""
+    """A job of two ranks; authorization is not cached."""
     async with log_server(tmp_path, ranks=2, remember=False, recheck_s=0.05) as found:
         yield found
 
 
 @pytest.fixture
 async def pages(server: LogServer) -> AsyncIterator[list[Page]]:
-    """Pages of three users, of whom the first began to follow."""
+    """Pages of three users; the first one started the follower."""
     await server.write("one\n")
     found = []
     for name in ("anna", "berta", "carla"):
@@ -51,7 +51,7 @@ async def test_one_whose_right_or_token_is_gone_is_told_and_the_others_go_on(
 async def test_the_api_servers_own_refusal_ends_it_for_its_user_alone(
     tmp_path: Path,
 ) -> None:
-    # The answer about the right is still remembered: only the log itself is refused.
+    # The authorization is still cached: only the request for the log is rejected.
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         anna, berta = Page(server, user("anna")), Page(server, user("berta"))

@@ -1,4 +1,4 @@
-"""How many logs are followed: in all, and of one user, whatever number of tokens."""
+"""Limits of followed logs: in total, and per user with any number of tokens."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ def full() -> BusyError:
 
 @asynccontextmanager
 async def following(folder: Path, limit: int) -> AsyncIterator[tuple[FollowerPool, list[PodLog]]]:
-    """Yield followers, and the logs of a job of twelve ranks."""
+    """Yield a follower pool, and the logs of a job of twelve ranks."""
     async with log_server(folder, ranks=12) as server:
         followers = FollowerPool(server.kube, limit=limit, linger_s=60)
         try:
@@ -48,7 +48,7 @@ async def test_two_tokens_of_one_user_have_one_share_and_others_the_rest(tmp_pat
         followers.enter(logs[3], BEN, full)
         followers.enter(logs[3], ANNA, full)
         assert len(followers) == 4
-        # Who leaves one to others has it no more.
+        # A follower that a user leaves to others no longer counts for that user.
         followers.enter(logs[1], BEN, full)
         followers.leave(seats[1])
         followers.enter(logs[4], ANNA, full)

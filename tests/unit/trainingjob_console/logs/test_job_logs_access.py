@@ -1,4 +1,4 @@
-"""Which job's logs are asked for: a console that has just begun does not know all jobs yet."""
+"""Access to logs while the console has just started, and has not listed all jobs yet."""
 
 from pathlib import Path
 from uuid import uuid4

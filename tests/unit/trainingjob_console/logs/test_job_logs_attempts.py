@@ -1,4 +1,4 @@
-"""Two pods of one rank, of two attempts, are there at once: each has a log of its own."""
+"""Two pods of one rank, from two attempts, exist at once: each has its own log."""
 
 import asyncio
 from pathlib import Path

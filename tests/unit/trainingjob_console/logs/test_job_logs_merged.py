@@ -1,4 +1,4 @@
-"""A page that shows the logs of all ranks merged comes back, and is sent what it has not, once."""
+"""A page with merged logs reconnects, and is sent what it misses exactly once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,14 +21,14 @@ async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
 
 
 async def write(server: LogServer, first: int, last: int) -> None:
-    """Each rank writes these lines, of which a few are more than is kept for late readers."""
+    """Write these lines for each rank; a few of them already exceed the window for late readers."""
     for number in range(first, last + 1):
         for rank in range(RANKS):
             await server.write(f"{number} {'x' * LONG}\n", rank)
 
 
 def numbers(page: Page) -> list[list[int]]:
-    """The numbers of the lines that the page was sent, by rank."""
+    """Return the numbers of the lines that the page was sent, by rank."""
     lines = [line.split() for line in page.read().splitlines()]
     return [
         [int(number) for _, of, number, _ in lines if of == f"{rank}]"] for rank in range(RANKS)
@@ -36,7 +36,7 @@ def numbers(page: Page) -> list[list[int]]:
 
 
 async def has(page: Page, first: int, last: int) -> None:
-    """Wait until it was sent these lines of each rank, and no others."""
+    """Wait until it was sent exactly these lines of each rank."""
     wanted = [list(range(first, last + 1))] * RANKS
     async with asyncio.timeout(20):
         while any(not found or found[-1] < last for found in numbers(page)):
@@ -46,7 +46,7 @@ async def has(page: Page, first: int, last: int) -> None:
 
 
 def back(server: LogServer, page: Page, places: list[str] | None = None) -> Page:
-    """The same page, after a break."""
+    """Return the same page, reconnected."""
     known = list(page.places.values()) if places is None else places
     return Page(server, page.caller, "merged", offset=page.following, places=known)
 

@@ -1,4 +1,4 @@
-"""A node begins a new file of a log that is long: places count from the beginning of the file that is read."""
+"""Log rotation: offsets count from the beginning of the file that is read."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ LONGER = OLD.replace("old", "longer")
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
-    """A log that is longer than what is kept of it for late readers."""
+    """A log that exceeds the window for late readers."""
     async with log_server(tmp_path) as found:
         await found.write(OLD)
         yield found
@@ -29,7 +29,7 @@ async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
 
 @pytest.fixture
 async def early(server: LogServer) -> AsyncIterator[Page]:
-    """A page that follows since before the rotation."""
+    """A page that has followed since before the rotation."""
     page = Page(server, user("anna"))
     await page.has(OLD)
     server.rotate()
@@ -101,7 +101,7 @@ async def test_all_ranks_together_go_on_over_a_new_file(server: LogServer) -> No
 
 
 async def test_a_page_whose_place_the_new_file_has_too_is_told_so(server: LogServer) -> None:
-    """The new file has grown beyond the place: by its length nobody can tell."""
+    """The new file has grown beyond the offset, so its length does not show the rotation."""
     server.rotate()
     await server.write(LONGER)
     page = Page(server, user("anna"), offset=len(OLD), file=FIRST)
@@ -128,7 +128,7 @@ async def test_a_page_of_the_new_file_is_not_sent_what_counts_from_the_old_one(
 async def test_a_page_of_the_old_file_that_comes_back_soon_misses_nothing(
     server: LogServer, early: Page
 ) -> None:
-    """What is followed since before has what was written since, by the old file's places."""
+    """The old follower has all lines written since, with offsets of the old file."""
     first = OLD[:-1300]
     await early.close()
     again = Page(server, user("anna"), offset=len(first), file=FIRST)

@@ -1,4 +1,4 @@
-"""Reads of live logs: what is read here has a deadline, and what a client takes has its own time."""
+"""Reads of live logs have a deadline; streams to clients have none."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.logs import log_reader
 from trainingjob_console.logs.archive import Archive
-from trainingjob_console.logs.log_reader import LiveReader, search_of
+from trainingjob_console.logs.log_reader import LiveReader, search_archived
 from trainingjob_console.logs.pods import PodLog, logs_of_job
 from trainingjob_console.logs.search import Search
 
@@ -178,7 +178,7 @@ async def test_two_tokens_of_one_user_keep_no_other_user_waiting(tmp_path: Path)
 async def test_a_live_log_is_searched_beside_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search that stands still holds up its own request, and nothing else."""
+    """A blocked search blocks only its own request."""
     go_on, threads = threading.Event(), set[int]()
     feed = Search.feed
 
@@ -228,11 +228,11 @@ def test_a_million_lines_are_searched_on_from_where_each_deadline_ended_it(
     assert archive is not None
     with archive:
         pattern = re.compile(b"step 0(000000|333333|999999) ", re.IGNORECASE)
-        found = search_of(archive, None, pattern, 0, 1000)
+        found = search_archived(archive, None, pattern, 0, 1000)
         hits, answers = found["hits"], 1
         while not found["complete"]:
             before = found["scanned"]
-            found = search_of(archive, None, pattern, before, 1000)
+            found = search_archived(archive, None, pattern, before, 1000)
             hits, answers = hits + found["hits"], answers + 1
             assert found["scanned"] > before or found["complete"]
     assert [hit["line"][-20:] for hit in hits] == [

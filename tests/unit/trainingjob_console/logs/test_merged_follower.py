@@ -1,4 +1,4 @@
-"""A page that shows all ranks merged is sent what each pod of the job writes, once, until the job is over."""
+"""A page with merged logs is sent the log of each pod exactly once, until the job has finished."""
 
 import asyncio
 import time
@@ -18,14 +18,14 @@ RANKS = 2
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
-    """A job of which no pod is there yet, and a log volume."""
+    """A job without pods, and a log volume."""
     async with log_server(tmp_path, ranks=RANKS, volume=tmp_path) as found:
         found.logs.clear()
         yield found
 
 
 async def start(server: LogServer, rank: int, attempt: int = 0) -> None:
-    """A pod comes, and writes a line."""
+    """Create a pod that writes a line."""
     server.logs.append(PlayedLog(rank, attempt))
     await server.write(f"of attempt {attempt}\n", len(server.logs) - 1)
 
@@ -35,7 +35,7 @@ def line(rank: int, attempt: int = 0) -> str:
 
 
 async def has(page: Page, *lines: str) -> None:
-    """Wait until it was sent so many lines: these, in the order of each rank."""
+    """Wait until it was sent exactly these lines, in the order of each rank."""
     async with asyncio.timeout(20):
         while len(page.read().splitlines()) < len(lines):
             assert not page.task.done(), page.task
@@ -44,7 +44,7 @@ async def has(page: Page, *lines: str) -> None:
 
 
 async def page_of_all(server: LogServer) -> Page:
-    """A page that has the first line of each rank."""
+    """Return a page that has the first line of each rank."""
     for rank in range(RANKS):
         await start(server, rank)
     page = Page(server, user("anna"), "merged")
@@ -53,7 +53,7 @@ async def page_of_all(server: LogServer) -> Page:
 
 
 def back(server: LogServer, page: Page) -> Page:
-    """The same page, after a break."""
+    """Return the same page, reconnected."""
     return Page(
         server, page.caller, "merged", offset=page.following, places=list(page.places.values())
     )
@@ -213,7 +213,7 @@ async def test_a_job_that_is_deleted_ends_it(server: LogServer) -> None:
 
 
 def archive(server: LogServer, root: Path) -> None:
-    """The operator archives all logs that have ended, and lets the pods go."""
+    """Archive all logs that have ended and delete their pods, as the operator does."""
     sections = []
     for number, log in enumerate(server.logs):
         text = b"".join(line for _, line in log.lines)

@@ -1,4 +1,4 @@
-"""The logs of several ranks as one: whole lines, each with its rank, in the order that they ended in."""
+"""Merged logs: whole lines, each prefixed with its rank, in the order of their ends."""
 
 import json
 from collections.abc import Iterable
@@ -26,14 +26,14 @@ def log_of(rank: int, uid: str = UID) -> PodLog:
         rank=rank,
         attempt=0,
         container="main",
-        called="main",
-        begun=True,
-        ended=False,
+        source_container="main",
+        has_started=True,
+        has_ended=False,
     )
 
 
 def pieces_in(ring: LogRing) -> list[LogChunk]:
-    """Take all that is there."""
+    """Remove and return all chunks."""
     found = []
     while (piece := ring.take()) is not None:
         assert isinstance(piece, LogChunk)
@@ -42,7 +42,7 @@ def pieces_in(ring: LogRing) -> list[LogChunk]:
 
 
 def text_of(pieces: Iterable[LogChunk], start: int = 0) -> str:
-    """The text of pieces, which follow each other."""
+    """Return the text of consecutive chunks."""
     text, at = "", start
     for piece in pieces:
         assert piece.offset == at
@@ -52,7 +52,7 @@ def text_of(pieces: Iterable[LogChunk], start: int = 0) -> str:
 
 
 def lines_of(text: str, rank: int) -> list[str]:
-    """The lines of a rank."""
+    """Return the lines of a rank."""
     prefix = f"[rank {rank}] "
     return [line.removeprefix(prefix) for line in text.split("\n") if line.startswith(prefix)]
 
@@ -116,7 +116,7 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
         mouth.close()
     text = first + text_of(pieces_in(ring), len(first.encode()))
     for rank, log in enumerate(logs):
-        # A line that is longer than can be kept is broken, and where depends on how it came.
+        # A line that exceeds the buffer is split; the position depends on its chunks.
         assert "".join(lines_of(text, rank)) == log.decode("utf-8", "replace").replace("\n", "")
         if len(log) < 9_000:
             assert lines_of(text, rank) == log.decode("utf-8", "replace").removesuffix("\n").split(

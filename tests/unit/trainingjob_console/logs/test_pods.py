@@ -1,4 +1,4 @@
-"""The pods of a job are found by labels, which whoever makes pods in its namespace may set to anything."""
+"""Pods are found by labels, which any user who may create pods can set to any value."""
 
 import pytest
 

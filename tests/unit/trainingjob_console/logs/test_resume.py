@@ -1,4 +1,4 @@
-"""However often a stream breaks, and wherever: what is passed on is the log."""
+"""However often and wherever a stream breaks, the result is the exact log."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ MOMENTS = [
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a log, as the node keeps it."""
+    """A line of a log, as the node stores it."""
 
     moment: tuple[int, bytes]
     text: bytes
@@ -48,13 +48,13 @@ SECONDS = {f"2026-01-01T00:00:0{n}Z": 1_767_225_600 + n for n in range(10)} | {
 
 
 def sent(lines: list[Line], since: str) -> bytes:
-    """The stream of a node: each line with its time, those before a second are left out."""
+    """Return the stream of a node: lines with timestamps, without those before a second."""
     least = SECONDS[since] * 10**9 if since else 0
     return b"".join(line.shown for line in lines if line.moment[0] >= least)
 
 
 def passed_on(resume: LineResume, lines: list[Line], breaks: list[tuple[int, int]]) -> bytes:
-    """What is passed on of a stream that breaks after so many bytes, in parts of a size."""
+    """Return the result for a stream that breaks after so many bytes, fed in parts of a size."""
     found = b""
     for length, size in [*breaks, (10**6, 7)]:
         stream = sent(lines, resume.since)[:length]
@@ -100,7 +100,7 @@ def test_a_stream_that_does_not_break_is_passed_on_whole(lines: list[Line], size
 def test_a_log_that_was_rotated_loses_what_is_gone_and_no_more(
     texts: list[bytes], before: int, gone: int
 ) -> None:
-    # All within a second: a rotation ends the stream, and a program that writes much goes on.
+    # All within a second: a rotation ends the stream while the program writes much.
     times = [1_767_225_601_000_000_000 + n for n in range(len(texts))]
     lines = [
         Line((time, b"2026-01-01T00:00:01.%09dZ" % (time % 10**9)), text)
@@ -151,7 +151,7 @@ def test_a_line_without_a_time_is_passed_on(text: bytes) -> None:
     [b"2026-01-01T00:00:00Z", b"2026-01-01T00:00:00.123456+00:00", b"2026-01-01T00:00:00.1Z"],
 )
 def test_the_time_that_a_program_writes_itself_is_part_of_its_log(time: bytes) -> None:
-    # A node that keeps no times sends the log as it is. A kubelet's have nine digits, always.
+    # A node without timestamps sends the log unchanged. Timestamps of kubelets always have nine digits.
     log = time + b" INFO begun\n" + time + b" INFO done\n"
     resume = LineResume()
     found = resume.feed(log[:40])
@@ -161,8 +161,8 @@ def test_the_time_that_a_program_writes_itself_is_part_of_its_log(time: bytes) -
 
 
 def test_the_rest_of_a_line_that_begins_a_stream_was_passed_on_before() -> None:
-    # A node keeps long lines in pieces, each with its time: those before `sinceTime` are left out, and
-    # the next piece comes without its time.
+    # A node stores long lines in pieces, each with its timestamp. Those before `sinceTime` are omitted, and
+    # the next piece is sent without its timestamp.
     resume = LineResume(seconds=1)
     log = [b"2026-01-01T00:00:0%d.000000000Z %d\n" % (n, n) for n in range(1, 4)]
     found = b"".join(map(resume.feed, log[:2]))

@@ -109,7 +109,7 @@ def test_a_text_that_lies_across_two_steps_is_found_where_it_begins(before: int)
 
 
 def test_no_step_is_larger_than_it_may_be_where_nothing_is_found() -> None:
-    """An expression holds up all threads for as long as it is matched: here 16 KiB of the worst log."""
+    """A regular expression blocks all threads while it is matched, here on 16 KiB of the worst log."""
     looked: list[int] = []
 
     class Counted:

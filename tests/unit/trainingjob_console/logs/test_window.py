@@ -1,4 +1,4 @@
-"""Windows of a log: put one after the other they are the log, whatever their size and its lines."""
+"""Consecutive windows of any size are the whole log, whatever its lines."""
 
 import pytest
 from hypothesis import given, settings
@@ -66,7 +66,7 @@ def test_a_line_of_two_megabytes_is_cut_and_all_around_it_can_be_read() -> None:
     assert cut.text.endswith(" bytes more: download\n")
     assert len(cut.text) < MAX_LINE + 100
     assert window(log, cut.following, MAX_WINDOW).text == "after\n"
-    # As a page reads on upwards: a window that ends where it is now.
+    # As a page scrolls up: a window that ends at the current one.
     above = window(log, cut.following - MAX_WINDOW, MAX_WINDOW, parts=65536)
     assert (above.offset, above.following, above.cut) == (7, cut.following, 1)
     tail = window(log[:-7], len(log) - 107, MAX_WINDOW, parts=65536)

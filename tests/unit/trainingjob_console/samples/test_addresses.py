@@ -1,4 +1,4 @@
-"""A name that leads to several operators."""
+"""A host name that resolves to several operators."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ SERVICE = "http://operators.system.svc:8080/metrics"
 
 
 class Names:
-    """What names lead to."""
+    """Resolves names to the addresses that a test sets."""
 
     def __init__(self, found: Sequence[str]) -> None:
         self.found = found

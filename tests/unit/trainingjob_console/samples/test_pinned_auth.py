@@ -1,4 +1,4 @@
-"""The console shows its token to the operators, and to no other server."""
+"""The console sends its token to the operators, and to no other server."""
 
 import asyncio
 import ssl
@@ -23,7 +23,7 @@ class Operator:
     """An operator's metrics over TLS, for callers with a token.
 
     Attributes:
-        tokens: that were shown.
+        tokens: received.
     """
 
     def __init__(self) -> None:
@@ -51,12 +51,12 @@ def made(name: str = "operators.example") -> trustme.LeafCert:
 
 
 def write(path: Path, certificate: trustme.LeafCert) -> None:
-    """Write it as a Secret has it: with those that lead to its authority."""
+    """Write the certificate chain, as in a Secret."""
     path.write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
 
 
 async def is_up(sampler: Sampler) -> bool:
-    """Whether the operator has answered; it is asked once."""
+    """Return True if the operator responds to a single scrape."""
     task = asyncio.create_task(sampler.run())
     try:
         async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""Runs of the housekeeping, from counters that grow and begin anew."""
+"""Runs of retention, derived from counters that increase and are reset."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from trainingjob_console.samples.series import Scrape, parse
 
 
 def a_scrape(*, runs: int, jobs: int = 0, **kept: int) -> Scrape:
-    """What an operator says after so many runs."""
+    """Return the scrape of an operator after so many runs."""
     lines = [
         "# TYPE trainingjob_operator_gc_runs counter",
         f"trainingjob_operator_gc_runs_total {runs}",
@@ -23,7 +23,7 @@ def a_scrape(*, runs: int, jobs: int = 0, **kept: int) -> Scrape:
 
 
 def of(sweeps: RetentionRuns) -> list[tuple[Any, ...]]:
-    """Each run: how many, jobs removed, what was kept and why."""
+    """Return for each entry: runs, removed jobs, skipped objects and the reasons."""
     return [
         (each["runs"], each["jobs"], each["kept"], each["why"]) for each in sweeps.newest_first
     ]

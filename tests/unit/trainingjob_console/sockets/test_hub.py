@@ -1,4 +1,4 @@
-"""Sockets as a browser has them, on a real server."""
+"""WebSockets of browsers on a real server."""
 
 import asyncio
 from typing import Any
@@ -174,7 +174,7 @@ async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives()
         for _ in range(4):
             await living.receive_kind("ping")
             await living.send({"type": "pong"})
-        # It answers on, until the other one is gone, which is seconds later.
+        # It answers pings until the other one is closed, which is seconds later.
         answering = asyncio.create_task(living.receive_kind("no such", 60.0))
         await until(lambda: running.hub.closed == {"no-pong": 1})
         while await dead.receive() is not None:
@@ -202,7 +202,7 @@ async def test_a_page_is_heard_while_the_api_server_takes_its_time_over_a_list()
         await page.send({"type": "unsub", "id": 2})
         assert (await page.receive_kind("end"))["id"] == 2
         running.access.tells.set()
-        # The same id may be used anew, whatever has become of the first.
+        # The id can be used again, whatever happened to the first subscription.
         await page.send({**JOBS, "id": 2, "position": running.index.position})
         await until(lambda: len(running.hub.budget) == 4)
         assert len(running.hub.topics) == 1  # one list, for all three
@@ -264,7 +264,7 @@ async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
 async def test_a_token_that_has_expired_ends_the_socket_whoever_sees_it_first(
     seen_by: str,
 ) -> None:
-    """The page comes back with a new one: behind a proxy that has it, nobody has to log in."""
+    """The page reconnects with a new one: behind a proxy that sends the token, no log-in is needed."""
     async with running_hub() as running:
         page = await RawSocket.connect(running.port)
         if seen_by == "log":
@@ -373,7 +373,7 @@ async def test_a_user_with_many_tokens_has_the_places_of_one() -> None:
         assert running.hub.admission.users == {"anna": 2}
         other = await RawSocket.connect(running.port, "/ws?user=ben&token=5")
         assert other.status == 101
-        # A log-out is of one token, and ends no other's socket.
+        # A log-out is for one token, and closes no socket of another.
         running.hub.log_out("0")
         while await pages[0].receive() is not None:
             pass

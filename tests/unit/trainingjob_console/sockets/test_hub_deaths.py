@@ -1,4 +1,4 @@
-"""Sockets that die, in each way, and readers that never read: nothing of them is left."""
+"""Sockets that fail in any way, and clients that never read, leave no resources behind."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ PATIENCE_S = 120.0
 
 
 def objects() -> Counter[str]:
-    """The living objects of the server's own types and what it is made of."""
+    """Return the live objects of the server's own types and of the types that it uses."""
     gc.collect()
     kinds = (type(each) for each in gc.get_objects())
     return Counter(
@@ -62,7 +62,7 @@ async def live_and_die(running: RunningHub, way: int) -> None:
 
 
 async def cycles(running: RunningHub, number: int, at_once: int) -> int:
-    """Have so many sockets come and die; return the most bytes that were resident between two batches.
+    """Open and kill so many sockets; return the maximum resident bytes between two batches.
 
     Their garbage is collected then: how much of it waits at a moment says nothing of what is left.
     """
@@ -120,7 +120,7 @@ async def test_nothing_is_left_of_sockets_that_died(
 
 
 async def publish(running: RunningHub, stop: asyncio.Event) -> list[float]:
-    """Change jobs with large rows, two hundred times a second; return the seconds between two rounds."""
+    """Change jobs with large rows 200 times per second; return the seconds between two rounds."""
     version = 0
     intervals: list[float] = []
     last = perf_counter()
@@ -139,7 +139,7 @@ def p99(seconds: list[float]) -> float:
 
 
 def ended_by_hub(running: RunningHub) -> int:
-    """Return how many the hub has ended: a page that never reads answers no ping, either."""
+    """Return the number that the hub has closed: a page that never reads answers no ping either."""
     return running.hub.closed["slow"] + running.hub.closed["no-pong"]
 
 
@@ -185,9 +185,9 @@ async def test_readers_that_never_read_hold_up_nobody(deaf: int) -> None:
             f"healthy one waits {p99(gaps) * 1000:.0f} ms (p99 of {len(gaps)}), between two changes "
             f"are {lag * 1000:.0f} ms; at most {most} B queued of {limits.queued_bytes}"
         )
-        # In milliseconds where the machine is idle. Who sends to one after the other waits for a
-        # whole deadline at the first that does not read, while the changes come as fast as ever: on a
-        # machine that stands still again and again the two are late together.
+        # Milliseconds on an idle machine. A server that sends to one after the other would wait for a whole
+        # deadline at the first that does not read, while the changes continue at the same rate. On a machine
+        # that is stalled repeatedly, both are late together.
         assert p99(gaps) < max(limits.send, 5 * lag)
         assert most <= limits.queued_bytes
         async with asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""A process that stands still for longer than a deadline, while its clients do all they should."""
+"""The process is stalled for longer than a deadline, while its clients behave well."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ async def subscribed(running: RunningHub, receive_buffer: int = 0) -> RawSocket:
 
 
 async def pinged(running: RunningHub, standstill: Standstill, number: int) -> list[RawSocket]:
-    """Return pages that are to answer a ping now."""
+    """Return pages that have been sent a ping."""
     pages = [await subscribed(running) for _ in range(number)]
     standstill.lasts(LIMITS.ping)
     for page in pages:
@@ -47,8 +47,8 @@ async def test_answers_that_lie_unread_are_read_before_a_page_is_given_up(
 ) -> None:
     async with running_hub(LIMITS) as running:
         pages = await pinged(running, standstill, 8)
-        # In one step, for the server shall read none of it before: all answer, it stands still, and goes
-        # on with a change, which wakes those who look at the deadlines.
+        # In one step of the event loop, so that the server reads nothing before: all pages answer, the process is
+        # stalled, and a change wakes the writers, which check the deadlines.
         for page in pages:
             page.send_now({"type": "pong"})
         standstill.lasts(PAUSE_S)

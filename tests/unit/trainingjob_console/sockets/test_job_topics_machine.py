@@ -1,4 +1,4 @@
-"""Whatever is dropped, cut and resumed: once a client has read all, it has what the server has."""
+"""Whatever is dropped, cut and resumed: a client that has read everything has the state of the server."""
 
 import json
 from dataclasses import dataclass, field
@@ -51,14 +51,14 @@ def new_index(epoch: int) -> JobIndex:
 
 @dataclass
 class Client:
-    """A page: it lists, subscribes from its position, and follows what it is sent."""
+    """A page: it lists, subscribes from its position, and applies the frames that it is sent."""
 
     key: TopicKey
     rows: dict[str, Any] = field(default_factory=dict)
     position: str | None = None
     queue: CoalescingQueue | None = None
     joining: Work[Topic] | None = None
-    """What is left to do before the queue may be read."""
+    """Work that must finish before the queue may be read."""
 
 
 class Page(RuleBasedStateMachine):

@@ -1,4 +1,4 @@
-"""Every byte of a log comes out once, in order, or is in the gap that is said before what follows."""
+"""Every byte of a log is returned once, in order, or is in the gap that is reported before later chunks."""
 
 import pytest
 from hypothesis import given, settings
@@ -120,7 +120,7 @@ def test_a_reader_of_what_lies_there_waits_for_half_a_ring(half: int) -> None:
 
 
 def test_what_comes_after_the_end_is_charged_to_no_budget() -> None:
-    # A follower that is being stopped may still have a piece in its hand.
+    # A follower that is being stopped may still add a chunk.
     budget = Budget(LIMIT)
     ring = LogRing(LIMIT, LINES, budget)
     ring.close()

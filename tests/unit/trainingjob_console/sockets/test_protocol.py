@@ -1,4 +1,4 @@
-"""A socket that ends is gone in time, whatever its peer does, and has its place until then."""
+"""A closed socket is released in bounded time, whatever its peer does, and holds its slot until then."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ PATIENT = Limits(send=600.0, ping=600.0, pong=600.0, coalesce=0.01)
 
 
 async def deaf_page(running: RunningHub) -> RawSocket:
-    """A page that subscribed and reads nothing, so that frames wait in this process."""
+    """A page that has subscribed and reads nothing, so that frames are queued in this process."""
     page = await RawSocket.connect(running.port, receive_buffer=4096)
     position = running.index.position
     await page.send({"type": "sub", "id": 1, "kind": "jobs", "position": position})
