@@ -18,8 +18,8 @@ from trainingjob_console.settings import Settings
 from trainingjob_web.connections import ACCEPTED
 
 MAX_NAMESPACES: Final = 256
-"""Namespaces that are checked one by one for a user who may not list jobs in all of them. Further ones,
-in order of their names, are visible only if the user filters by that namespace."""
+"""The maximum number of namespaces that are checked one by one for a user who may not list jobs in all
+of them. They are taken in alphabetical order; jobs in any further namespace are visible only if the user filters by it."""
 
 _METRICS: Final = "/metrics"
 
@@ -34,7 +34,7 @@ class AccessControl:
     def __init__(
         self, settings: Settings, reviews: SubjectReviews, namespaces: Callable[[], Iterable[str]]
     ) -> None:
-        """Create the access control; nothing is asked yet.
+        """Create the access control; no request is sent yet.
 
         Args:
             settings: the console's settings.
@@ -151,13 +151,13 @@ class AccessControl:
         return frozenset(sorted(self._namespaces())[:MAX_NAMESPACES])
 
     async def listable_namespaces(
-        self, caller: Caller, asked: Collection[str]
+        self, caller: Caller, candidates: Collection[str]
     ) -> frozenset[str] | None:
         """Return the watched namespaces whose jobs the user may list; None: all namespaces.
 
         Args:
             caller: the user.
-            asked: the namespaces that are checked one by one if the user may not list jobs in all.
+            candidates: the namespaces that are checked one by one if the user may not list jobs in all.
 
         Raises:
             UnauthorizedError: the token is no longer valid.
@@ -165,7 +165,7 @@ class AccessControl:
         """
         if caller.token is None or await self._may_list(caller, ""):
             return frozenset(self._settings.namespaces) or None
-        return await self.filter_listable(caller, asked)
+        return await self.filter_listable(caller, candidates)
 
     async def filter_listable(self, caller: Caller, namespaces: Collection[str]) -> frozenset[str]:
         """Return those of the given namespaces that are watched and whose jobs the user may list.
@@ -174,11 +174,13 @@ class AccessControl:
             UnauthorizedError: the token is no longer valid.
             ApiServerError: the API server does not answer.
         """
-        asked = sorted(set(namespaces) & set(self._settings.namespaces or namespaces) - {""})
+        candidates = sorted(set(namespaces) & set(self._settings.namespaces or namespaces) - {""})
         if caller.token is None or await self._may_list(caller, ""):
-            return frozenset(asked)
-        answers = await asyncio.gather(*(self._may_list(caller, name) for name in asked))
-        return frozenset(name for name, allowed in zip(asked, answers, strict=True) if allowed)
+            return frozenset(candidates)
+        answers = await asyncio.gather(*(self._may_list(caller, name) for name in candidates))
+        return frozenset(
+            name for name, allowed in zip(candidates, answers, strict=True) if allowed
+        )
 
     async def is_allowed(
         self,

@@ -51,8 +51,8 @@ class Origins:
         if not origin and header_token:
             return
         host = connection.headers.get("host", "").lower()
-        scheme, _, place = origin.partition("://")
-        if scheme in ("http", "https") and host and place == host:
+        scheme, _, authority = origin.partition("://")
+        if scheme in ("http", "https") and host and authority == host:
             return
         if origin not in self._more:
             raise ForbiddenError(

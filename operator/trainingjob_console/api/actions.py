@@ -15,9 +15,9 @@ from trainingjob_console.jobs.actions import (
     ACTIONS,
     PATCHES,
     Target,
-    consequence,
     copy_of,
     deletion_of,
+    describe_effect,
     patch_of,
 )
 from trainingjob_console.jobs.informer import jobs_path
@@ -62,12 +62,12 @@ class ActionsApi:
             async with self._at_once:
                 done = await self._send(caller, action, target, dry_run=dry_run)
         except ApiServerError as error:
-            return result | {"ok": False, "message": _words(error)}
+            return result | {"ok": False, "message": _describe(error)}
         if action == "run-again":
             result["name"] = as_text(as_dict(done.get("metadata")).get("name")) or None
         job = self._components.index.get(target.uid)
         if job is not None:
-            result["message"] = consequence(action, job)
+            result["message"] = describe_effect(action, job)
         return result
 
     async def _send(self, caller: Caller, action: str, target: Target, *, dry_run: bool) -> Object:
@@ -90,7 +90,7 @@ class ActionsApi:
         )
 
 
-def _words(error: ApiServerError) -> str:
+def _describe(error: ApiServerError) -> str:
     if error.status == _GONE:
         return "it no longer exists"
     text = str(error)

@@ -61,10 +61,12 @@ class JobApi:
         # Taken before reading: the socket sends changes that happen meanwhile again.
         position = self._components.index.position
         job = self._components.index.get(uid)
-        found = await self._live(caller, job) if job is not None else None
-        return json_response((found or await self._past(caller, uid)) | {"position": position})
+        found = await self._from_cluster(caller, job) if job is not None else None
+        return json_response(
+            (found or await self._from_record(caller, uid)) | {"position": position}
+        )
 
-    async def _live(self, caller: Caller, job: Summary) -> Object | None:
+    async def _from_cluster(self, caller: Caller, job: Summary) -> Object | None:
         """Return the job from the cluster; None: the user may not see it, or it was deleted."""
         if not (await self._components.access.visible(caller, job.namespace))(job.namespace):
             return None
@@ -75,7 +77,7 @@ class JobApi:
             ):
                 found = await self._read(caller, job)
         except TimeoutError as error:
-            raise BusyError("too many jobs are being read: try again", retry_after_s=5) from error
+            raise BusyError("the job was not read in time: try again", retry_after_s=5) from error
         except ApiServerError as error:
             if error.status in _REFUSED:
                 return None
@@ -104,7 +106,7 @@ class JobApi:
         pods, events = await asyncio.gather(self._pods(caller, job), self._events(caller, job))
         return found | {"pods": pods, "events": events}
 
-    async def _past(self, caller: Caller, uid: str) -> Object:
+    async def _from_record(self, caller: Caller, uid: str) -> Object:
         record = await self._components.history.record(uid, caller.user)
         namespace = as_text(record.get("namespace")) if record is not None else ""
         if record is None or not (await self._components.access.visible(caller, namespace))(
@@ -114,11 +116,11 @@ class JobApi:
                 raise BusyError(_NOT_LISTED, retry_after_s=1)
             raise NotFoundError(_ABSENT)
         rights = await self._rights(caller, namespace)
-        gone = {"patch": False, "delete": False, "create": False}
+        no_rights = {"patch": False, "delete": False, "create": False}
         parts = await asyncio.to_thread(
             job_detail.of_record, record, self._components.settings.log_max_age
         )
-        return {"row": row_of(record), **parts, "rights": rights | gone}
+        return {"row": row_of(record), **parts, "rights": rights | no_rights}
 
     async def _pods(self, caller: Caller, job: Summary) -> list[Object]:
         selector = {"labelSelector": f"{constants.LABEL_JOB_UID}={job.uid}"}

@@ -54,15 +54,15 @@ class JobsApi:
             now=cursor.now,
             after=cursor.after,
             limit=limit,
-            through=cursor.through,
+            live_done=cursor.live_done,
         )
         page = await components.scheduler.execute(caller.user, work)
         items, namespaces = [job.row() for job in page.jobs], set(page.namespaces)
-        following = cursor.go_on(page.after) if page.after is not None else None
+        following = cursor.after_live_job(page.after) if page.after is not None else None
         message = ""
-        may_have_past = not wanted.namespace or visible(wanted.namespace)
-        if following is None and components.history.is_there and may_have_past:
-            past, following = await self._past(caller, wanted, cursor, limit - len(items))
+        may_have_history = not wanted.namespace or visible(wanted.namespace)
+        if following is None and components.history.is_there and may_have_history:
+            past, following = await self._history_page(caller, wanted, cursor, limit - len(items))
             items += past.rows
             namespaces |= {row["namespace"] for row in past.rows}
             message = past.message
@@ -83,22 +83,22 @@ class JobsApi:
             }
         )
 
-    async def _past(
-        self, caller: Caller, wanted: Filter, cursor: Cursor, room: int
+    async def _history_page(
+        self, caller: Caller, wanted: Filter, cursor: Cursor, limit: int
     ) -> tuple[HistoryPage, Cursor | None]:
-        """Return at most `room` rows of the history, and the cursor of the next page."""
-        if not room:
-            return HistoryPage([]), cursor.go_through("")
+        """Return at most `limit` rows of the history, and the cursor of the next page."""
+        if not limit:
+            return HistoryPage([]), cursor.in_history("")
         index = self._components.index
         past = await self._components.history.page(
             wanted,
             partial(self._components.access.filter_listable, caller),
             lambda uid: index.get(uid) is not None,
             user=caller.user,
-            limit=room,
+            limit=limit,
             cursor=cursor.history,
         )
-        return past, cursor.go_through(past.next) if past.next else None
+        return past, cursor.in_history(past.next) if past.next else None
 
 
 def filter_of(request: Request) -> Filter:
@@ -123,9 +123,9 @@ def _cursor_of(request: Request) -> Cursor:
     sort = query.get("sort") or _DEFAULT_SORT
     if sort not in SORTS:
         raise BadRequestError(f"sort: must be one of {', '.join(SORTS)}")
-    if not (word := query.get("cursor")):
+    if not (text := query.get("cursor")):
         return Cursor(sort, int(utc_now().timestamp()), None)
-    cursor = Cursor.decode(word)
+    cursor = Cursor.decode(text)
     if cursor.sort != sort:
         raise BadRequestError("cursor: belongs to another sort order")
     return cursor

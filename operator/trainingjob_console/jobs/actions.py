@@ -82,7 +82,7 @@ def copy_of(job: Object) -> Object:
     }
 
 
-def consequence(action: str, job: Summary) -> str:
+def describe_effect(action: str, job: Summary) -> str:
     """Return a sentence or two that describe what the action does to this job."""
     active = job.ranks[1]
     pods = "Its pod is" if active == 1 else f"Its {active} pods are"

@@ -19,11 +19,11 @@ SLICE_S: Final = 0.004
 STEP: Final = 100
 """Jobs that a work item processes per step, which takes less than a millisecond."""
 
-MAX_WORKS: Final = 32
+MAX_WORK_PER_USER: Final = 32
 """Work items per user, running or waiting. All tabs that a user may open can reconnect at once, each with a
 list and its subscription."""
 
-MAX_ALL: Final = 512
+MAX_WORK: Final = 512
 """Work items of all users together."""
 
 T = TypeVar("T")
@@ -35,18 +35,18 @@ class FairScheduler:
     """Runs work items one slice at a time, round-robin by user; each user has one running item at a time.
 
     After each slice it sleeps for as long as the slice took: work items use at most half of the event loop's time.
-    Bound: `MAX_WORKS` work items per user and `MAX_ALL` in all; further ones are refused.
+    Bound: `MAX_WORK_PER_USER` work items per user and `MAX_WORK` in all; further ones are refused.
     """
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
-        self.limit: Final = MAX_ALL
+        self.limit: Final = MAX_WORK
         self._clock: Final = clock
-        self._turn: Final = asyncio.Lock()
-        self._users: Final[dict[str, asyncio.Lock]] = {}
-        self._works: Final[Counter[str]] = Counter()
+        self._slice_lock: Final = asyncio.Lock()
+        self._user_locks: Final[dict[str, asyncio.Lock]] = {}
+        self._work_count: Final[Counter[str]] = Counter()
 
     def __len__(self) -> int:
-        return self._works.total()
+        return self._work_count.total()
 
     async def execute(self, user: str, work: Work[T]) -> T:
         """Run a work item to its end, and return its result.
@@ -58,21 +58,21 @@ class FairScheduler:
         Raises:
             BusyError: the user, or all users together, have too many work items.
         """
-        if self._works[user] >= MAX_WORKS or len(self) >= self.limit:
+        if self._work_count[user] >= MAX_WORK_PER_USER or len(self) >= self.limit:
             raise BusyError("too many lists are being computed: try again", retry_after_s=1)
-        self._works[user] += 1
+        self._work_count[user] += 1
         try:
-            async with self._users.setdefault(user, asyncio.Lock()):
-                return await self._go_through(work)
+            async with self._user_locks.setdefault(user, asyncio.Lock()):
+                return await self._run_in_slices(work)
         finally:
             work.close()
-            decrement(self._works, user)
-            if user not in self._works:
-                del self._users[user]
+            decrement(self._work_count, user)
+            if user not in self._work_count:
+                del self._user_locks[user]
 
-    async def _go_through(self, work: Work[T]) -> T:
+    async def _run_in_slices(self, work: Work[T]) -> T:
         while True:
-            async with self._turn:
+            async with self._slice_lock:
                 begun = self._clock()
                 end = self._slice(work, begun)
                 await asyncio.sleep(self._clock() - begun)

@@ -52,16 +52,16 @@ class HistoryCursor:
         return encrypt(secret, state)
 
     @classmethod
-    def decode(cls, secret: bytes, word: str) -> "HistoryCursor":
+    def decode(cls, secret: bytes, text: str) -> "HistoryCursor":
         """Decrypt a cursor; an empty one is the beginning.
 
         Raises:
             BadRequestError: it was not made by a console with this secret.
         """
-        if not word:
+        if not text:
             return cls()
         try:
-            cursor, after = json.loads(decrypt(secret, word))
+            cursor, after = json.loads(decrypt(secret, text))
         except ValueError as error:
             raise BadRequestError("cursor: no longer valid: go to the first page") from error
         return cls(cursor, tuple(after) if after is not None else None)

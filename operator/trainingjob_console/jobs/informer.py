@@ -10,7 +10,7 @@ from trainingjob_console.errors import ApiServerError
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.summary import Summary, summarize
 from trainingjob_console.kube.client import Kube
-from trainingjob_console.kube.watch import Broken, Changed, Page, list_and_watch
+from trainingjob_console.kube.watch import ListedPage, WatchEvent, WatchFailure, list_and_watch
 
 _AT_ONCE: Final = 20
 _HAS_NO_JOBS: Final = (403, 404)
@@ -41,7 +41,7 @@ class JobInformer:
     @property
     def error(self) -> str | None:
         """The reason why the index is not up to date; None: no error is known."""
-        return next((_words(error) for error in self._errors.values()), None)
+        return next((_describe(error) for error in self._errors.values()), None)
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -52,16 +52,16 @@ class JobInformer:
     async def _follow(self, namespace: str) -> None:
         listed: set[str] = set()
         async for event in list_and_watch(self._kube, jobs_path(namespace), summarize):
-            if isinstance(event, Broken):
+            if isinstance(event, WatchFailure):
                 if namespace not in self._errors:
-                    _logger.warning("jobs cannot be watched: %s", _words(event.error))
+                    _logger.warning("jobs cannot be watched: %s", _describe(event.error))
                 self._errors[namespace] = event.error
                 if namespace and event.error.status in _HAS_NO_JOBS:
                     self._keep_only(namespace, set())
                 continue
             if self._errors.pop(namespace, None) is not None:
                 _logger.info("jobs are being watched again")
-            if isinstance(event, Page):
+            if isinstance(event, ListedPage):
                 listed = set() if event.first else listed
                 listed |= await self._take_page(event)
                 if event.last:
@@ -70,7 +70,7 @@ class JobInformer:
             else:
                 self._take_change(event)
 
-    async def _take_page(self, page: Page[Summary | None]) -> set[str]:
+    async def _take_page(self, page: ListedPage[Summary | None]) -> set[str]:
         found: set[str] = set()
         for number, job in enumerate(page.items, start=1):
             if job is not None:
@@ -82,7 +82,7 @@ class JobInformer:
                 await asyncio.sleep(0)
         return found
 
-    def _take_change(self, change: Changed) -> None:
+    def _take_change(self, change: WatchEvent) -> None:
         job = summarize(change.object)
         if job is None:
             return
@@ -108,5 +108,5 @@ class JobInformer:
         self._index.keep_only(listed | others, complete=len(self._listed) == len(self._namespaces))
 
 
-def _words(error: ApiServerError) -> str:
+def _describe(error: ApiServerError) -> str:
     return f"{error}: {error.detail}" if error.detail else str(error)

@@ -35,50 +35,50 @@ class Cursor:
             with it, so that the order is stable.
         after: the sort key and the uid of the last row; None: the beginning.
         history: the cursor of the history; empty: the beginning of the history.
-        through: True if all live jobs have been returned.
+        live_done: True if all live jobs have been returned.
     """
 
     sort: str
     now: int
     after: Key | None
     history: str = ""
-    through: bool = False
+    live_done: bool = False
 
-    def go_on(self, after: Key) -> "Cursor":
+    def after_live_job(self, after: Key) -> "Cursor":
         """Return the position after a live job."""
         return Cursor(self.sort, self.now, after)
 
-    def go_through(self, history: str) -> "Cursor":
+    def in_history(self, history: str) -> "Cursor":
         """Return a position in the history."""
-        return Cursor(self.sort, self.now, None, history, through=True)
+        return Cursor(self.sort, self.now, None, history, live_done=True)
 
     def encode(self) -> str:
         """Return the cursor as URL-safe base64."""
         after = list(self.after) if self.after else None
-        place = [self.sort, self.now, after, self.history, self.through]
-        return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+        state = [self.sort, self.now, after, self.history, self.live_done]
+        return base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")
 
     @classmethod
-    def decode(cls, word: str) -> "Cursor":
+    def decode(cls, text: str) -> "Cursor":
         """Parse an encoded cursor.
 
         Raises:
             BadRequestError: it was not made by `encode`.
         """
         try:
-            if len(word) > _MAX_CURSOR:
-                raise ValueError(word)  # noqa: TRY301 - one error for every invalid cursor
-            padded = word + "=" * (-len(word) % 4)
-            place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-            sort, now, after, history, through = place
+            if len(text) > _MAX_CURSOR:
+                raise ValueError(text)  # noqa: TRY301 - one error for every invalid cursor
+            padded = text + "=" * (-len(text) % 4)
+            state = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+            sort, now, after, history, live_done = state
             known = sort in SORTS and isinstance(history, str) and _is_key(after)
-            known = known and type(now) is int and type(through) is bool
+            known = known and type(now) is int and type(live_done) is bool
         except (ValueError, TypeError, RecursionError, binascii.Error) as error:
             raise BadRequestError("cursor: must be the `next` of an earlier answer") from error
         if not known or (after is not None and isinstance(after[0], str) != (sort in _BY_TEXT)):
             raise BadRequestError("cursor: must be the `next` of an earlier answer")
         key = (after[0], after[1]) if after is not None else None
-        return cls(sort, now, key, history, through)
+        return cls(sort, now, key, history, live_done)
 
 
 def _is_key(after: Any) -> bool:
@@ -128,7 +128,7 @@ def live_page(
     now: int,
     after: Key | None,
     limit: int,
-    through: bool = False,
+    live_done: bool = False,
 ) -> Work[LivePage]:
     """Compute a page in steps, from a snapshot of the jobs taken at the first step.
 
@@ -140,11 +140,11 @@ def live_page(
         now: seconds since 1970.
         after: the sort key of the previous page's last row; None: the beginning.
         limit: the maximum number of rows.
-        through: all live jobs have been returned: only count them.
+        live_done: all live jobs have been returned: only count them.
     """
     counts: Counter[str] = Counter()
     namespaces: dict[str, bool] = {}
-    place = SORTS[sort]
+    sort_key = SORTS[sort]
     found: list[tuple[Key, Summary]] = []
     for number, job in enumerate(list(jobs), start=1):
         if not number % STEP:
@@ -157,8 +157,8 @@ def live_page(
         if not seen or not wanted.matches(job, any_phase=True):
             continue
         counts[job.phase] += 1
-        if not through and (not wanted.phase or job.phase == wanted.phase):
-            key = (place(job, now), job.uid)
+        if not live_done and (not wanted.phase or job.phase == wanted.phase):
+            key = (sort_key(job, now), job.uid)
             if after is None or key > after:
                 found.append((key, job))
     found = heapq.nsmallest(limit + 1, found, key=_key)

@@ -101,7 +101,7 @@ class Kube:
         *,
         token: str | None,
         query: Mapping[str, str] | None = None,
-        most: int | None = None,
+        max_weight: int | None = None,
     ) -> tuple[T, int]:
         """Send a GET; return the result of `make` on its response, and the response's weight.
 
@@ -110,14 +110,14 @@ class Kube:
             make: converts the response to what is kept of it; it may be called in a thread.
             token: the user's token; None: the console's own account.
             query: the query parameters.
-            most: the maximum weight of the response; None: it is a single object.
+            max_weight: the maximum weight of the response; None: it is a single object.
 
         Raises:
             AnswerTooLargeError: the response weighs more.
             ApiServerError: the request was refused, or not answered within ten seconds.
             BusyError: too many large responses are being read.
         """
-        return await self._ask("GET", path, make, token=token, query=query, most=most)
+        return await self._ask("GET", path, make, token=token, query=query, max_weight=max_weight)
 
     async def _ask(
         self,
@@ -129,7 +129,7 @@ class Kube:
         query: Mapping[str, str] | None,
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        most: int | None = None,
+        max_weight: int | None = None,
     ) -> tuple[T, int]:
         try:
             async with (
@@ -145,7 +145,7 @@ class Kube:
             ):
                 if not response.ok:
                     raise await _refusal(response)
-                return await self.response_reader.read(response, make, most)
+                return await self.response_reader.read(response, make, max_weight)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _unanswered(error) from error
 

@@ -64,10 +64,14 @@ async def pages(
         asked = {**(query or {}), "limit": str(size)}
         if following:
             asked["continue"] = following
-        most = PAGE_WEIGHT if size > 1 else None
+        max_weight = PAGE_WEIGHT if size > 1 else None
         try:
             page, weight = await kube.read(
-                path, lambda answer: _page(answer, make), token=token, query=asked, most=most
+                path,
+                lambda answer: _page(answer, make),
+                token=token,
+                query=asked,
+                max_weight=max_weight,
             )
         except AnswerTooLargeError:
             if size == 1:

@@ -56,7 +56,7 @@ class ResponseReader:
         """
         self.limit: Final = LARGE_AT_ONCE + MAX_WAITING
         self._wait_s: Final = wait_s
-        self._places: Final = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._slots: Final = asyncio.Semaphore(LARGE_AT_ONCE)
         self._heavy: Final = asyncio.Semaphore(1)
         self._large = 0
 
@@ -65,14 +65,14 @@ class ResponseReader:
         return self._large
 
     async def read(
-        self, response: aiohttp.ClientResponse, make: Callable[[Object], T], most: int | None
+        self, response: aiohttp.ClientResponse, make: Callable[[Object], T], max_weight: int | None
     ) -> tuple[T, int]:
         """Read a body to its end; return the result of `make` on its object, and the body's weight.
 
         Args:
             response: a response whose headers have been received.
             make: converts the object to what is kept of it; called in a thread unless the body is small.
-            most: the maximum weight of the body; None: it is a single object of at most `MAX_BYTES`.
+            max_weight: the maximum weight of the body; None: it is a single object of at most `MAX_BYTES`.
 
         Raises:
             AnswerTooLargeError: the body is larger.
@@ -88,28 +88,28 @@ class ResponseReader:
             raise _busy()
         self._large += 1
         try:
-            async with self._turn(self._places):
-                if await body.read_until(most or PAGE_WEIGHT):
+            async with self._slot(self._slots):
+                if await body.read_until(max_weight or PAGE_WEIGHT):
                     return await _in_thread(lambda: make(body.decoded())), body.weight
-                if most is not None:
-                    raise AnswerTooLargeError(f"the answer weighs more than {most} bytes")
-                async with self._turn(self._heavy):
+                if max_weight is not None:
+                    raise AnswerTooLargeError(f"the answer weighs more than {max_weight} bytes")
+                async with self._slot(self._heavy):
                     await body.read_until(None)
                     return await _in_thread(lambda: make(body.decoded())), body.weight
         finally:
             self._large -= 1
 
     @asynccontextmanager
-    async def _turn(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
             async with StallTolerantTimeout(self._wait_s):
-                await places.acquire()
+                await slots.acquire()
         except TimeoutError as error:
             raise _busy() from error
         try:
             yield
         finally:
-            places.release()
+            slots.release()
 
 
 class _Body:
@@ -124,13 +124,13 @@ class _Body:
         self._data = bytearray()
         self.weight = 0
 
-    async def read_until(self, most: int | None) -> bool:
-        """Continue reading; return True at the end of the body, False once it weighs more than `most`.
+    async def read_until(self, max_weight: int | None) -> bool:
+        """Continue reading; return True at the end of the body, False once it weighs more than `max_weight`.
 
         Raises:
             AnswerTooLargeError: the body has more than `MAX_BYTES`.
         """
-        while most is None or self.weight <= most:
+        while max_weight is None or self.weight <= max_weight:
             piece = await self._response.content.readany()
             if not piece:
                 return True

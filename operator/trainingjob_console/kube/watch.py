@@ -32,7 +32,7 @@ _LIST_ANEW: Final = (403, 404, _GONE)
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class ListedPage(Generic[T]):
     """A page of a complete list, with converted objects; `first` and `last` mark the list's ends."""
 
     items: list[T]
@@ -41,7 +41,7 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class WatchEvent:
     """A watch event after the list."""
 
     kind: Literal["ADDED", "MODIFIED", "DELETED"]
@@ -49,7 +49,7 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class WatchFailure:
     """The list or the watch failed; it is retried."""
 
     error: ApiServerError
@@ -57,7 +57,7 @@ class Broken:
 
 async def list_and_watch(
     kube: Kube, path: str, make: Callable[[Object], T]
-) -> AsyncGenerator[Page[T] | Changed | Broken]:
+) -> AsyncGenerator[ListedPage[T] | WatchEvent | WatchFailure]:
     """Yield the pages of a list, then changes; list again when the server no longer has the version.
 
     Args:
@@ -81,7 +81,7 @@ async def list_and_watch(
                     version = _version(event) or version
                     delay = _BACKOFF_S[0]
                     if event.get("type") in ("ADDED", "MODIFIED", "DELETED"):
-                        yield Changed(event["type"], event.get("object") or {})
+                        yield WatchEvent(event["type"], event.get("object") or {})
             # In a quiet cluster every watch ends without an event, and that is not a failure.
             if perf_counter() - opened >= _LASTING_S:
                 delay = _BACKOFF_S[0]
@@ -89,7 +89,7 @@ async def list_and_watch(
             if error.status in _LIST_ANEW:
                 version = ""
             if error.status != _GONE:
-                yield Broken(error)
+                yield WatchFailure(error)
         # With jitter: all consoles lose the connection to the server at the same time.
         await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
         delay = min(delay * 2, _BACKOFF_S[1])
@@ -97,12 +97,12 @@ async def list_and_watch(
 
 async def _list(
     kube: Kube, path: str, make: Callable[[Object], T]
-) -> AsyncGenerator[tuple[Page[T], str]]:
+) -> AsyncGenerator[tuple[ListedPage[T], str]]:
     first = True
     try:
         async with aclosing(pages(kube, path, make, token=None)) as parts:
             async for part in parts:
-                yield Page(part.items, first, part.last), part.version
+                yield ListedPage(part.items, first, part.last), part.version
                 first = False
     except BusyError as error:
         raise ApiServerError(str(error)) from error

@@ -9,7 +9,7 @@ import pytest
 from tests.support.console.summaries import BEGIN, make_summary
 from tests.support.console.works import done
 from trainingjob_console.errors import BusyError
-from trainingjob_console.jobs.fair_scheduler import MAX_WORKS, SLICE_S, FairScheduler, Work
+from trainingjob_console.jobs.fair_scheduler import MAX_WORK_PER_USER, SLICE_S, FairScheduler, Work
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import JobIndex
 from trainingjob_console.jobs.listing import LivePage, live_page
@@ -61,13 +61,13 @@ async def test_one_who_asks_for_much_delays_another_by_a_slice_at_a_time() -> No
 async def test_more_works_than_a_user_may_have_are_refused_and_others_come_in() -> None:
     clock = Clock()
     scheduler = FairScheduler(lambda: clock.now)
-    many = [scheduler.execute("eve", clock.work("e", 2)) for _ in range(MAX_WORKS)]
+    many = [scheduler.execute("eve", clock.work("e", 2)) for _ in range(MAX_WORK_PER_USER)]
     waiting = [asyncio.ensure_future(each) for each in many]
     await settle()
     with pytest.raises(BusyError) as refused:
         await scheduler.execute("eve", clock.work("too many", 1))
     assert refused.value.retry_after_s == 1
-    assert len(scheduler) == MAX_WORKS
+    assert len(scheduler) == MAX_WORK_PER_USER
     assert await scheduler.execute("anna", clock.work("a", 1)) == "a"
     await asyncio.gather(*waiting)
     assert "too many" not in clock.steps

@@ -101,7 +101,7 @@ def test_jobs_that_come_and_go_between_pages_neither_hide_nor_double_another(
 
 
 def test_a_cursor_goes_on_in_the_history_and_only_words_of_ours_are_taken() -> None:
-    place = Cursor("name", NOW, ("a/ml", "uid")).go_through("word")
+    place = Cursor("name", NOW, ("a/ml", "uid")).in_history("word")
     assert Cursor.decode(place.encode()) == place
     wrong = [
         "x",
