@@ -14,7 +14,7 @@ from trainingjob_operator.commands.release_finalizers import release
 from trainingjob_operator.kube.deployments import DeploymentGateway
 from trainingjob_operator.settings import Settings
 from trainingjob_sandbox.apiserver import ApiServerThread
-from trainingjob_sandbox.apiserver.thread import kubeconfig
+from trainingjob_sandbox.apiserver.server_thread import kubeconfig
 
 
 @pytest.mark.sandbox_only

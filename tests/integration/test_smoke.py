@@ -12,7 +12,7 @@ from tests.support.records.service import RecordServiceProcess
 from trainingjob_operator.commands.smoke import Trial, smoke
 from trainingjob_operator.settings import Settings
 from trainingjob_sandbox.apiserver import ApiServerThread
-from trainingjob_sandbox.apiserver.thread import kubeconfig
+from trainingjob_sandbox.apiserver.server_thread import kubeconfig
 
 PATIENCE_S = 60.0
 

@@ -1,4 +1,4 @@
-"""The last checks before a valid object is stored: its namespace, and the quotas there."""
+"""Admission checks before an object is created: its namespace, and the ResourceQuotas of the namespace."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ from trainingjob_sandbox.apiserver.storage import CollectionId, JsonObject, Key,
 
 
 def check_namespace(storage: Storage, resource: Resource, namespace: str, name: str) -> None:
-    """Let nothing new into a namespace that is not there or is going.
+    """Check that the namespace exists and is not being terminated.
 
     Raises:
-        ApiError: 404 or 403.
+        ApiError: 404, it does not exist; 403, it is being terminated.
     """
     found = storage.collection(builtin.NAMESPACES).objects.get(Key("", namespace))
     if found is None:
@@ -40,11 +40,10 @@ def check_namespace(storage: Storage, resource: Resource, namespace: str, name: 
 
 
 class Quotas:
-    """The ResourceQuotas that limit how many objects a namespace may hold.
+    """Enforces ResourceQuotas on the number of objects in a namespace.
 
-    `pods` counts pods that are not finished; `count/<resource>` counts objects of any kind. Other
-    entries (`requests.cpu` and the like) are shown and not enforced: the sandbox has no cluster's
-    worth of capacity to share out.
+    `pods` counts unfinished pods; `count/<resource>` counts objects of a resource. Other entries
+    (such as `requests.cpu`) are stored but not enforced.
     """
 
     def __init__(self, storage: Storage, registry: Registry) -> None:
@@ -52,14 +51,14 @@ class Quotas:
         self._registry = registry
 
     def check(self, resource: Resource, namespace: str, name: str) -> None:
-        """Make sure that there is room for one more object.
+        """Check that one more object is within every quota.
 
         Raises:
             ApiError: 403, a quota would be exceeded.
         """
         for quota in self._in(namespace):
             hard = (quota.obj.get("spec") or {}).get("hard") or {}
-            mine = sorted(item for item in hard if self._counts(item) == resource.where)
+            mine = sorted(item for item in hard if self._counts(item) == resource.collection_id)
             used = {item: self._used(item, namespace) for item in mine}
             over = [item for item in mine if used[item] + 1 > int(hard[item])]
             if over:
@@ -73,7 +72,7 @@ class Quotas:
                 )
 
     def refresh(self, namespace: str) -> None:
-        """Write into the quotas' status what is used."""
+        """Update the quotas' status with the current usage."""
         for quota in self._in(namespace):
             hard = (quota.obj.get("spec") or {}).get("hard") or {}
             used = {
@@ -94,7 +93,7 @@ class Quotas:
                 yield quota
 
     def _counts(self, item: str) -> CollectionId | None:
-        """Return what an entry of a quota counts."""
+        """Return the collection that an entry of a quota counts; None if it is not enforced."""
         if item == "pods":
             return builtin.PODS
         if not item.startswith("count/"):

@@ -1,15 +1,9 @@
-"""The built-in kinds that the sandbox serves."""
+"""Defines the built-in resources that the sandbox serves, such as pods, events and leases."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from trainingjob_sandbox.apiserver.crds import CrdStrategy
-from trainingjob_sandbox.apiserver.names import Identity
-from trainingjob_sandbox.apiserver.pods import PodStrategy, PodTemplateStrategy
-from trainingjob_sandbox.apiserver.resources import ALL_VERBS, Resource, View
-from trainingjob_sandbox.apiserver.selectors import FieldPaths
-from trainingjob_sandbox.apiserver.storage import CollectionId, JsonObject
-from trainingjob_sandbox.apiserver.strategies import (
+from trainingjob_sandbox.apiserver.builtin_strategies import (
     ClaimStrategy,
     DataStrategy,
     EventStrategy,
@@ -21,6 +15,12 @@ from trainingjob_sandbox.apiserver.strategies import (
     SecretStrategy,
     ServiceStrategy,
 )
+from trainingjob_sandbox.apiserver.crds import CrdStrategy
+from trainingjob_sandbox.apiserver.names import Identity
+from trainingjob_sandbox.apiserver.pods import PodStrategy, PodTemplateStrategy
+from trainingjob_sandbox.apiserver.resources import ALL_VERBS, Conversion, Resource
+from trainingjob_sandbox.apiserver.selectors import FieldPaths
+from trainingjob_sandbox.apiserver.storage import CollectionId, JsonObject
 
 NAMESPACES: Final = CollectionId("", "namespaces")
 PODS: Final = CollectionId("", "pods")
@@ -40,7 +40,7 @@ _RENAMED: Final = {
     "lastTimestamp": "deprecatedLastTimestamp",
     "count": "deprecatedCount",
 }
-"""Fields of the core's events, and what they are called in the other group."""
+"""Fields of core/v1 Events, and their names in `events.k8s.io/v1`."""
 
 _BACK: Final = {new: old for old, new in _RENAMED.items()}
 
@@ -50,11 +50,11 @@ def _rename(event: Mapping[str, Any], names: Mapping[str, str], version: str) ->
     return {**renamed, "apiVersion": version}
 
 
-_EVENTS_VIEW: Final = View(
-    encode=lambda event: _rename(event, _RENAMED, "events.k8s.io/v1"),
-    decode=lambda event: _rename(event, _BACK, "v1"),
+_EVENTS_CONVERSION: Final = Conversion(
+    to_served=lambda event: _rename(event, _RENAMED, "events.k8s.io/v1"),
+    to_stored=lambda event: _rename(event, _BACK, "v1"),
 )
-"""One store of events, two ways to write them: `v1` and `events.k8s.io/v1`."""
+"""Events are stored as `v1`; this converts them to and from `events.k8s.io/v1`."""
 
 _STATUS: Final = {"status": ("get", "patch", "update")}
 
@@ -98,7 +98,7 @@ def _builtin(group: str, version: str, kind: str, plural: str, **features: objec
 
 
 def builtin_resources() -> list[Resource]:
-    """Return a fresh set of the built-in resources; some strategies have a state of their own."""
+    """Return new instances of the built-in resources, because some strategies have state."""
     return [
         _core(
             "Namespace",
@@ -170,7 +170,7 @@ def builtin_resources() -> list[Resource]:
                 **_paths(*_INVOLVED, under="regarding.", found_under="involvedObject."),
                 "reportingController": ("reportingComponent",),
             },
-            view=_EVENTS_VIEW,
+            conversion=_EVENTS_CONVERSION,
             stored_as=EVENTS,
             description="Something that happened to an object.",
         ),

@@ -1,7 +1,7 @@
-"""The rules of a CRD that are written in CEL (`x-kubernetes-validations`), compiled once.
+"""Compiles and evaluates the CEL rules of a CRD (`x-kubernetes-validations`).
 
-What differs from the real server: its own CEL libraries (`quantity`, `url`, `isIP`, lists that
-`isSorted`) are unknown here; a rule that uses them fails, and says so.
+Difference from the real server: its CEL libraries (`quantity`, `url`, `isIP`, `isSorted`) are not
+available. A rule that uses them fails with an error.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ class CelError(ValueError):
     """A rule cannot be compiled.
 
     Attributes:
-        path: where in the schema the rule stands.
-        rule: its text.
+        path: the path of the rule in the schema.
+        rule: the text of the rule.
     """
 
     def __init__(self, path: str, rule: str, problem: str) -> None:
@@ -46,17 +46,19 @@ class _Rule:
 
 @dataclass(slots=True)
 class _Node:
-    """The rules at one place of a schema, and the places below that have some."""
+    """The rules of one schema node, and its child nodes that have rules or date-times."""
 
     rules: list[_Rule] = field(default_factory=list)
-    times: bool = False
+    date_time: bool = False
     properties: dict[str, "_Node"] = field(default_factory=dict)
     items: "_Node | None" = None
     additional: "_Node | None" = None
     list_keys: tuple[str, ...] = ()
 
-    def matters(self) -> bool:
-        return bool(self.rules or self.times or self.properties or self.items or self.additional)
+    def is_needed(self) -> bool:
+        return bool(
+            self.rules or self.date_time or self.properties or self.items or self.additional
+        )
 
 
 class CelRules:
@@ -73,14 +75,14 @@ class CelRules:
         self._root = _read(schema, "openAPIV3Schema")
 
     def validate(self, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[Cause]:
-        """Evaluate the rules of everything that changed; those with `oldSelf` on updates only."""
-        shown = _whole(new)
-        before = None if old is None else _whole(old)
-        return list(_evaluate(self._root, shown, before, "", known=old is not None))
+        """Evaluate the rules of all changed fields; rules with `oldSelf` only on updates."""
+        visible = _visible_to_rules(new)
+        before = None if old is None else _visible_to_rules(old)
+        return list(_evaluate(self._root, visible, before, "", known=old is not None))
 
 
-def _whole(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a rule at the root may see: of the metadata only the name."""
+def _visible_to_rules(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the object as a root rule sees it: with only the name of its metadata."""
     names = ("name", "generateName")
     metadata = {name: obj["metadata"][name] for name in names if name in obj["metadata"]}
     return {**obj, "metadata": metadata}
@@ -89,18 +91,18 @@ def _whole(obj: Mapping[str, Any]) -> dict[str, Any]:
 def _read(schema: Mapping[str, Any], path: str) -> _Node:
     node = _Node(
         rules=[_compile(rule, path) for rule in schema.get(_VALIDATIONS) or ()],
-        times=schema.get("format") == "date-time",
+        date_time=schema.get("format") == "date-time",
         list_keys=tuple(schema.get("x-kubernetes-list-map-keys") or ()),
     )
     for name, inner in (schema.get("properties") or {}).items():
         child = _read(inner, f"{path}.properties[{name}]")
-        if child.matters():
+        if child.is_needed():
             node.properties[name] = child
     for attribute, keyword in (("items", "items"), ("additional", "additionalProperties")):
         inner = schema.get(keyword)
         if isinstance(inner, dict):
             child = _read(inner, f"{path}.{keyword}")
-            if child.matters():
+            if child.is_needed():
                 setattr(node, attribute, child)
     return node
 
@@ -126,14 +128,14 @@ def _compile(rule: Mapping[str, str], path: str) -> _Rule:
 
 
 def _evaluate(node: _Node, new: Any, old: Any, path: str, *, known: bool) -> Iterator[Cause]:
-    """Walk an object beside its older self.
+    """Walk the new and the old object in parallel, and yield the failures of the rules.
 
     Args:
-        node: the rules from here on.
-        new: the value here.
-        old: the value that was here.
-        path: where here is.
-        known: True if there was a value here that is known to be the same one.
+        node: the rules of this value.
+        new: the new value.
+        old: the old value.
+        path: the path of the value.
+        known: True if the old value exists and corresponds to the new one.
     """
     if known and new == old:
         return
@@ -164,7 +166,7 @@ def _fields(node: _Node, new: dict[str, Any], old: Any, path: str) -> Iterator[C
 
 
 def _counterpart(node: _Node, item: Any, old: Any) -> Any:
-    """Find the old element of the same key; in other lists the elements have no identity."""
+    """Return the old element with the same map keys; None in other lists, whose elements have no identity."""
     if not node.list_keys or not isinstance(old, list) or not isinstance(item, dict):
         return None
     key = [item.get(name) for name in node.list_keys]
@@ -202,7 +204,7 @@ def _sentence(error: Exception) -> str:
 def _failure(rule: _Rule, new: Any, path: str, context: cel.Context) -> Cause:
     message = rule.message
     if rule.message_program is not None:
-        # As on the real server, a message that cannot be made is replaced by the plain one.
+        # As on the real server: if messageExpression fails, `message` is used.
         with contextlib.suppress(RuntimeError, ValueError, TypeError, LookupError):
             message = str(rule.message_program.execute(context))
     where = (path + rule.field_path).lstrip(".") or ROOT
@@ -220,8 +222,8 @@ def _failure(rule: _Rule, new: Any, path: str, context: cel.Context) -> Cause:
 
 
 def _typed(node: _Node, value: Any) -> Any:
-    """Return a value with its date-times as times, as CEL has them."""
-    if node.times and isinstance(value, str):
+    """Return a value with its date-time strings as timestamps, for CEL."""
+    if node.date_time and isinstance(value, str):
         with contextlib.suppress(ValueError):
             return datetime.fromisoformat(value)
         return value

@@ -1,4 +1,4 @@
-"""The server's clock, and how times are written for machines and for people."""
+"""The server's clock, RFC 3339 timestamps, and ages as `kubectl get` shows them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -10,22 +10,22 @@ _YEAR: Final = 365 * _DAY
 
 
 def now() -> datetime:
-    """Return the current time, aware, in UTC."""
+    """Return the current time as an aware UTC datetime."""
     return datetime.now(UTC)
 
 
 def timestamp(moment: datetime) -> str:
-    """Write a time as objects have it: RFC 3339, whole seconds."""
+    """Format a time as in API objects: RFC 3339, whole seconds."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def in_seconds(seconds: int, start: datetime) -> str:
-    """Write the time some seconds later."""
+    """Return the timestamp of `start` plus some seconds."""
     return timestamp(start + timedelta(seconds=seconds))
 
 
 def age(text: object, at: datetime) -> str:
-    """Return how long ago a time was, as short as `kubectl get` does."""
+    """Return the time since a timestamp, in the short form of `kubectl get`."""
     if not isinstance(text, str) or not text:
         return "<unknown>"
     try:
@@ -36,7 +36,7 @@ def age(text: object, at: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in at most two units, the second only while it matters."""
+    """Format a duration in at most two units, as `kubectl get` does."""
     total = int(seconds)
     if total < -1:
         return "<invalid>"
@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
 
 
 def _two_units(total: int) -> str:
-    # Below the first bound both units are shown, below the second only the larger.
+    # Below the first bound both units are shown, below the second one only the larger unit.
     scales = (
         (_MINUTE, "m", 1, "s", 10 * _MINUTE, 3 * _HOUR),
         (_HOUR, "h", _MINUTE, "m", 8 * _HOUR, 2 * _DAY),

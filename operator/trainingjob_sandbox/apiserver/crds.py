@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions, and the resources that they define."""
+"""Validates CustomResourceDefinitions, and builds the resources that they define."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -11,9 +11,9 @@ from trainingjob_sandbox.apiserver.jsonpath import parse_field
 from trainingjob_sandbox.apiserver.names import Identity
 from trainingjob_sandbox.apiserver.resources import (
     Column,
+    Conversion,
     Resource,
     Strategy,
-    View,
     copy_json,
 )
 from trainingjob_sandbox.apiserver.storage import CollectionId, JsonObject
@@ -24,18 +24,16 @@ from trainingjob_sandbox.apiserver.validation import (
 )
 
 CLEANUP_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
-"""Holds a definition until all its objects are gone."""
+"""Finalizer of a CRD until all its instances are deleted."""
 
 _READ_WRITE: Final = ("get", "patch", "update")
 
 
 class CustomStrategy(Strategy):
-    """Custom objects: pruned, defaulted and judged by the schema of their definition.
+    """Custom objects: prunes, defaults and validates them by the schema of their CRD.
 
     Args:
         definition: the schema, `openAPIV3Schema`.
-        has_status: whether the status is written apart; then only the rest counts as a change
-            of generation.
     """
 
     has_generation = True
@@ -43,17 +41,17 @@ class CustomStrategy(Strategy):
     status_keeps_metadata = True
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
-        self._node = schema.read_root(definition)
+        self._node = schema.parse_root(definition)
         self._validator = SchemaValidator(definition)
         self._rules = CelRules(definition)
 
     def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
-        """Return a copy without unknown fields, and with defaults."""
-        fitted: JsonObject = schema.fit(dict(obj), self._node, unknown)
-        return fitted
+        """Return a copy, pruned and defaulted."""
+        pruned: JsonObject = schema.prune_and_default(dict(obj), self._node, unknown)
+        return pruned
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Judge types and bounds, uniqueness, and then, if they can be judged, the rules."""
+        """Validate types, bounds and uniqueness, and then, unless earlier errors block them, the CEL rules."""
         causes = self._validator.validate(new, old)
         if is_blocking(causes):
             return [*causes, not_checked()]
@@ -62,13 +60,13 @@ class CustomStrategy(Strategy):
 
 
 class CrdStrategy(Strategy):
-    """Definitions: completed, judged, and established at once."""
+    """CRDs: defaults and validates them, and sets their condition Established at once."""
 
     has_generation = True
     unconditional_update = False
 
     def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
-        """Return a copy with the names that follow from others."""
+        """Return a copy with defaulted names and conversion strategy."""
         crd: JsonObject = copy_json(obj)
         spec = crd.setdefault("spec", {})
         spec.setdefault("conversion", {"strategy": "None"})
@@ -79,7 +77,7 @@ class CrdStrategy(Strategy):
         return crd
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Accept the names and establish the definition."""
+        """Set the conditions NamesAccepted and Established."""
         moment = timestamp(now())
 
         def condition(type_: str, reason: str, message: str) -> JsonObject:
@@ -108,7 +106,7 @@ class CrdStrategy(Strategy):
         }
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Judge the names, the versions, and whether the rules can be compiled."""
+        """Validate the names and the versions, and compile the CEL rules."""
         causes = list(_validate_names(new))
         versions = new["spec"].get("versions") or []
         if sum(bool(version.get("storage")) for version in versions) != 1:
@@ -125,7 +123,7 @@ class CrdStrategy(Strategy):
         return causes
 
     def deletion_finalizers(self, obj: JsonObject) -> tuple[str, ...]:
-        """Stay until the objects are gone."""
+        """Return the finalizer that keeps the CRD until its instances are deleted."""
         return (CLEANUP_FINALIZER,)
 
 
@@ -159,7 +157,7 @@ def _validate_version(version: Mapping[str, Any], path: str) -> Iterator[Cause]:
 
 
 def resources_of(crd: Mapping[str, Any]) -> list[Resource]:
-    """Return the resources that a definition defines, one for each version that is served."""
+    """Return the resources of a CRD, one for each served version."""
     return [
         _resource(crd["spec"], version)
         for version in crd["spec"]["versions"]
@@ -183,7 +181,7 @@ def _resource(spec: Mapping[str, Any], version: Mapping[str, Any]) -> Resource:
         strategy=CustomStrategy(definition),
         columns=_columns(version),
         field_paths={path.lstrip("."): parse_field(path) for path in selectable},
-        view=None if version.get("storage") else _other_version(spec, identity),
+        conversion=None if version.get("storage") else _other_version(spec, identity),
         stored_as=CollectionId(identity.group, identity.plural),
         custom=True,
         schema=definition,
@@ -206,11 +204,11 @@ def _columns(version: Mapping[str, Any]) -> tuple[Column, ...]:
     )
 
 
-def _other_version(spec: Mapping[str, Any], identity: Identity) -> View:
-    """Write objects of the stored version as another one: only `apiVersion` differs."""
+def _other_version(spec: Mapping[str, Any], identity: Identity) -> Conversion:
+    """Return the conversion between the stored and another version: only `apiVersion` differs."""
     stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
     stored_version = f"{identity.group}/{stored}"
-    return View(
-        encode=lambda obj: {**obj, "apiVersion": identity.api_version},
-        decode=lambda obj: {**obj, "apiVersion": stored_version},
+    return Conversion(
+        to_served=lambda obj: {**obj, "apiVersion": identity.api_version},
+        to_stored=lambda obj: {**obj, "apiVersion": stored_version},
     )

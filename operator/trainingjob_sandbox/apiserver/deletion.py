@@ -1,4 +1,4 @@
-"""The options of a deletion, and its result."""
+"""Parses DeleteOptions and `dryRun`, and checks the preconditions of a deletion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class DeleteOptions:
     """A client's options for a deletion.
 
     Attributes:
-        grace_seconds: how long a pod may still run; None: as its spec says.
-        policy: `Background`, `Foreground` or `Orphan`.
-        uid: delete only the object of this uid.
-        resource_version: delete only this state of the object.
+        grace_seconds: grace period of a pod; None: from its spec.
+        policy: propagation policy: `Background`, `Foreground` or `Orphan`.
+        uid: precondition on the uid.
+        resource_version: precondition on the resourceVersion.
         dry_run: change nothing.
     """
 
@@ -35,10 +35,10 @@ class DeleteOptions:
 
     @classmethod
     def read(cls, body: Mapping[str, Any], query: Mapping[str, str]) -> "DeleteOptions":
-        """Read options from a body, or, where that says nothing, from the query.
+        """Parse options from the body, or, for options not in it, from the query.
 
         Raises:
-            ApiError: 400 or 422, something cannot be read.
+            ApiError: 400 or 422, an option is not valid.
         """
         preconditions = body.get("preconditions") or {}
         grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
@@ -62,11 +62,11 @@ class DeleteOptions:
         )
 
     def finalizers(self) -> tuple[str, ...]:
-        """Return the finalizers that the policy puts on the object."""
+        """Return the finalizers that the propagation policy adds to the object."""
         return _FINALIZERS.get(self.policy, ())
 
     def check(self, identity: Identity, stored: Stored) -> None:
-        """Make sure that the preconditions hold.
+        """Check the preconditions.
 
         Raises:
             ApiError: 409, one does not.
@@ -91,8 +91,8 @@ class Deletion(NamedTuple):
     """The result of a deletion.
 
     Attributes:
-        obj: the object's last state, or its state while something holds it.
-        gone: whether it is gone.
+        obj: the object's last state; or its current state if it still exists.
+        gone: True if the object was removed; False if finalizers or its grace period keep it.
     """
 
     obj: JsonObject
@@ -100,7 +100,7 @@ class Deletion(NamedTuple):
 
 
 def is_dry_run(value: str | list[str] | None, options: str) -> bool:
-    """Read the option `dryRun`.
+    """Parse the option `dryRun`.
 
     Raises:
         ApiError: 422, it has a value other than `All`.

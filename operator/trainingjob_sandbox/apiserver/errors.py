@@ -1,6 +1,7 @@
-"""The server's refusals: one exception, carrying a Kubernetes `Status`.
+"""API errors: one exception with a Kubernetes `Status`, and constructors for each kind of error.
 
-The wording follows the real API server, because people search for it and programs match it.
+The messages are those of the real API server, because people search for them and programs match
+them.
 """
 
 import json
@@ -18,11 +19,11 @@ NOT_CHECKED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One reason why an object is invalid.
+    """A cause of an Invalid error (`StatusCause`).
 
     Attributes:
         field: the path of the field, or `<nil>` for the object itself.
-        message: what is wrong, without the path.
+        message: the message, without the path.
         reason: the machine-readable reason, `FieldValue...`.
     """
 
@@ -35,12 +36,12 @@ class Cause:
 
 
 class ApiError(Exception):
-    """A request is refused.
+    """An error response.
 
     Attributes:
         code: the HTTP status.
         status: the body, a `v1.Status`.
-        retry_after_s: what goes into the header `Retry-After`, if anything.
+        retry_after_s: value of the header `Retry-After`; None: no header.
     """
 
     def __init__(
@@ -70,33 +71,33 @@ class ApiError(Exception):
 
 
 def quote(value: object) -> str:
-    """Write a value as the messages do: strings in quotes, the rest as JSON."""
+    """Format a value for a message, as JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def required(field: str, message: str = "") -> Cause:
-    """Say that a field is missing."""
+    """Return the cause for a missing field."""
     text = f"Required value: {message}" if message else "Required value"
     return Cause(field, text, "FieldValueRequired")
 
 
 def invalid_value(field: str, value: object, message: str) -> Cause:
-    """Say that a field's value is not acceptable."""
+    """Return the cause for an invalid value."""
     return Cause(field, f"Invalid value: {quote(value)}: {message}")
 
 
 def missing_reference(field: str, value: object) -> Cause:
-    """Say that a field names something that is not there."""
+    """Return the cause for a reference to something that does not exist."""
     return Cause(field, f"Not found: {quote(value)}", "FieldValueNotFound")
 
 
 def duplicate(field: str, value: object) -> Cause:
-    """Say that an element of a list occurs twice."""
+    """Return the cause for a duplicate element of a list."""
     return Cause(field, f"Duplicate value: {quote(value)}", "FieldValueDuplicate")
 
 
 def unsupported(field: str, value: object, supported: Sequence[object]) -> Cause:
-    """Say that a value is none of those allowed."""
+    """Return the cause for a value that is not one of the supported ones."""
     allowed = ", ".join(quote(item) for item in supported)
     return Cause(
         field,
@@ -106,12 +107,12 @@ def unsupported(field: str, value: object, supported: Sequence[object]) -> Cause
 
 
 def forbidden_field(field: str, message: str) -> Cause:
-    """Say that a field may not be set or changed here."""
+    """Return the cause for a field that may not be set or changed."""
     return Cause(field, f"Forbidden: {message}", "FieldValueForbidden")
 
 
 def invalid(identity: Identity, name: str, causes: Sequence[Cause]) -> ApiError:
-    """422: the object breaks the rules of its kind."""
+    """Return a 422: the object is invalid."""
     listed = ", ".join(map(str, causes))
     text = listed if len(causes) == 1 else f"[{listed}]"
     details = _details(name, identity.group, identity.kind)
@@ -124,12 +125,12 @@ def invalid(identity: Identity, name: str, causes: Sequence[Cause]) -> ApiError:
 
 
 def invalid_options(kind: str, cause: Cause) -> ApiError:
-    """422: a query parameter or a body of options breaks the rules."""
+    """Return a 422: a query parameter, or a body of options, is invalid."""
     return invalid(Identity("meta.k8s.io", "v1", kind, ""), "", [cause])
 
 
 def not_found(identity: Identity, name: str) -> ApiError:
-    """404: no such object."""
+    """Return a 404: the object does not exist."""
     return ApiError(
         404,
         "NotFound",
@@ -139,14 +140,14 @@ def not_found(identity: Identity, name: str) -> ApiError:
 
 
 def no_such_resource() -> ApiError:
-    """404: no such kind of object, or no such subresource."""
+    """Return a 404: the resource or subresource does not exist."""
     return ApiError(
         404, "NotFound", "the server could not find the requested resource", details={}
     )
 
 
 def already_exists(identity: Identity, name: str) -> ApiError:
-    """409: the name is taken."""
+    """Return a 409: the name is taken."""
     return ApiError(
         409,
         "AlreadyExists",
@@ -156,7 +157,7 @@ def already_exists(identity: Identity, name: str) -> ApiError:
 
 
 def conflict(identity: Identity, name: str, message: str = "", *, what: str = "") -> ApiError:
-    """409: what the client saw is stale, or a precondition does not hold."""
+    """Return a 409: the client's version is stale, or a precondition failed."""
     subject = what or identity.qualified_plural
     text = message or (
         "the object has been modified; please apply your changes to the latest version "
@@ -173,7 +174,7 @@ def conflict(identity: Identity, name: str, message: str = "", *, what: str = ""
 def forbidden(
     identity: Identity, name: str, message: str, *, causes: Sequence[Cause] = ()
 ) -> ApiError:
-    """403: admission says no."""
+    """Return a 403: rejected by admission."""
     details = _details(name, identity.group, identity.plural)
     if causes:
         details["causes"] = [
@@ -189,12 +190,12 @@ def forbidden(
 
 
 def bad_request(message: str) -> ApiError:
-    """400: the request makes no sense."""
+    """Return a 400."""
     return ApiError(400, "BadRequest", message)
 
 
 def method_not_allowed() -> ApiError:
-    """405: the path is there, the method is not."""
+    """Return a 405: the path does not support the method."""
     return ApiError(
         405,
         "MethodNotAllowed",
@@ -204,12 +205,12 @@ def method_not_allowed() -> ApiError:
 
 
 def expired(message: str, *, metadata: dict[str, Any] | None = None) -> ApiError:
-    """410: the past that the client refers to has been forgotten."""
+    """Return a 410: the requested revision is no longer in the history."""
     return ApiError(410, "Expired", message, metadata=metadata)
 
 
 def too_old(asked: int, oldest: int) -> ApiError:
-    """410: a watch wants to start before what the history holds."""
+    """Return a 410: a watch starts at a revision older than the history."""
     return expired(f"too old resource version: {asked} ({oldest})")
 
 

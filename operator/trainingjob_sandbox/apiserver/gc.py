@@ -1,6 +1,6 @@
-"""The garbage collector: objects go when those that own them are gone.
+"""The garbage collector: deletes dependents of deleted owners, by their owner references.
 
-It keeps an index of who owns whom, fed by the events of the storage, and never scans.
+It keeps an index of owners and dependents, updated by storage events, and never scans collections.
 """
 
 from collections import OrderedDict
@@ -11,23 +11,23 @@ from trainingjob_sandbox.apiserver.deletion import FOREGROUND, ORPHAN, DeleteOpt
 from trainingjob_sandbox.apiserver.storage import CollectionId, Event, JsonObject, Key, Stored
 from trainingjob_sandbox.apiserver.store import Store
 
-MAX_GONE: Final = 10_000
-"""Ends that are remembered, for dependents whose owner's kind is no longer known either."""
+MAX_DELETED_UIDS: Final = 10_000
+"""Maximum deleted uids to remember, for dependents whose owner's kind no longer exists either."""
 
 
-class Place(NamedTuple):
-    """The place of an object, across all collections."""
+class ObjectRef(NamedTuple):
+    """A reference to an object: its collection and key."""
 
     where: CollectionId
     key: Key
 
 
 class GarbageCollector:
-    """Follows owner references.
+    """Handles owner references.
 
     Args:
         store: the objects.
-        enqueue: takes work to be done soon; the same work is done once.
+        enqueue: queues a work item; equal items are queued once.
     """
 
     def __init__(
@@ -35,94 +35,99 @@ class GarbageCollector:
     ) -> None:
         self._store = store
         self._enqueue = enqueue
-        self._places: dict[str, Place] = {}
-        self._dependents: dict[str, set[Place]] = {}
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._refs: dict[str, ObjectRef] = {}
+        self._dependents: dict[str, set[ObjectRef]] = {}
+        self._deleted_uids: OrderedDict[str, None] = OrderedDict()
 
     def observe(self, where: CollectionId, event: Event) -> None:
-        """Keep the index, and see what an event means for owners and dependents."""
-        place = Place(where, event.new.key)
+        """Update the index with an event, and enqueue checks of the affected owners and dependents."""
+        ref = ObjectRef(where, event.new.key)
         for owner in _owner_uids(event.old) - (
             set() if event.type == "DELETED" else _owner_uids(event.new)
         ):
-            self._forget(owner, place)
+            self._remove_dependent(owner, ref)
         if event.type == "DELETED":
-            self._deleted(place, event)
+            self._deleted(ref, event)
             return
-        self._places[event.new.uid] = place
+        self._refs[event.new.uid] = ref
         for owner in _owner_uids(event.new):
-            self._dependents.setdefault(owner, set()).add(place)
-            known = self._places.get(owner)
-            if known is None or known.key.namespace not in ("", place.key.namespace):
-                self._enqueue(self.check_dependent, place)
+            self._dependents.setdefault(owner, set()).add(ref)
+            known = self._refs.get(owner)
+            if known is None or known.key.namespace not in ("", ref.key.namespace):
+                self._enqueue(self.check_dependent, ref)
         if {FOREGROUND, ORPHAN} & set(event.new.metadata.get("finalizers") or ()):
-            self._enqueue(self.check_owner, place)
+            self._enqueue(self.check_owner, ref)
 
-    def _deleted(self, place: Place, event: Event) -> None:
+    def _deleted(self, ref: ObjectRef, event: Event) -> None:
         uid = event.new.uid
-        if self._places.get(uid) == place:
-            del self._places[uid]
-            self._gone[uid] = None
-            while len(self._gone) > MAX_GONE:
-                self._gone.popitem(last=False)
+        if self._refs.get(uid) == ref:
+            del self._refs[uid]
+            self._deleted_uids[uid] = None
+            while len(self._deleted_uids) > MAX_DELETED_UIDS:
+                self._deleted_uids.popitem(last=False)
         for dependent in self._dependents.get(uid, ()):
             self._enqueue(self.check_dependent, dependent)
         for owner in _owner_uids(event.new):
-            if owner in self._places:
-                self._enqueue(self.check_owner, self._places[owner])
+            if owner in self._refs:
+                self._enqueue(self.check_owner, self._refs[owner])
 
-    def _forget(self, owner: str, place: Place) -> None:
+    def _remove_dependent(self, owner: str, ref: ObjectRef) -> None:
         dependents = self._dependents.get(owner, set())
-        dependents.discard(place)
+        dependents.discard(ref)
         if not dependents:
             self._dependents.pop(owner, None)
 
-    def check_dependent(self, place: Place) -> None:
-        """Delete an object whose owners are all gone or waiting for it; else forget those."""
-        stored = self._find(place)
+    def check_dependent(self, ref: ObjectRef) -> None:
+        """Delete an object if no owner keeps it; else remove its references to deleted owners.
+
+        An owner in foreground deletion does not keep its dependents.
+        """
+        stored = self._find(ref)
         if stored is None or stored.metadata.get("deletionTimestamp"):
             return
         owners = stored.metadata.get("ownerReferences") or []
-        kept = [owner for owner in owners if self._holds(owner, place)]
+        kept = [owner for owner in owners if self._keeps(owner, ref)]
         if kept == owners:
             return
-        resource = self._store.registry.stored(place.where)
+        resource = self._store.registry.storage_resource(ref.where)
         if kept:
-            self._store.settle(resource, stored, _with_metadata(stored, ownerReferences=kept))
+            self._store.update_unvalidated(
+                resource, stored, _with_metadata(stored, ownerReferences=kept)
+            )
             return
-        namespace, name = place.key
+        namespace, name = ref.key
         self._store.delete(resource, name, namespace, DeleteOptions(uid=stored.uid))
 
-    def check_owner(self, place: Place) -> None:
-        """Let an owner go once its dependents are gone, or do not hold it, or are orphans."""
-        stored = self._find(place)
+    def check_owner(self, ref: ObjectRef) -> None:
+        """Remove a terminating owner's gc finalizer: after orphaning, or when no dependent blocks it."""
+        stored = self._find(ref)
         if stored is None or not stored.metadata.get("deletionTimestamp"):
             return
         finalizers = stored.metadata.get("finalizers") or []
         dependents = sorted(self._dependents.get(stored.uid, ()))
         if ORPHAN in finalizers:
             self._orphan(stored, dependents)
-            self._release(place, ORPHAN)
+            self._release(ref, ORPHAN)
         elif FOREGROUND in finalizers:
             for dependent in dependents:
                 self._enqueue(self.check_dependent, dependent)
             if not any(self._blocks(dependent, stored.uid) for dependent in dependents):
-                self._release(place, FOREGROUND)
+                self._release(ref, FOREGROUND)
 
-    def _holds(self, owner: JsonObject, dependent: Place) -> bool:
-        """Say whether an owner is there, and not itself waiting for its dependents to go."""
+    def _keeps(self, owner: JsonObject, dependent: ObjectRef) -> bool:
+        """Return True if an owner exists, and is not in foreground deletion."""
         uid = owner.get("uid", "")
-        place = self._places.get(uid)
-        stored = None if place is None else self._find(place)
-        if uid in self._gone:
+        ref = self._refs.get(uid)
+        stored = None if ref is None else self._find(ref)
+        if uid in self._deleted_uids:
             return False
         if stored is None or stored.key.namespace not in ("", dependent.key.namespace):
-            # Of an unknown kind one cannot say that the owner is gone.
-            kind = self._store.registry.of_kind(owner.get("apiVersion", ""), owner.get("kind", ""))
+            # If the owner's kind is unknown, the owner may exist.
+            kind = self._store.registry.by_kind(owner.get("apiVersion", ""), owner.get("kind", ""))
             return kind is None
         return FOREGROUND not in (stored.metadata.get("finalizers") or ())
 
-    def _blocks(self, dependent: Place, owner: str) -> bool:
+    def _blocks(self, dependent: ObjectRef, owner: str) -> bool:
         stored = self._find(dependent)
         references = stored.metadata.get("ownerReferences") or () if stored else ()
         return any(
@@ -130,25 +135,29 @@ class GarbageCollector:
             for reference in references
         )
 
-    def _orphan(self, owner: Stored, dependents: Iterable[Place]) -> None:
-        for place in dependents:
-            stored = self._find(place)
+    def _orphan(self, owner: Stored, dependents: Iterable[ObjectRef]) -> None:
+        for ref in dependents:
+            stored = self._find(ref)
             if stored is not None:
                 references = stored.metadata.get("ownerReferences") or []
                 kept = [item for item in references if item.get("uid") != owner.uid]
-                resource = self._store.registry.stored(place.where)
-                self._store.settle(resource, stored, _with_metadata(stored, ownerReferences=kept))
+                resource = self._store.registry.storage_resource(ref.where)
+                self._store.update_unvalidated(
+                    resource, stored, _with_metadata(stored, ownerReferences=kept)
+                )
 
-    def _release(self, place: Place, finalizer: str) -> None:
-        stored = self._find(place)
+    def _release(self, ref: ObjectRef, finalizer: str) -> None:
+        stored = self._find(ref)
         if stored is not None:
             kept = [name for name in stored.metadata.get("finalizers") or () if name != finalizer]
-            resource = self._store.registry.stored(place.where)
-            self._store.settle(resource, stored, _with_metadata(stored, finalizers=kept))
+            resource = self._store.registry.storage_resource(ref.where)
+            self._store.update_unvalidated(
+                resource, stored, _with_metadata(stored, finalizers=kept)
+            )
 
-    def _find(self, place: Place) -> Stored | None:
-        collection = self._store.storage.collections.get(place.where)
-        return None if collection is None else collection.objects.get(place.key)
+    def _find(self, ref: ObjectRef) -> Stored | None:
+        collection = self._store.storage.collections.get(ref.where)
+        return None if collection is None else collection.objects.get(ref.key)
 
 
 def _owner_uids(stored: Stored | None) -> set[str]:
@@ -157,6 +166,6 @@ def _owner_uids(stored: Stored | None) -> set[str]:
 
 
 def _with_metadata(stored: Stored, **fields: list[Any]) -> JsonObject:
-    """Return an object with some lists of its metadata replaced; empty ones go."""
+    """Return an object with some lists of its metadata replaced; empty lists are removed."""
     metadata = {**stored.metadata, **fields}
     return {**stored.obj, "metadata": {k: v for k, v in metadata.items() if v != []}}

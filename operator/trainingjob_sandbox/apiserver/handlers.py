@@ -1,4 +1,4 @@
-"""The verbs: from a request for a resource to its answer."""
+"""Handles the verbs (get, list, watch, create, update, patch, delete) and subresources of resources."""
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from trainingjob_sandbox.apiserver import bodies, errors, patching, pod_actions
+from trainingjob_sandbox.apiserver import errors, patching, pod_actions, request_body
 from trainingjob_sandbox.apiserver.clock import now
 from trainingjob_sandbox.apiserver.deletion import DeleteOptions
 from trainingjob_sandbox.apiserver.errors import ApiError
 from trainingjob_sandbox.apiserver.lists import Lists, encode_list, watch_options
-from trainingjob_sandbox.apiserver.podlogs import PodLogs
+from trainingjob_sandbox.apiserver.pod_logs import PodLogs
 from trainingjob_sandbox.apiserver.requests import Call
 from trainingjob_sandbox.apiserver.storage import JsonObject, Stored, encode
 from trainingjob_sandbox.apiserver.store import Store, WriteOptions
@@ -21,13 +21,13 @@ from trainingjob_sandbox.apiserver.watch import Watch
 
 _CREATED: Final = 201
 _APPLY_REFUSED: Final = (
-    "server-side apply is not served by the sandbox, which does not track who owns which field: "
+    "the sandbox does not support server-side apply, because it does not track field ownership: "
     "use `kubectl apply` without --server-side, a merge patch or a JSON patch"
 )
 
 
 def reply(obj: object, status: int = 200, warnings: list[str] | None = None) -> web.Response:
-    """Answer with JSON, already encoded or not."""
+    """Return a JSON response; `obj` may be already encoded."""
     body = obj if isinstance(obj, bytes) else encode(obj)
     response = web.Response(body=body, status=status, content_type="application/json")
     for warning in warnings or ():
@@ -37,7 +37,7 @@ def reply(obj: object, status: int = 200, warnings: list[str] | None = None) -> 
 
 
 class Handlers:
-    """Answers requests for resources.
+    """Handles requests for resources.
 
     Args:
         store: the objects.
@@ -51,10 +51,10 @@ class Handlers:
         self._bookmark_interval_s = bookmark_interval_s
 
     async def handle(self, request: web.Request, call: Call) -> web.StreamResponse:
-        """Answer a request.
+        """Handle a request.
 
         Raises:
-            ApiError: it is refused.
+            ApiError: the error response.
         """
         path, verb = call.path, call.verb
         if path.subresource:
@@ -87,7 +87,7 @@ class Handlers:
         status: int = 200,
         warnings: list[str] | None = None,
     ) -> web.Response:
-        """Answer with one object, as the client wants to see it."""
+        """Return a response with one object, in the requested representation (object or table)."""
         if call.as_table:
             metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
             return reply(
@@ -95,8 +95,8 @@ class Handlers:
                 status,
                 warnings,
             )
-        if call.resource.view is not None:
-            return reply(call.resource.view.encode(obj), status, warnings)
+        if call.resource.conversion is not None:
+            return reply(call.resource.conversion.to_served(obj), status, warnings)
         return reply(stored.encoded if stored else obj, status, warnings)
 
     def _list(self, call: Call) -> web.Response:
@@ -149,15 +149,17 @@ class Handlers:
 
     def _patch(self, call: Call) -> web.Response:
         apply = self._patcher(call)
-        patch, _ = bodies.parse(call.body, "application/json", call.resource.identity.kind)
+        patch, _ = request_body.parse_body(
+            call.body, "application/json", call.resource.identity.kind
+        )
         options = call.write_options()
-        view = call.resource.view
+        conversion = call.resource.conversion
 
         def change(obj: JsonObject) -> Mapping[str, Any]:
-            patched = apply(obj if view is None else view.encode(obj), patch)
+            patched = apply(obj if conversion is None else conversion.to_served(obj), patch)
             if not isinstance(patched, dict) or not isinstance(patched.get("metadata", {}), dict):
                 raise errors.bad_request("the patch leaves no object")
-            self._check_names(call, patched)
+            self._check_path(call, patched)
             return patched
 
         obj = self.store.update(
@@ -190,13 +192,13 @@ class Handlers:
             patching.STRATEGIC_MERGE_PATCH: strategic_merge,
         }[call.content_type]
 
-    def _deletion(self, call: Call) -> DeleteOptions:
-        """Read the options of a deletion; as in Kubernetes, a query says nothing beside a body."""
+    def _delete_options(self, call: Call) -> DeleteOptions:
+        """Parse the options of a deletion; as in Kubernetes, a body overrides the whole query."""
         body = self._options_body(call)
         return DeleteOptions.read(body, {} if body else call.query)
 
     def _delete(self, call: Call) -> web.Response:
-        options = self._deletion(call)
+        options = self._delete_options(call)
         name = call.path.name
         deletion = self.store.delete(call.resource, name, call.path.namespace, options)
         if not deletion.gone or call.resource.strategy.returns_deleted:
@@ -219,11 +221,11 @@ class Handlers:
         )
 
     def _deletecollection(self, call: Call) -> web.Response:
-        options = self._deletion(call)
-        selected, storage = call.selected(), self.store.storage
+        options = self._delete_options(call)
+        selected, storage = call.matcher(), self.store.storage
         chosen = [
             stored
-            for stored in storage.collection(call.resource.where).sorted()
+            for stored in storage.collection(call.resource.collection_id).sorted()
             if selected(stored.obj)
         ]
         for stored in chosen:
@@ -257,18 +259,18 @@ class Handlers:
 
     def _body(self, call: Call) -> tuple[JsonObject, list[str]]:
         kind = call.resource.identity.kind
-        body, repeated = bodies.parse(call.body, call.content_type, kind)
+        body, repeated = request_body.parse_body(call.body, call.content_type, kind)
         if not isinstance(body, dict):
             raise errors.bad_request(
                 f"the object provided is unrecognized (must be of type {kind}): "
                 "couldn't get version/kind; json parse error: it is no object"
             )
-        self._check_names(call, body)
+        self._check_path(call, body)
         return body, repeated
 
     @staticmethod
-    def _check_names(call: Call, obj: Mapping[str, Any]) -> None:
-        """Make sure that an object is where its path says."""
+    def _check_path(call: Call, obj: Mapping[str, Any]) -> None:
+        """Check that an object's name and namespace match the path."""
         metadata = obj.get("metadata") or {}
         if not isinstance(metadata, dict):
             raise errors.bad_request("metadata: it is no object")
@@ -288,7 +290,7 @@ class Handlers:
     def _options_body(call: Call) -> JsonObject:
         if not call.body:
             return {}
-        body, _ = bodies.parse(call.body, call.content_type, "DeleteOptions")
+        body, _ = request_body.parse_body(call.body, call.content_type, "DeleteOptions")
         if not isinstance(body, dict):
             raise errors.bad_request("the body of a deletion must be DeleteOptions")
         return body

@@ -1,4 +1,4 @@
-"""The JSONPath that printer columns use: fields, indexes, `[*]` and simple filters."""
+"""Evaluates the JSONPath of printer columns: fields, indexes, `[*]` and simple filters."""
 
 import operator
 import re
@@ -29,18 +29,18 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 class JsonPathError(ValueError):
-    """A path cannot be read."""
+    """A path cannot be parsed."""
 
 
 @lru_cache(maxsize=512)
 def compile_path(text: str) -> Callable[[Any], list[Any]]:
-    """Read a path such as `.status.conditions[?(@.type=="Ready")].reason`.
+    """Compile a path such as `.status.conditions[?(@.type=="Ready")].reason`.
 
     Returns:
-        A function from an object to everything that the path finds in it.
+        A function that returns all values in an object that the path selects.
 
     Raises:
-        JsonPathError: the path cannot be read.
+        JsonPathError: the path cannot be parsed.
     """
     steps = []
     inner = text.removeprefix("{").removesuffix("}").removeprefix("$")
@@ -48,7 +48,7 @@ def compile_path(text: str) -> Callable[[Any], list[Any]]:
     while at < len(inner):
         found = _PART.match(inner, at)
         if found is None:
-            raise JsonPathError(f"cannot read {text!r} from {inner[at:]!r} on")
+            raise JsonPathError(f"cannot parse {text!r} from {inner[at:]!r} on")
         steps.append(_step(found))
         at = found.end()
 
@@ -62,7 +62,7 @@ def compile_path(text: str) -> Callable[[Any], list[Any]]:
 
 
 def parse_field(text: str) -> tuple[str, ...]:
-    """Read a path of plain fields, such as `.status.phase`."""
+    """Parse a path of plain fields, such as `.status.phase`."""
     return tuple(text.lstrip(".").split("."))
 
 

@@ -1,4 +1,4 @@
-"""The content of lists and watches: which state of a collection, which part of it, and how encoded."""
+"""Answers list requests (selection, paging, resourceVersion, encoding), and parses watch options."""
 
 from bisect import bisect_right
 from itertools import islice
@@ -14,11 +14,11 @@ from trainingjob_sandbox.apiserver.storage import JsonObject, Key, Storage, Stor
 from trainingjob_sandbox.apiserver.watch import WatchOptions
 
 DEFAULT_WATCH_S: Final = 1800.0
-"""Seconds that a watch lasts if the client does not say."""
+"""Default timeout of a watch, in seconds."""
 
 
 class _State(NamedTuple):
-    """A collection at a revision, and after which key to list it."""
+    """A collection at a revision, and the key after which the page starts."""
 
     revision: int
     objects: list[Stored]
@@ -26,13 +26,13 @@ class _State(NamedTuple):
 
 
 class Lists:
-    """Answers lists, in pages if the client wants them.
+    """Answers list requests, in pages if the client sets a limit.
 
     Args:
-        storage: what is listed.
+        storage: the objects.
 
     Attributes:
-        snapshots: what the lists under way are reading.
+        snapshots: snapshots of the collections that paged lists are reading.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -40,33 +40,33 @@ class Lists:
         self.snapshots = Snapshots()
 
     def page(self, call: Call) -> tuple[list[Stored], JsonObject]:
-        """Return the objects that a list shows, and the list's metadata.
+        """Return the objects of a list or page, and the list's metadata.
 
         Raises:
-            ApiError: 400, the query cannot be read; 410, the state it asks for is forgotten; 504,
-                that state is yet to come.
+            ApiError: 400, the query is not valid; 410, the requested revision has expired; 504,
+                the requested revision is in the future.
         """
-        selected, limit = call.selected(), call.integer("limit")
+        selected, limit = call.matcher(), call.integer("limit")
         state = self._state(call)
         start = 0
         if state.after is not None:
             start = bisect_right(state.objects, state.after, key=attrgetter("key"))
         fitting = (s for s in islice(state.objects, start, None) if selected(s.obj))
-        # No further than a page needs: of a selection in pages each would else cost the whole.
+        # Stop after one page: else each page of a selection would scan the whole collection.
         chosen = list(islice(fitting, limit + 1 if limit else None))
         metadata: JsonObject = {"resourceVersion": str(state.revision)}
         if limit and len(chosen) > limit:
             page = chosen[:limit]
-            self.snapshots.take(call.resource.where, state.revision, state.objects)
+            self.snapshots.take(call.resource.collection_id, state.revision, state.objects)
             metadata["continue"] = Token(state.revision, page[-1].key).encode()
-            # With a selector the real server does not know how many are left, either.
+            # As on the real server, no count with a selector.
             if not call.query.get("labelSelector") and not call.query.get("fieldSelector"):
                 metadata["remainingItemCount"] = len(chosen) - limit + sum(1 for _ in fitting)
             chosen = page
         return chosen, metadata
 
     def _state(self, call: Call) -> _State:
-        where, asked = call.resource.where, call.query.get("resourceVersion", "")
+        where, asked = call.resource.collection_id, call.query.get("resourceVersion", "")
         if call.query.get("continue"):
             if asked not in ("", "0"):
                 raise errors.bad_request(
@@ -90,10 +90,10 @@ class Lists:
 
 
 def watch_options(call: Call, bookmark_interval_s: float) -> WatchOptions:
-    """Read what a client wants to watch.
+    """Parse the options of a watch request.
 
     Raises:
-        ApiError: 400 or 422, the query cannot be read.
+        ApiError: 400 or 422, the query is not valid.
     """
     initial = call.query.get("sendInitialEvents")
     if initial and call.query.get("resourceVersionMatch") != "NotOlderThan":
@@ -107,7 +107,7 @@ def watch_options(call: Call, bookmark_interval_s: float) -> WatchOptions:
     bookmarks = call.flag("allowWatchBookmarks")
     wanted = call.flag("sendInitialEvents")
     return WatchOptions(
-        selected=call.selected(),
+        matcher=call.matcher(),
         revision=0 if wanted else _revision(call.query.get("resourceVersion", "")),
         timeout_s=float(call.integer("timeoutSeconds") or DEFAULT_WATCH_S),
         bookmark_interval_s=bookmark_interval_s if bookmarks else None,
@@ -145,14 +145,14 @@ def _too_large(asked: int, current: int) -> ApiError:
 
 
 def encode_list(resource: Resource, objects: list[Stored], metadata: JsonObject) -> bytes:
-    """Write a list; every object in it is encoded at most once in its life."""
+    """Encode a list; each stored object is encoded at most once per revision."""
     identity = resource.identity
-    if resource.view is not None:
-        items = [encode(resource.view.encode(stored.obj)) for stored in objects]
+    if resource.conversion is not None:
+        items = [encode(resource.conversion.to_served(stored.obj)) for stored in objects]
     elif resource.custom:
         items = [stored.encoded for stored in objects]
     else:
-        # As on the real server, what the list says its items do not repeat.
+        # As on the real server, items have no apiVersion and kind, because the list has them.
         head = encode({"apiVersion": identity.api_version, "kind": identity.kind})[:-1] + b","
         items = [
             b"{" + stored.encoded[len(head) :]

@@ -1,4 +1,4 @@
-"""The part that all objects share: what the server fills in, keeps, and refuses."""
+"""Cleans, completes and validates `metadata`, for objects of all kinds."""
 
 import random
 import uuid
@@ -22,7 +22,7 @@ from trainingjob_sandbox.apiserver.storage import JsonObject
 MAX_ANNOTATIONS_BYTES: Final = 262_144
 
 _SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
-"""No vowels and nothing that looks like another: no words, no mistakes."""
+"""No vowels, so that no words result, and no characters that look alike."""
 _SUFFIX_LENGTH: Final = 5
 _MAX_GENERATED_BASE: Final = 63 - _SUFFIX_LENGTH
 
@@ -53,18 +53,18 @@ _KEPT: Final = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )
-"""The fields that no update can change."""
+"""Fields that an update cannot change."""
 
 _GO_TYPES: Final = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
 
 
 def clean(obj: Mapping[str, Any], identity: Identity, unknown: list[str]) -> JsonObject:
-    """Return an object's metadata without what the server does not know.
+    """Return an object's metadata without unknown fields.
 
     Args:
         obj: the object as a client sent it.
-        identity: what it is.
-        unknown: receives the paths of the fields that were dropped.
+        identity: its kind.
+        unknown: receives the paths of the dropped fields.
 
     Raises:
         ApiError: 400, a field has the wrong type.
@@ -83,7 +83,7 @@ def clean(obj: Mapping[str, Any], identity: Identity, unknown: list[str]) -> Jso
 
 
 def _typed(name: str, value: Any, identity: Identity) -> Any:
-    """Return a copy of a field's value, if it is of the field's type."""
+    """Return a copy of a field's value; raise if its type is wrong."""
     wanted = _FIELDS[name]
     if not isinstance(value, wanted):
         raise _wrong_type(identity, value, f"metadata.{name}", wanted.__name__)
@@ -116,10 +116,10 @@ def _wrong_type(identity: Identity, value: Any, field: str, wanted: str) -> ApiE
 
 
 def for_create(given: JsonObject, *, namespace: str, now: datetime, generation: bool) -> None:
-    """Fill in what the server decides about a new object."""
+    """Set the server's fields of a new object: name, uid, creationTimestamp, generation."""
     if not given.get("name") and given.get("generateName"):
         base = given["generateName"][:_MAX_GENERATED_BASE]
-        # Not a secret: it only has to be unlikely to be taken.
+        # Not a secret: it only has to be unlikely to collide.
         given["name"] = base + "".join(random.choices(_SUFFIX_LETTERS, k=_SUFFIX_LENGTH))  # noqa: S311
     for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"):
         given.pop(name, None)
@@ -134,7 +134,7 @@ def for_create(given: JsonObject, *, namespace: str, now: datetime, generation: 
 
 
 def for_update(given: JsonObject, old: JsonObject) -> None:
-    """Keep what an update cannot change."""
+    """Restore the fields that an update cannot change."""
     for name in _KEPT:
         given.pop(name, None)
         if name in old:
@@ -142,7 +142,7 @@ def for_update(given: JsonObject, old: JsonObject) -> None:
 
 
 def validate(metadata: JsonObject) -> Iterator[Cause]:
-    """Say what is wrong with the metadata of a new or changed object."""
+    """Yield the errors of the metadata of a new or changed object."""
     name = metadata.get("name")
     if not name:
         yield required("metadata.name", "name or generateName is required")
@@ -193,7 +193,7 @@ def _validate_owners(owners: list[dict[str, Any]]) -> Iterator[Cause]:
 
 
 def validate_update(new: JsonObject, old: JsonObject) -> Iterator[Cause]:
-    """Say what is wrong with how metadata changed."""
+    """Yield the errors of a change of metadata."""
     if new.get("uid", old["uid"]) != old["uid"]:
         yield invalid_value("metadata.uid", new["uid"], "field is immutable")
     added = set(new.get("finalizers") or ()) - set(old.get("finalizers") or ())

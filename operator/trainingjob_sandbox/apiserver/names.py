@@ -1,4 +1,4 @@
-"""The names of kinds, and which words may name an object, a label or a value."""
+"""The identity of a resource (group, version, kind, plural), and validation of names and labels."""
 
 import re
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _VALUE_RE: Final = re.compile(_VALUE)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The names of a kind of object.
+    """The names of a resource.
 
     Attributes:
-        group: the API group, empty for the core.
+        group: the API group; empty for the core group.
         version: the version within the group.
         kind: the kind, in CamelCase.
         plural: the resource's name in paths.
@@ -35,7 +35,7 @@ class Identity:
 
     @property
     def api_version(self) -> str:
-        """Group and version as objects spell them."""
+        """The `apiVersion` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
@@ -50,7 +50,7 @@ class Identity:
 
 
 def check_subdomain(name: str) -> str | None:
-    """Say what is wrong with the name of an object, or None."""
+    """Return the error of an object's name; None if it is a valid DNS subdomain."""
     if len(name) > MAX_NAME:
         return f"must be no more than {MAX_NAME} characters"
     if _SUBDOMAIN_RE.fullmatch(name):
@@ -63,7 +63,7 @@ def check_subdomain(name: str) -> str | None:
 
 
 def check_label_name(name: str) -> str | None:
-    """Say what is wrong with a name that must be one label of a host name, or None."""
+    """Return the error of a name that must be a DNS label; None if it is valid."""
     if len(name) > MAX_LABEL:
         return f"must be no more than {MAX_LABEL} characters"
     if _LABEL_RE.fullmatch(name):
@@ -76,7 +76,7 @@ def check_label_name(name: str) -> str | None:
 
 
 def check_qualified_name(key: str) -> str | None:
-    """Say what is wrong with the key of a label or an annotation, or None."""
+    """Return the error of the key of a label or annotation; None if it is valid."""
     prefix, slash, name = key.rpartition("/")
     if slash and (problem := check_subdomain(prefix)):
         return f"prefix part {problem}"
@@ -92,7 +92,7 @@ def check_qualified_name(key: str) -> str | None:
 
 
 def check_label_value(value: str) -> str | None:
-    """Say what is wrong with the value of a label, or None."""
+    """Return the error of a label's value; None if it is valid."""
     if len(value) > MAX_LABEL:
         return f"must be no more than {MAX_LABEL} characters"
     if _VALUE_RE.fullmatch(value):

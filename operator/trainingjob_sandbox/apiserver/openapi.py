@@ -1,7 +1,7 @@
-"""OpenAPI v3, for `kubectl explain` and for clients that validate before they send.
+"""Serves OpenAPI v3 documents, for `kubectl explain` and for clients that validate objects themselves.
 
-Custom resources are described by the schema of their definition; of the built-in kinds only what
-they are, and which requests they take.
+Custom resources are described by the schema of their CRD. Built-in resources have only a
+description and their operations.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _GVK: Final = "x-kubernetes-group-version-kind"
 
 _OBJECT_META: Final = {
     "type": "object",
-    "description": "What all objects have: a name, labels, and what the server keeps about them.",
+    "description": "Metadata of all objects: name, labels, and fields set by the server.",
     "properties": {
         name: {"type": type_, "description": description}
         for name, type_, description in (
@@ -27,13 +27,13 @@ _OBJECT_META: Final = {
             ("namespace", "string", "The scope of the name; empty is `default`."),
             ("labels", "object", "Keys and values to organise and select objects by."),
             ("annotations", "object", "Keys and values that tools keep with the object."),
-            ("finalizers", "array", "Who has to agree before the object is removed."),
-            ("ownerReferences", "array", "Objects without which this one goes, too."),
-            ("uid", "string", "The object's identity, given by the server."),
+            ("finalizers", "array", "Must be empty before the object is removed."),
+            ("ownerReferences", "array", "Owners: this object is deleted after all of them."),
+            ("uid", "string", "The object's identity, set by the server."),
             ("resourceVersion", "string", "The object's revision; opaque to clients."),
-            ("generation", "integer", "How often what is wanted was changed."),
+            ("generation", "integer", "The number of changes of the desired state."),
             ("creationTimestamp", "string", "When the object was created."),
-            ("deletionTimestamp", "string", "When the object is to be gone."),
+            ("deletionTimestamp", "string", "When the object will be deleted."),
         )
     },
 }
@@ -43,13 +43,13 @@ _INFO: Final = {"title": "Kubernetes sandbox", "version": "v1.37.2"}
 
 
 def group_version_path(resource: Resource) -> str:
-    """Return where a resource's group and version begin: `api/v1`, `apis/example.dev/v1`."""
+    """Return the path of a resource's group and version: `api/v1`, `apis/example.dev/v1`."""
     version = resource.identity.api_version
     return f"apis/{version}" if resource.identity.group else f"api/{version}"
 
 
 def index(resources: Iterable[Resource]) -> JsonObject:
-    """Answer `GET /openapi/v3`: the documents there are, with a hash of each for caches."""
+    """Answer `GET /openapi/v3`: the list of documents, with a hash of each for caches."""
     paths: dict[str, list[Resource]] = {}
     for resource in resources:
         paths.setdefault(group_version_path(resource), []).append(resource)
@@ -67,10 +67,10 @@ def _digest(resources: list[Resource]) -> str:
 
 
 def v2() -> bytes:
-    """Answer `GET /openapi/v2`, in protobuf: a document that describes nothing.
+    """Answer `GET /openapi/v2` with an empty document, in protobuf.
 
-    kubectl asks for it before it applies a `List`, whose fields it wants to check itself, and
-    leaves unchecked whatever is not described.
+    kubectl reads it before it applies a `List`, to validate its fields, and does not validate kinds
+    that the document does not describe.
     """
     info = b"".join(_proto_text(number, text) for number, text in enumerate(_INFO.values(), 1))
     return _proto_text(1, "2.0") + _proto_bytes(2, info)
@@ -81,7 +81,7 @@ def _proto_text(number: int, text: str) -> bytes:
 
 
 def _proto_bytes(number: int, content: bytes) -> bytes:
-    """A field of a message; the length of all content here fits into one byte."""
+    """Encode a length-delimited field; every content here is short enough for a one-byte length."""
     return bytes((number << 3 | 2, len(content))) + content
 
 
@@ -124,7 +124,7 @@ def _schema(resource: Resource) -> JsonObject:
     schema["properties"] = {
         **properties,
         "apiVersion": {"type": "string", "description": "The group and version of the schema."},
-        "kind": {"type": "string", "description": "What the object is."},
+        "kind": {"type": "string", "description": "The kind of the object."},
         "metadata": {
             "description": "Standard metadata.",
             "allOf": [{"$ref": f"#/components/schemas/{_META}"}],
@@ -166,8 +166,8 @@ def _operation(resource: Resource, action: str, *, body: str = "") -> JsonObject
         "responses": {"200": {"description": "OK", "content": content}},
     }
     if body:
-        # `kubectl apply` looks for this parameter before it leaves the validation to the server.
-        # That strategic merge patch is not named makes it use its own knowledge of built-in kinds.
+        # `kubectl apply` leaves the validation to the server only if it finds `fieldValidation`.
+        # Without strategic merge patch in this list it uses its own types for built-in kinds.
         names = ("dryRun", "fieldManager", "fieldValidation")
         operation["parameters"] = [
             {"name": name, "in": "query", "schema": {"type": "string"}} for name in names

@@ -1,4 +1,4 @@
-"""Lists in pages: every page of a list shows the collection as it was at the first one."""
+"""Continue tokens and snapshots of paged lists: every page shows the collection at the same revision."""
 
 import base64
 import binascii
@@ -10,34 +10,34 @@ from trainingjob_sandbox.apiserver import errors
 from trainingjob_sandbox.apiserver.storage import CollectionId, Key, Stored
 
 MAX_SNAPSHOTS: Final = 32
-"""Lists that may be under way at once; the least recently used expires first."""
+"""Maximum paged lists in progress; the least recently used one expires first (LRU)."""
 
 _VERSION: Final = "meta.k8s.io/v1"
 
 
 class Token(NamedTuple):
-    """The place where a list goes on.
+    """A continue token.
 
     Attributes:
         revision: the revision of the list.
-        after: the last key of the page before.
+        after: the last key of the previous page.
     """
 
     revision: int
     after: Key
 
     def encode(self) -> str:
-        """Write the token as clients carry it."""
+        """Encode the token for the client."""
         start = f"{self.after.namespace}/{self.after.name}\0"
         text = json.dumps({"v": _VERSION, "rv": self.revision, "start": start})
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> "Token":
-        """Read a token.
+        """Decode a token.
 
         Raises:
-            ApiError: 400, it is not one of ours.
+            ApiError: 400, it is not valid.
         """
         try:
             padded = text + "=" * (-len(text) % 4)
@@ -51,7 +51,7 @@ class Token(NamedTuple):
 
 
 class Snapshots:
-    """The collections that paged lists are reading, as they were at the lists' revisions."""
+    """Snapshots of collections for the paged lists in progress."""
 
     def __init__(self) -> None:
         self._taken: OrderedDict[tuple[CollectionId, int], list[Stored]] = OrderedDict()
@@ -60,17 +60,17 @@ class Snapshots:
         return len(self._taken)
 
     def take(self, where: CollectionId, revision: int, objects: list[Stored]) -> None:
-        """Keep a collection's objects for the pages to come."""
+        """Store a snapshot of a collection for later pages."""
         self._taken[where, revision] = objects
         self._taken.move_to_end((where, revision))
         while len(self._taken) > MAX_SNAPSHOTS:
             self._taken.popitem(last=False)
 
     def recall(self, where: CollectionId, revision: int) -> list[Stored]:
-        """Return the objects of a list under way.
+        """Return the snapshot of a list in progress.
 
         Raises:
-            ApiError: 410, they have been forgotten.
+            ApiError: 410, it has been evicted.
         """
         objects = self._taken.get((where, revision))
         if objects is None:

@@ -1,6 +1,6 @@
-"""Applies a PATCH to an object: merge patch and JSON patch; see `strategic.py` for the third.
+"""Applies merge patches and JSON patches; see `strategic.py` for strategic merge patches.
 
-Objects that come in are never changed: a result shares what stayed the same.
+The input objects are never modified; the result shares their unchanged parts.
 """
 
 from typing import Any, Final
@@ -16,7 +16,7 @@ STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
 APPLY_PATCHES: Final = ("application/apply-patch+yaml", "application/apply-patch+cbor")
 
 MAX_OPERATIONS: Final = 10_000
-"""Operations that one JSON patch may hold, as the real server limits them."""
+"""Maximum operations of a JSON patch, as on the real server."""
 
 
 def merge(target: Any, patch: Any) -> Any:

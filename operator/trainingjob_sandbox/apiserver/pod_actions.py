@@ -1,6 +1,6 @@
-"""The actions on pods through subresources: putting them on a node, and evicting them."""
+"""Implements the pod subresources `binding` and `eviction`."""
 
-from trainingjob_sandbox.apiserver import bodies, errors
+from trainingjob_sandbox.apiserver import errors, request_body
 from trainingjob_sandbox.apiserver.deletion import DeleteOptions
 from trainingjob_sandbox.apiserver.pods import is_finished, set_condition
 from trainingjob_sandbox.apiserver.requests import Call
@@ -9,8 +9,8 @@ from trainingjob_sandbox.apiserver.store import Store
 
 
 def bind(store: Store, call: Call) -> None:
-    """Put a pod on a node, once."""
-    body, _ = bodies.parse(call.body, call.content_type, "Binding")
+    """Bind a pod to a node; a bound pod cannot be bound again."""
+    body, _ = request_body.parse_body(call.body, call.content_type, "Binding")
     node = ((body or {}).get("target") or {}).get("name")
     if not node:
         raise errors.bad_request("target.name: Required value")
@@ -29,12 +29,12 @@ def bind(store: Store, call: Call) -> None:
     pod = copy_json(stored.obj)
     pod["spec"]["nodeName"] = node
     set_condition(pod, "PodScheduled")
-    store.settle(call.resource, stored, pod)
+    store.update_unvalidated(call.resource, stored, pod)
 
 
 def evict(store: Store, call: Call) -> None:
-    """Delete a pod, and let it say that it was disrupted."""
-    body, _ = bodies.parse(call.body, call.content_type, "Eviction")
+    """Delete a pod, after setting its condition DisruptionTarget."""
+    body, _ = request_body.parse_body(call.body, call.content_type, "Eviction")
     options = DeleteOptions.read((body or {}).get("deleteOptions") or {}, call.query)
     name, namespace = call.path.name, call.path.namespace
     stored = store.find(call.resource, name, namespace)
@@ -42,7 +42,7 @@ def evict(store: Store, call: Call) -> None:
     if not options.dry_run and not is_finished(stored.obj):
         pod = copy_json(stored.obj)
         set_condition(pod, "DisruptionTarget", "EvictionByEvictionAPI", "Eviction API: evicting")
-        store.settle(call.resource, stored, pod)
+        store.update_unvalidated(call.resource, stored, pod)
     store.delete(
         call.resource,
         name,

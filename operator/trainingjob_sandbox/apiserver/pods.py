@@ -1,4 +1,4 @@
-"""Pods: what the server fills in, what it refuses, and how they end."""
+"""The strategies of Pods and PodTemplates: decoding, defaults, validation, graceful deletion."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -38,7 +38,7 @@ _UNREADABLE_TEMPLATE: Final = 'PodTemplate in version "v1" cannot be handled as 
 
 
 def is_finished(pod: Mapping[str, Any]) -> bool:
-    """Say whether all containers have ended for good."""
+    """True if the pod's phase is Succeeded or Failed."""
     return (pod.get("status") or {}).get("phase") in FINISHED_PHASES
 
 
@@ -60,14 +60,14 @@ def set_condition(
 
 
 class PodStrategy(Strategy):
-    """Pods end gracefully: one that runs on a node stays until the node says it is gone."""
+    """Pods are deleted gracefully: a bound pod exists until its node completes the deletion."""
 
     has_generation = True
     graceful = True
     returns_deleted = True
 
     def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
-        """Return a copy; lists and strings that are none cannot be read, as on the real server."""
+        """Return a copy; reject fields of a wrong type, as the real server does."""
         pod: JsonObject = copy_json(obj)
         spec = pod.setdefault("spec", {})
         _expect(spec, dict, "Pod.spec", "v1.PodSpec")
@@ -79,7 +79,7 @@ class PodStrategy(Strategy):
         return pod
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Fill in the defaults of the spec and start in the phase Pending."""
+        """Set the defaults of the spec, and the phase Pending."""
         spec = obj["spec"]
         for field, value in _spec_defaults().items():
             spec.setdefault(field, value)
@@ -92,7 +92,7 @@ class PodStrategy(Strategy):
             set_condition(obj, "PodScheduled", "SchedulingGated", _GATED, status="False")
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Judge the containers of a new pod; of an old one only images may change."""
+        """Validate a new pod's spec; of an existing pod only images and a few other fields may change."""
         if old is None:
             return list(_validate_spec(new["spec"]))
         if _fixed(new["spec"]) != _fixed(old["spec"]):
@@ -104,7 +104,7 @@ class PodStrategy(Strategy):
         return [forbidden_field("spec.schedulingGates", message)] if added else []
 
     def grace_seconds(self, obj: JsonObject, asked: int | None) -> int:
-        """Nothing has to stop for a pod that is on no node, or finished."""
+        """Return the grace period; 0 for a pod that is not bound or is finished."""
         if is_finished(obj) or not obj["spec"].get("nodeName"):
             return 0
         if asked is not None:
@@ -142,7 +142,7 @@ def _complete_container(container: JsonObject) -> None:
 
 
 def qos_class(spec: Mapping[str, Any]) -> str:
-    """Return the quality of service that a pod's requests and limits amount to."""
+    """Return the QoS class that follows from a pod's requests and limits."""
     requests: list[Any] = []
     guaranteed = True
     for container in _containers(spec):
@@ -162,12 +162,12 @@ def _compute(amounts: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _gates(spec: Mapping[str, Any]) -> set[str]:
-    """Return the names of the gates that keep the scheduler from looking at the pod."""
+    """Return the names of the pod's scheduling gates."""
     return {str(gate.get("name")) for gate in spec.get("schedulingGates") or []}
 
 
 def _fixed(spec: Mapping[str, Any]) -> JsonObject:
-    """Return the part of a spec that may not change."""
+    """Return the immutable part of a spec."""
     kept = {name: value for name, value in spec.items() if name not in _UPDATABLE}
     for field in _CONTAINER_LISTS:
         if field in kept:
@@ -254,13 +254,13 @@ def _unreadable(found: str, field: str, go_type: str) -> ApiError:
 
 
 class PodTemplateStrategy(Strategy):
-    """PodTemplates: reads, completes and judges the pod in `template`."""
+    """PodTemplates: decodes, defaults and validates the pod in `template`."""
 
     def __init__(self) -> None:
         self._pods: Final = PodStrategy()
 
     def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
-        """Return a copy; what cannot be read as a pod's cannot be read here."""
+        """Return a copy; reject fields of a wrong type, as for pods."""
         copied: JsonObject = copy_json(obj)
         try:
             copied["template"] = self._pods.decode(copied.get("template") or {}, unknown)
@@ -269,11 +269,11 @@ class PodTemplateStrategy(Strategy):
         return copied
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Fill in the defaults of the pod's spec."""
+        """Set the defaults of the pod's spec."""
         self._pods.prepare_create(obj["template"])
         del obj["template"]["status"]
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Judge the pod; the names of its fields begin with `template`."""
+        """Validate the pod; the fields of the causes are prefixed with `template`."""
         causes = self._pods.validate(new["template"], None)
         return [replace(cause, field=f"template.{cause.field}") for cause in causes]

@@ -1,4 +1,4 @@
-"""The columns of `kubectl get` for the built-in kinds, and the cells below them."""
+"""Defines the columns and cells of `kubectl get` for the built-in kinds."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -36,7 +36,7 @@ def _plain(obj: Obj, now: datetime) -> Cells:
 
 
 def pod_status(pod: Obj) -> str:
-    """Return the word that kubectl shows as a pod's status."""
+    """Return the value of the column STATUS of a pod."""
     status = pod.get("status") or {}
     word = _main_reason(status, status.get("reason") or status.get("phase") or "Unknown")
     initialising = _init_reason(pod, status)
@@ -288,6 +288,6 @@ PRINTERS: Final[Mapping[CollectionId, tuple[tuple[Column, ...], Printer]]] = {
         _crd,
     ),
 }
-"""Columns after the name (events have none in front), and what fills them."""
+"""The columns after Name (for events: all columns), and the function that returns their cells."""
 
 PLAIN: Final[tuple[tuple[Column, ...], Printer]] = ((_AGE,), _plain)

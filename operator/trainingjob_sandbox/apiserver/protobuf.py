@@ -1,7 +1,7 @@
-"""Bodies in Kubernetes' protobuf encoding, for the few kinds that kubectl sends so.
+"""Decodes Kubernetes' protobuf encoding, for the few kinds that kubectl sends in it.
 
-`kubectl create namespace`, `create configmap` and their like, and `kubectl drain`, write protobuf
-and take no refusal. Whatever comes from a manifest is JSON. Answers are always JSON.
+Commands such as `kubectl create namespace`, `kubectl create configmap` and `kubectl drain` always
+send protobuf, without a fallback to JSON. Manifests are sent as JSON. Responses are always JSON.
 """
 
 import base64
@@ -16,16 +16,16 @@ _MAGIC: Final = b"k8s\0"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Message = Mapping[int, "Field"]
-"""The fields of a message by their numbers."""
+"""The fields of a message by field number."""
 
 
 class Field(NamedTuple):
     """One field of a message.
 
     Attributes:
-        name: what it is called in JSON.
+        name: its name in JSON.
         type: a message, or `string`, `bytes`, `int`, `bool`, `quantity`, `int-or-string`.
-        many: empty for one value, else `list`, or `map` from strings.
+        many: empty for a single value, else `list`, or `map` with string keys.
     """
 
     name: str
@@ -100,10 +100,10 @@ _KINDS: Final[Mapping[str, Message]] = {
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """Read an object.
+    """Decode an object.
 
     Raises:
-        ApiError: 400, it is damaged; 415, it is of a kind that only JSON is taken of.
+        ApiError: 400, it cannot be decoded; 415, its kind is supported only as JSON.
     """
     try:
         envelope = dict(_fields(body.removeprefix(_MAGIC)))
@@ -113,11 +113,12 @@ def decode(body: bytes) -> dict[str, Any]:
             obj = _message(envelope.get(2, b""), _KINDS[kind])
             return {"apiVersion": type_meta[1].decode(), "kind": kind, **obj}
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise ApiError(400, "BadRequest", f"the protobuf body cannot be read: {error}") from error
+        message = f"the protobuf body cannot be decoded: {error}"
+        raise ApiError(400, "BadRequest", message) from error
     raise ApiError(
         415,
         "UnsupportedMediaType",
-        f"the sandbox takes {kind} as JSON or YAML only: write a manifest and use kubectl apply",
+        f"the sandbox accepts {kind} only as JSON or YAML: write a manifest and use kubectl apply",
     )
 
 
@@ -134,7 +135,7 @@ def _message(data: bytes, message: Message) -> dict[str, Any]:
         elif field.many == "list":
             result.setdefault(field.name, []).append(_value(value, field.type))
         elif (found := _value(value, field.type)) not in ("", {}):
-            # This encoding writes the empty values of fields that were never set.
+            # Kubernetes' encoding includes the empty values of unset fields.
             result[field.name] = found
     return result
 
@@ -156,7 +157,7 @@ def _quantity(value: bytes) -> str:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Take a message apart into the numbers and the raw values of its fields."""
+    """Yield the field numbers and raw values of a message."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -167,13 +168,13 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
         elif wire == _BYTES:
             length, at = _varint(data, at)
             if at + length > len(data):
-                raise ValueError("it ends too early")
+                raise ValueError("truncated message")
             yield number, data[at : at + length]
             at += length
         elif wire in (_FIXED32, _FIXED64):
             at += 4 if wire == _FIXED32 else 8
         else:
-            raise ValueError(f"wire type {wire} is not known")
+            raise ValueError(f"unknown wire type {wire}")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which resources there are now, and how clients discover them."""
+"""The registry of served resources, and the discovery documents (`/api`, `/apis`)."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -27,7 +27,7 @@ class Registry:
     """The resources by group, version and name.
 
     Args:
-        resources: those that are always there.
+        resources: the built-in resources.
     """
 
     def __init__(self, resources: Iterable[Resource]) -> None:
@@ -39,21 +39,21 @@ class Registry:
         return iter(tuple(self._by_path.values()))
 
     def add(self, resource: Resource) -> None:
-        """Serve a resource from now on, instead of one of the same name and version."""
+        """Register a resource; it replaces one of the same group, version and name."""
         identity = resource.identity
         self._by_path[identity.group, identity.version, identity.plural] = resource
 
     def remove(self, where: CollectionId) -> None:
-        """Serve a resource no longer, in no version."""
+        """Unregister a resource, in all its versions."""
         for path, resource in tuple(self._by_path.items()):
-            if resource.where == where:
+            if resource.collection_id == where:
                 del self._by_path[path]
 
     def find(self, group: str, version: str, plural: str) -> Resource:
-        """Return the resource of a path.
+        """Return the resource of a group, version and plural.
 
         Raises:
-            ApiError: 404, there is none.
+            ApiError: 404, it does not exist.
         """
         resource = self._by_path.get((group, version, plural))
         if resource is None:
@@ -64,29 +64,29 @@ class Registry:
         """Return a resource by its plural, alone or with the group: `pods`, `widgets.example.dev`.
 
         Raises:
-            KeyError: there is none.
+            KeyError: it does not exist.
         """
         for resource in self._by_path.values():
-            if resource.view is None and name in (
+            if resource.conversion is None and name in (
                 resource.identity.plural,
                 resource.identity.qualified_plural,
             ):
                 return resource
         raise KeyError(f"no resource is called {name!r}")
 
-    def stored(self, where: CollectionId) -> Resource:
-        """Return the resource that writes a collection's objects as they are stored.
+    def storage_resource(self, where: CollectionId) -> Resource:
+        """Return the resource in the storage version of a collection.
 
         Raises:
-            KeyError: there is none.
+            KeyError: it does not exist.
         """
         for resource in self._by_path.values():
-            if resource.where == where and resource.view is None:
+            if resource.collection_id == where and resource.conversion is None:
                 return resource
         raise KeyError(f"no resource stores {where}")
 
-    def of_kind(self, api_version: str, kind: str) -> Resource | None:
-        """Return the resource whose objects say they are of a kind."""
+    def by_kind(self, api_version: str, kind: str) -> Resource | None:
+        """Return the resource of an apiVersion and kind; None if it does not exist."""
         group, _, version = api_version.rpartition("/")
         for resource in self._by_path.values():
             identity = resource.identity
@@ -97,7 +97,7 @@ class Registry:
     # --- discovery -------------------------------------------------------------------------
 
     def versions(self) -> dict[str, list[str]]:
-        """Return the versions of every group, the core's under the empty name."""
+        """Return the versions of every group; the core group has the empty name."""
         found: dict[str, list[str]] = {}
         for group, version, _ in sorted(self._by_path):
             versions = found.setdefault(group, [])
@@ -112,7 +112,7 @@ class Registry:
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": named}
 
     def group(self, name: str) -> JsonObject | None:
-        """Answer `GET /apis/{group}`; None if there is no such group."""
+        """Answer `GET /apis/{group}`; None if the group does not exist."""
         versions = self.versions().get(name)
         if not versions or not name:
             return None
@@ -126,7 +126,7 @@ class Registry:
         return {"name": name, "versions": listed, "preferredVersion": listed[0]}
 
     def resource_list(self, group: str, version: str) -> JsonObject | None:
-        """Answer `GET /api/v1` and `GET /apis/{group}/{version}`; None if nothing is there."""
+        """Answer `GET /api/v1` and `GET /apis/{group}/{version}`; None if there are no resources."""
         served = [
             resource
             for (its_group, its_version, _), resource in sorted(self._by_path.items())

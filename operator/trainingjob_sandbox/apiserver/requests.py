@@ -1,4 +1,4 @@
-"""Reads requests: path, verb and query, once."""
+"""Parses requests (path, verb, query options), and rejects those of browsers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ _JSON: Final = ("*/*", "application/*", "application/json")
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The target of a request.
+    """The path of a request, parsed.
 
     Attributes:
-        group: the API group, empty for the core.
-        version: the version, empty where the path is no resource's.
-        plural: the resource, empty for discovery.
-        namespace: empty for the cluster and across namespaces.
-        name: the object, empty for the collection.
-        subresource: what of the object, empty for the whole.
+        group: the API group; empty for the core group.
+        version: the version; empty if the path is not below `/api` or `/apis`.
+        plural: the resource; empty for discovery.
+        namespace: the namespace; empty for cluster scope and all namespaces.
+        name: the object; empty for the collection.
+        subresource: the subresource; empty for the object itself.
     """
 
     group: str = ""
@@ -39,7 +39,7 @@ class Path:
 
     @classmethod
     def read(cls, path: str) -> "Path":
-        """Read a path; of one that is no resource's only the version is left empty."""
+        """Parse a path; if it is not below `/api` or `/apis`, all fields are empty."""
         parts = [part for part in path.split("/") if part]
         match parts:
             case ["api", version, *rest]:
@@ -49,7 +49,7 @@ class Path:
             case _:
                 return cls()
         namespace = ""
-        # `namespaces/x/status` is about the namespace, `namespaces/x/pods` about what is in it.
+        # `namespaces/x/status` is a subresource of the namespace, `namespaces/x/pods` a collection.
         if rest[:1] == ["namespaces"] and len(rest) > 2 and rest[2] not in ("status", "finalize"):  # noqa: PLR2004 - the third part
             namespace, rest = rest[1], rest[2:]
         plural, name = [*rest, "", ""][:2]
@@ -58,7 +58,7 @@ class Path:
 
 
 def verb(method: str, path: Path, query: Mapping[str, str]) -> str:
-    """Return what is to be done, in Kubernetes' words."""
+    """Return the Kubernetes verb of a request."""
     if not path.plural:
         return method.lower()
     if not path.name:
@@ -75,12 +75,12 @@ class Call:
     """A request for a resource.
 
     Attributes:
-        verb: what is to be done, in Kubernetes' words.
-        resource: what it is about.
-        path: where it goes.
-        query: its parameters.
-        headers: its headers, by lower-case name.
-        body: its body.
+        verb: the Kubernetes verb.
+        resource: the resource.
+        path: the parsed path.
+        query: the query parameters.
+        headers: the headers, by lower-case name.
+        body: the body.
     """
 
     verb: str
@@ -97,23 +97,23 @@ class Call:
 
     @property
     def as_table(self) -> bool:
-        """True if the answer should be a table."""
+        """True if the client prefers a Table."""
         return _wants_table(self.headers.get("accept", ""))
 
     @property
     def include(self) -> str:
-        """The part of an object that goes with a row of a table."""
+        """The part of each object that a table's rows include (`includeObject`)."""
         return self.query.get("includeObject") or "Metadata"
 
     def flag(self, name: str) -> bool:
-        """Read a parameter that is true or false."""
+        """Parse a boolean parameter."""
         return self.query.get(name) in _TRUE
 
     def integer(self, name: str) -> int | None:
-        """Read a parameter that is a number.
+        """Parse an integer parameter.
 
         Raises:
-            ApiError: 400, it is none.
+            ApiError: 400, it is not an integer.
         """
         text = self.query.get(name)
         if not text:
@@ -125,11 +125,11 @@ class Call:
                 f'strconv.ParseInt: parsing "{text}": invalid syntax'
             ) from error
 
-    def selected(self) -> Matcher:
-        """Read which objects are meant: namespace, labels and fields together.
+    def matcher(self) -> Matcher:
+        """Return the matcher of namespace, label selector and field selector together.
 
         Raises:
-            ApiError: 400, a selector cannot be read.
+            ApiError: 400, a selector cannot be parsed.
         """
         namespace = self.path.namespace
         resource = self.resource
@@ -143,10 +143,10 @@ class Call:
         return both(lambda obj: obj["metadata"].get("namespace") == namespace, chosen)
 
     def write_options(self, repeated: list[str] | None = None) -> WriteOptions:
-        """Read how a write is to be taken.
+        """Parse the options of a write.
 
         Raises:
-            ApiError: 422, an option has a value that it cannot have.
+            ApiError: 422, the value of an option is not supported.
         """
         kind = {"create": "CreateOptions", "patch": "PatchOptions"}.get(self.verb, "UpdateOptions")
         validation = self.query.get("fieldValidation") or "Warn"
@@ -163,7 +163,7 @@ class Call:
 
 
 def _wants_table(accept: str) -> bool:
-    """Say whether the first of the acceptable types that we have is a table."""
+    """Return True if the client's first acceptable JSON type is a Table."""
     for item in accept.split(","):
         media_type, *parameters = (part.strip() for part in item.split(";"))
         if media_type == "application/json":
@@ -172,23 +172,26 @@ def _wants_table(accept: str) -> bool:
 
 
 def check_no_browser(headers: Mapping[str, str]) -> None:
-    """Keep web pages out: a job that one of them creates would run with the user's rights.
+    """Reject requests of web pages: a job that a page creates would run with the user's rights.
 
-    A browser lets any page send a POST to loopback, and names the page in `Origin`. A page whose
-    host name was made to point to loopback sends that name. Kubernetes' clients do neither.
+    A browser lets any page send a POST to loopback, with the page in the header `Origin`. A page
+    whose host name resolves to loopback (DNS rebinding) sends that name in `Host`. Kubernetes
+    clients do neither.
 
     Args:
-        headers: the request's, by lower-case name.
+        headers: the headers of the request, by lower-case name.
 
     Raises:
-        ApiError: 403, it comes from a web page.
+        ApiError: 403, the request comes from a web page.
     """
     host = headers.get("host", "").lower()
     name = host.rpartition("]")[0].lstrip("[") if "]" in host else host.partition(":")[0]
     if "origin" not in headers and (name in ("", "localhost") or _is_address(name)):
         return
     raise errors.ApiError(
-        403, "Forbidden", "the sandbox answers no web pages: use its address, and no browser"
+        403,
+        "Forbidden",
+        "the sandbox rejects requests of web pages: use a Kubernetes client and its IP address",
     )
 
 
@@ -201,7 +204,7 @@ def _is_address(name: str) -> bool:
 
 
 def check_acceptable(accept: str) -> None:
-    """Make sure that a client takes JSON.
+    """Check that the client accepts JSON.
 
     Raises:
         ApiError: 406, it does not.

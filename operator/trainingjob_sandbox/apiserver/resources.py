@@ -1,4 +1,4 @@
-"""A kind of object as the server serves it, and what it does differently from other kinds."""
+"""The model of a served resource, its `Strategy` (defaults, validation, deletion), and its conversion."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ METADATA_FIELDS: Final[FieldPaths] = {
     "metadata.name": ("metadata", "name"),
     "metadata.namespace": ("metadata", "namespace"),
 }
-"""The fields by which every resource can be selected."""
+"""Field selectors that every resource supports."""
 
 
 def copy_json(value: Any) -> Any:
-    """Copy a JSON value deeply; several times as fast as `copy.deepcopy`."""
+    """Return a deep copy of a JSON value; several times as fast as `copy.deepcopy`."""
     if isinstance(value, dict):
         return {name: copy_json(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -37,14 +37,14 @@ def copy_json(value: Any) -> Any:
 
 
 class Strategy:
-    """Reads, completes and judges objects of a kind. This one suits a plain kind.
+    """Decodes, defaults and validates objects of a kind. The base class is for a plain kind.
 
     Attributes:
-        has_generation: whether `metadata.generation` counts the changes of the spec.
-        unconditional_update: whether a PUT may come without a `resourceVersion`.
-        graceful: whether an object is marked before it goes, and may take its time.
-        returns_deleted: whether DELETE answers with the object instead of a Status.
-        status_keeps_metadata: whether a write of the status leaves metadata as it was.
+        has_generation: True if `metadata.generation` counts the changes of the spec.
+        unconditional_update: True if an update does not need a `resourceVersion`.
+        graceful: True if a deletion first sets `deletionTimestamp`, and has a grace period.
+        returns_deleted: True if DELETE returns the object instead of a Status.
+        status_keeps_metadata: True if a write of the status does not change metadata.
     """
 
     has_generation = False
@@ -54,48 +54,48 @@ class Strategy:
     status_keeps_metadata = False
 
     def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
-        """Return a copy of an object without what the kind does not know.
+        """Return a copy of an object, without unknown fields.
 
         Args:
-            obj: what a client sent, or what a patch made.
-            unknown: receives the paths of the fields that were dropped.
+            obj: the object as the client sent it, or the result of a patch.
+            unknown: receives the paths of the dropped fields.
 
         Raises:
-            ApiError: 400, something has a type that cannot be read.
+            ApiError: 400, a field has a wrong type.
         """
         copied: JsonObject = copy_json(obj)
         return copied
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Complete a new object, in place."""
+        """Set defaults of a new object, in place."""
 
     def prepare_update(self, new: JsonObject, old: JsonObject) -> None:
-        """Complete a changed object, in place."""
+        """Set defaults of a changed object, and restore immutable fields, in place."""
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Say what is wrong with an object."""
+        """Return the errors of an object."""
         return []
 
     def grace_seconds(self, obj: JsonObject, asked: int | None) -> int:
-        """Return how long an object may still live once its deletion is asked for."""
+        """Return the grace period of a deletion, in seconds."""
         return 0
 
     def deletion_finalizers(self, obj: JsonObject) -> tuple[str, ...]:
-        """Return the finalizers that the server itself puts on an object being deleted."""
+        """Return the finalizers that the server adds to an object being deleted."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A second way to write the same stored objects.
+class Conversion:
+    """The conversion between the storage version and another served version.
 
     Attributes:
-        encode: from how the object is stored to how this resource shows it.
-        decode: the way back.
+        to_served: converts a stored object to the served version.
+        to_stored: converts an object of the served version to the storage version.
     """
 
-    encode: Callable[[Mapping[str, Any]], JsonObject]
-    decode: Callable[[Mapping[str, Any]], JsonObject]
+    to_served: Callable[[Mapping[str, Any]], JsonObject]
+    to_stored: Callable[[Mapping[str, Any]], JsonObject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,11 @@ class Column:
     """A column of `kubectl get`.
 
     Attributes:
-        name: its heading.
+        name: the heading.
         type: the JSON type of its cells, or `date`.
-        path: a JSONPath, for the columns of a CRD.
-        priority: 0 is always shown, 1 only with `-o wide`.
-        description: what it says.
+        path: the JSONPath, for columns of a CRD.
+        priority: 0: always shown; 1: only with `-o wide`.
+        description: the description.
     """
 
     name: str
@@ -126,21 +126,23 @@ class Resource:
     """A resource in one version of its group.
 
     Attributes:
-        identity: its names.
-        namespaced: whether its objects live in namespaces.
-        singular: its name for one.
-        short_names: what kubectl lets one type.
-        categories: under which collective names kubectl lists it.
-        subresources: what lies below an object, with the verbs that each takes.
-        verbs: what can be done with it.
-        strategy: what it does differently.
-        columns: what `kubectl get` shows; empty: name and age.
-        field_paths: what one may select by, beyond name and namespace.
-        unknown_field: the message for any other field.
-        view: how its objects are written, if not as they are stored.
-        custom: whether a CRD defines it.
+        identity: group, version, kind and plural.
+        namespaced: True if its objects are namespaced.
+        singular: the singular name.
+        short_names: short names for kubectl.
+        categories: categories for kubectl, such as `all`.
+        subresources: the subresources, each with its verbs.
+        verbs: the supported verbs.
+        strategy: defaults, validation and deletion of the kind.
+        columns: printer columns of a custom resource.
+        field_paths: supported field selectors, beyond name and namespace.
+        unknown_field: returns the error message for any other field selector.
+        conversion: the conversion from and to the storage version; None for the storage version.
+        stored_as: the collection that stores its objects, if another resource's.
+        custom: True if a CRD defines it.
         schema: the schema of its objects, for `kubectl explain`.
-        description: what it is, if it has no schema.
+        description: its description, if it has no schema.
+        list_kind: the kind of its lists; empty: `<kind>List`.
     """
 
     identity: Identity
@@ -154,7 +156,7 @@ class Resource:
     columns: tuple[Column, ...] = ()
     field_paths: FieldPaths = field(default_factory=dict)
     unknown_field: Callable[[str], str] = _unknown_field
-    view: View | None = None
+    conversion: Conversion | None = None
     stored_as: CollectionId | None = None
     custom: bool = False
     schema: Mapping[str, Any] | None = None
@@ -162,13 +164,13 @@ class Resource:
     list_kind: str = ""
 
     @property
-    def where(self) -> CollectionId:
-        """The collection that holds its objects."""
+    def collection_id(self) -> CollectionId:
+        """The collection that stores its objects."""
         return self.stored_as or CollectionId(self.identity.group, self.identity.plural)
 
     @property
     def has_status(self) -> bool:
-        """True if the status is written apart from the rest."""
+        """True if it has the subresource `status`."""
         return "status" in self.subresources
 
     @property
@@ -178,5 +180,5 @@ class Resource:
 
     @property
     def selectable(self) -> FieldPaths:
-        """Every field that one may select by."""
+        """All supported field selectors, with their paths."""
         return {**METADATA_FIELDS, **self.field_paths}

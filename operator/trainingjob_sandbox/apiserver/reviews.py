@@ -1,15 +1,15 @@
-"""Reviews: a client asks who it is, and what it or another may do. Nothing of them is stored.
+"""Authentication and authorization: accounts by token, TokenReviews and SubjectAccessReviews.
 
-The server trusts everyone until it is given accounts: then a bearer token is one of theirs, may do
-what its account may, and any other token is refused. A request without a token is the
-administrator's own, as before.
+Without accounts the server allows everything. With accounts, a bearer token must belong to one of
+them, and the request must be allowed for it. A request without a token is always the
+administrator's. Reviews are not stored.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trainingjob_sandbox.apiserver import bodies, errors
+from trainingjob_sandbox.apiserver import errors, request_body
 from trainingjob_sandbox.apiserver.errors import ApiError
 from trainingjob_sandbox.apiserver.requests import Path
 from trainingjob_sandbox.apiserver.storage import JsonObject
@@ -27,13 +27,13 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user of the server.
+    """A user, and what it may do.
 
     Attributes:
-        name: the user's.
-        groups: the user's.
-        namespaces: where it may do anything of `verbs`; None: everywhere, and to what is in no namespace.
-        verbs: in Kubernetes' words; None: all.
+        name: the user's name.
+        groups: the user's groups.
+        namespaces: the namespaces in which it may use `verbs`; None: all, and cluster scope.
+        verbs: the allowed verbs; None: all.
     """
 
     name: str
@@ -41,23 +41,23 @@ class Account:
     namespaces: frozenset[str] | None = None
     verbs: frozenset[str] | None = None
 
-    def may(self, verb: str, namespace: str) -> bool:
-        """Return True if it may do this there; an empty namespace is the whole cluster."""
-        here = self.namespaces is None or (namespace != "" and namespace in self.namespaces)
-        return here and (self.verbs is None or verb in self.verbs)
+    def is_allowed(self, verb: str, namespace: str) -> bool:
+        """Return True if the account may use a verb in a namespace; "" is cluster scope."""
+        in_scope = self.namespaces is None or (namespace != "" and namespace in self.namespaces)
+        return in_scope and (self.verbs is None or verb in self.verbs)
 
 
 class Accounts:
-    """The users by their tokens. Tests write it; there is no other way to add one."""
+    """The accounts by token. Only tests add accounts, directly to `by_token`."""
 
     def __init__(self) -> None:
         self.by_token: Final[dict[str, Account]] = {}
 
-    def of(self, authorization: str) -> Account:
-        """Return the account of a header.
+    def authenticate(self, authorization: str) -> Account:
+        """Return the account of a header `Authorization`.
 
         Raises:
-            ApiError: 401, there are accounts and the token is none of theirs.
+            ApiError: 401, there are accounts, and none has this token.
         """
         scheme, _, token = authorization.partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
@@ -71,13 +71,13 @@ class Accounts:
         return account
 
 
-def check_right(account: Account, verb: str, path: Path) -> None:
-    """Return if the account may make this request.
+def authorize(account: Account, verb: str, path: Path) -> None:
+    """Check that the account may make this request.
 
     Raises:
         ApiError: 403, it may not.
     """
-    if account.may(verb, path.namespace):
+    if account.is_allowed(verb, path.namespace):
         return
     resource = f"{path.plural}/{path.subresource}" if path.subresource else path.plural
     where = f'in the namespace "{path.namespace}"' if path.namespace else "at the cluster scope"
@@ -92,30 +92,30 @@ def check_right(account: Account, verb: str, path: Path) -> None:
 
 
 def is_review(path: Path) -> bool:
-    """Return True if the path is that of a review."""
+    """Return True if the path is that of a review resource."""
     return (path.group, path.plural) in _KINDS and path.version == "v1"
 
 
 def review(
     accounts: Accounts, account: Account, path: Path, body: bytes, content_type: str
 ) -> tuple[JsonObject, int]:
-    """Answer a review: the object with its status, and the HTTP status.
+    """Return the review object with its status, and the HTTP status.
 
     Args:
-        accounts: all of them.
-        account: of the request.
-        path: of the request.
-        body: of the request.
-        content_type: of the body.
+        accounts: all accounts.
+        account: the account of the request.
+        path: the path of the request.
+        body: the body of the request.
+        content_type: the media type of the body.
 
     Raises:
-        ApiError: 400, it is no review.
+        ApiError: 400, the body is not a review.
     """
     kind = _KINDS[path.group, path.plural]
-    asked, _ = bodies.parse(body, content_type or "application/json", kind)
+    asked, _ = request_body.parse_body(body, content_type or "application/json", kind)
     spec = asked.get("spec") if isinstance(asked, dict) else None
     if not isinstance(asked, dict) or not isinstance(spec or {}, dict):
-        raise errors.bad_request(f"the object provided is no {kind}")
+        raise errors.bad_request(f"the object provided is not a {kind}")
     status = _STATUSES[kind](accounts, account, spec or {})
     answer = {
         "kind": kind,
@@ -130,14 +130,16 @@ def _user(account: Account) -> JsonObject:
     return {"username": account.name, "groups": list(account.groups)}
 
 
-def _who_am_i(accounts: Accounts, account: Account, spec: Mapping[str, Any]) -> JsonObject:
+def _self_subject_review(
+    accounts: Accounts, account: Account, spec: Mapping[str, Any]
+) -> JsonObject:
     return {"userInfo": _user(account)}
 
 
-def _whose_token(accounts: Accounts, account: Account, spec: Mapping[str, Any]) -> JsonObject:
+def _token_review(accounts: Accounts, account: Account, spec: Mapping[str, Any]) -> JsonObject:
     token = str(spec.get("token") or "")
     try:
-        found = accounts.of(f"Bearer {token}") if token else None
+        found = accounts.authenticate(f"Bearer {token}") if token else None
     except ApiError:
         found = None
     if found is None:
@@ -145,26 +147,32 @@ def _whose_token(accounts: Accounts, account: Account, spec: Mapping[str, Any]) 
     return {"authenticated": True, "user": _user(found)}
 
 
-def _may_i(accounts: Accounts, account: Account, spec: Mapping[str, Any]) -> JsonObject:
+def _self_subject_access_review(
+    accounts: Accounts, account: Account, spec: Mapping[str, Any]
+) -> JsonObject:
     attributes = spec.get("resourceAttributes")
     if not isinstance(attributes, dict):
         attributes = {}
     namespace = str(attributes.get("namespace") or "")
     verb = str(attributes.get("verb") or "get")
-    return {"allowed": account.may(verb, namespace)}
+    return {"allowed": account.is_allowed(verb, namespace)}
 
 
-def _may_another(accounts: Accounts, account: Account, spec: Mapping[str, Any]) -> JsonObject:
+def _subject_access_review(
+    accounts: Accounts, account: Account, spec: Mapping[str, Any]
+) -> JsonObject:
     name = str(spec.get("user") or "")
     known = {each.name: each for each in accounts.by_token.values()}
     if not known:
         return {"allowed": True}
-    return _may_i(accounts, known[name], spec) if name in known else {"allowed": False}
+    if name not in known:
+        return {"allowed": False}
+    return _self_subject_access_review(accounts, known[name], spec)
 
 
 _STATUSES: Final = {
-    "SelfSubjectReview": _who_am_i,
-    "TokenReview": _whose_token,
-    "SelfSubjectAccessReview": _may_i,
-    "SubjectAccessReview": _may_another,
+    "SelfSubjectReview": _self_subject_review,
+    "TokenReview": _token_review,
+    "SelfSubjectAccessReview": _self_subject_access_review,
+    "SubjectAccessReview": _subject_access_review,
 }

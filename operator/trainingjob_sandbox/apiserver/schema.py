@@ -1,8 +1,8 @@
-"""Structural schemas: what a custom object is pruned to, defaulted with, and unique in.
+"""Prunes and defaults custom objects by their structural schema, and finds duplicates in their lists.
 
-A CRD's schema is read once into a tree of nodes. `fit` then walks an object, not the schema, so
-the cost follows the object's size and a pod template of hundreds of properties is cheap. Types and
-bounds are `validation.py`'s affair.
+A CRD's schema is parsed once into a tree of nodes. `prune_and_default` then walks the object, not
+the schema, so the cost depends on the object's size, and a schema with a whole pod template is
+cheap. `validation.py` checks types and bounds.
 """
 
 import copy
@@ -19,17 +19,17 @@ _SERVER_FIELDS: Final = ("apiVersion", "kind", "metadata")
 
 @dataclass(slots=True)
 class Node:
-    """The part of a schema that matters when an object is stored.
+    """One node of a schema: the part that pruning, defaulting and uniqueness need.
 
     Attributes:
         properties: the fields of an object.
-        items: the elements of a list, if they have a schema.
-        additional: the values of a map, if they have a schema.
-        preserve: whether fields that are not in the schema stay.
-        nullable: whether null is a value; otherwise null is as good as absent.
-        defaults: values of fields that are absent.
+        items: the schema of the elements of a list; None if there is none.
+        additional: the schema of the values of a map; None if there is none.
+        preserve: True if unknown fields are kept.
+        nullable: True if null is a value; else a null field counts as absent.
+        defaults: default values of fields.
         list_type: `atomic`, `set` or `map`.
-        list_keys: the fields that identify the elements of a list of type `map`.
+        list_keys: the keys of the elements of a list of type `map`.
     """
 
     properties: dict[str, "Node"] = field(default_factory=dict)
@@ -42,15 +42,15 @@ class Node:
     list_keys: tuple[str, ...] = ()
 
 
-def read(schema: Mapping[str, Any]) -> Node:
-    """Read a schema into a tree of nodes."""
+def parse(schema: Mapping[str, Any]) -> Node:
+    """Parse a schema into a tree of nodes."""
     properties = schema.get("properties") or {}
     additional = schema.get("additionalProperties")
     items = schema.get("items")
     return Node(
-        properties={name: read(inner) for name, inner in properties.items()},
-        items=read(items) if isinstance(items, dict) else None,
-        additional=read(additional) if isinstance(additional, dict) else None,
+        properties={name: parse(inner) for name, inner in properties.items()},
+        items=parse(items) if isinstance(items, dict) else None,
+        additional=parse(additional) if isinstance(additional, dict) else None,
         preserve=bool(schema.get(_PRESERVE) or schema.get(_EMBEDDED) or additional is True),
         nullable=bool(schema.get("nullable")),
         defaults={
@@ -61,36 +61,37 @@ def read(schema: Mapping[str, Any]) -> Node:
     )
 
 
-def read_root(schema: Mapping[str, Any]) -> Node:
-    """Read the schema of a whole object; the server knows metadata better than the schema."""
-    root = read(schema)
+def parse_root(schema: Mapping[str, Any]) -> Node:
+    """Parse the schema of a complete object, without apiVersion, kind and metadata: `metadata.py` has those."""
+    root = parse(schema)
     for name in _SERVER_FIELDS:
         root.properties[name] = Node(preserve=True)
         root.defaults.pop(name, None)
     return root
 
 
-def fit(value: Any, node: Node, unknown: list[str], path: str = "") -> Any:
-    """Return a copy of a value without unknown fields and needless nulls, and with defaults.
+def prune_and_default(value: Any, node: Node, unknown: list[str], path: str = "") -> Any:
+    """Return a copy of a value without unknown fields and ignored nulls, and with defaults.
 
     Args:
-        value: what a client sent.
-        node: the value's schema.
-        unknown: receives the paths of the fields that were dropped.
-        path: where the value is.
+        value: the value that a client sent.
+        node: its schema.
+        unknown: receives the paths of the dropped fields.
+        path: the path of the value.
     """
     if isinstance(value, dict):
-        return _fit_object(value, node, unknown, path)
+        return _prune_object(value, node, unknown, path)
     if isinstance(value, list):
         if node.items is None:
             return copy.deepcopy(value)
         return [
-            fit(item, node.items, unknown, f"{path}[{index}]") for index, item in enumerate(value)
+            prune_and_default(item, node.items, unknown, f"{path}[{index}]")
+            for index, item in enumerate(value)
         ]
     return value
 
 
-def _fit_object(
+def _prune_object(
     value: dict[str, Any], node: Node, unknown: list[str], path: str
 ) -> dict[str, Any]:
     result: dict[str, Any] = {}
@@ -102,16 +103,17 @@ def _fit_object(
             else:
                 unknown.append(f"{path}.{name}" if path else name)
         elif inner is not None or child.nullable or child.preserve:
-            result[name] = fit(inner, child, unknown, f"{path}.{name}" if path else name)
+            inner_path = f"{path}.{name}" if path else name
+            result[name] = prune_and_default(inner, child, unknown, inner_path)
     for name, default in node.defaults.items():
         if name not in result:
-            # A default may have fields with defaults of their own.
-            result[name] = fit(default, node.properties[name], unknown, path)
+            # The fields of a default value may have defaults, too.
+            result[name] = prune_and_default(default, node.properties[name], unknown, path)
     return result
 
 
 def duplicates(value: Any, node: Node, path: str = "") -> Iterator[Cause]:
-    """Find elements that occur twice in lists that are sets or maps."""
+    """Yield an error for each duplicate element of lists of type `set` and `map`."""
     if isinstance(value, dict):
         for name, inner in value.items():
             child = node.properties.get(name) or node.additional

@@ -1,4 +1,4 @@
-"""Label and field selectors, read once per request and asked for every object."""
+"""Parses label and field selectors into functions that match objects."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, Final
 from trainingjob_sandbox.apiserver import errors
 
 Matcher = Callable[[Mapping[str, Any]], bool]
-"""Takes an object, says whether it is selected."""
+"""Returns True if an object is selected."""
 
 _TOKEN: Final = re.compile(r"\s*(==|!=|=|!|>|<|,|\(|\)|[A-Za-z0-9_./-]+)")
 _OPERATORS: Final = ("in", "notin", "=", "==", "!=", "gt", "lt")
@@ -16,7 +16,7 @@ _COMPARISONS: Final = {"=": "in", "==": "in", "!=": "notin", ">": "gt", "<": "lt
 
 
 def everything(obj: Mapping[str, Any]) -> bool:
-    """Select every object."""
+    """Match every object."""
     return True
 
 
@@ -50,7 +50,7 @@ def _compare(label: str, operator: str, bound: str) -> bool:
 
 
 class _Parser:
-    """Reads `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`."""
+    """Parses label selectors such as `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`."""
 
     def __init__(self, text: str) -> None:
         self.tokens = self._split(text)
@@ -126,10 +126,10 @@ class _Parser:
 
 
 def by_labels(text: str) -> Matcher:
-    """Read a label selector.
+    """Parse a label selector.
 
     Raises:
-        ApiError: 400, it cannot be read.
+        ApiError: 400, it cannot be parsed.
     """
     requirements = _Parser(text).parse()
     if not requirements:
@@ -143,19 +143,19 @@ def by_labels(text: str) -> Matcher:
 
 
 FieldPaths = Mapping[str, tuple[str, ...]]
-"""Which fields may be selected by, and where each is found in an object."""
+"""The supported fields of a field selector, each with its path in an object."""
 
 
 def by_fields(text: str, paths: FieldPaths, unknown: Callable[[str], str]) -> Matcher:
-    """Read a field selector.
+    """Parse a field selector.
 
     Args:
-        text: terms like `status.phase=Running`, separated by commas.
-        paths: the fields that the resource lets one select by.
-        unknown: the message for a field that is none of those.
+        text: terms such as `status.phase=Running`, separated by commas.
+        paths: the fields that the resource supports.
+        unknown: returns the error message for any other field.
 
     Raises:
-        ApiError: 400, it cannot be read or names a field that may not be selected by.
+        ApiError: 400, it cannot be parsed, or has an unsupported field.
     """
     terms: list[tuple[tuple[str, ...], str, bool]] = []
     for term in filter(None, text.split(",")):
@@ -188,7 +188,7 @@ def _text(obj: Any, path: tuple[str, ...]) -> str:
 
 
 def both(first: Matcher, second: Matcher) -> Matcher:
-    """Select what both select."""
+    """Match the objects that both match."""
     if first is everything:
         return second
     if second is everything:

@@ -1,4 +1,4 @@
-"""The server itself: HTTP in front, the store behind."""
+"""The API server: serves HTTP, authenticates and routes requests, and connects store and controllers."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from trainingjob_sandbox.apiserver.requests import (
     check_no_browser,
     verb,
 )
-from trainingjob_sandbox.apiserver.reviews import Accounts, check_right, is_review, review
+from trainingjob_sandbox.apiserver.reviews import Accounts, authorize, is_review, review
 from trainingjob_sandbox.apiserver.storage import FIRST_REVISION, JsonObject, Storage
 from trainingjob_sandbox.apiserver.store import Store
 
@@ -33,23 +33,23 @@ _SHUTDOWN_S: Final = 0.2
 
 
 class ApiServer:
-    """A Kubernetes API server on loopback, in memory.
+    """An in-memory Kubernetes API server on loopback.
 
-    It trusts everyone: a bearer token is taken for the user's name, and nothing is refused for
-    want of rights, until a test gives it `accounts`. Start, stop and everything else happens in one event loop; from other threads
-    use `ApiServerThread`.
+    Without `accounts`, which only tests add, it allows every request, and uses a bearer token as
+    the user's name. All methods must be called on one event loop; from other threads use
+    `ApiServerThread`.
 
     Args:
-        crds: definitions that are there from the start.
+        crds: CRDs to create at the start.
         bookmark_interval_s: seconds between two bookmarks of a watch.
-        history: how many changes each kind remembers for watches that resume.
-        first_revision: where `resourceVersion` begins.
+        history: number of events that each collection keeps for watches that resume.
+        first_revision: the first `resourceVersion`.
 
     Attributes:
-        store: the objects, to look at and to change without HTTP.
-        accounts: the users and their rights; while there are none everyone may do everything.
-        url: where the server is, while it runs.
-        port: its port; a restart takes the same one.
+        store: the objects, for access without HTTP.
+        accounts: the users and their rights; if empty, everything is allowed.
+        url: the URL of the server while it runs.
+        port: its port; a restart uses the same one.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class ApiServer:
         for crd in crds:
             self.store.create("customresourcedefinitions", crd)
 
-    # --- life ------------------------------------------------------------------------------
+    # --- start and stop --------------------------------------------------------------------
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; on port 0 on any free one, or on the one of the time before.
+        """Listen; with port 0, on the previous port, or at first on any free one.
 
         Raises:
             OSError: the port is taken.
         """
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        # Without cancellation a hanging request would outlive its client.
+        # Cancel the handler when its client disconnects; else a waiting request would remain.
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_S
         )
@@ -96,7 +96,7 @@ class ApiServer:
         self._controllers.run_all()
 
     async def stop(self) -> None:
-        """Stop listening and break all connections; the objects stay."""
+        """Stop listening and close all connections; the objects are kept."""
         if self._runner is None:
             return
         runner, self._runner = self._runner, None
@@ -105,7 +105,7 @@ class ApiServer:
         await self._handlers.logs.close()
 
     def _defer(self, step: Any) -> None:
-        """Do what follows from a write after the current request; without a loop, at the start."""
+        """Schedule controller work after the current request; without a loop, `start` does it."""
         try:
             asyncio.get_running_loop().call_soon(step)
         except RuntimeError:
@@ -121,25 +121,26 @@ class ApiServer:
     def set_pod_log(
         self, name: str, log: str, *, namespace: str = "default", container: str = ""
     ) -> None:
-        """Set what a pod's log is; without a container, that of all of them."""
-        self._handlers.logs.give(namespace, name, container, log.encode())
+        """Set the log of a pod's container; without a container, of all of them."""
+        self._handlers.logs.set_log(namespace, name, container, log.encode())
 
     # --- requests --------------------------------------------------------------------------
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         try:
-            return await self._answer(request)
+            return await self._route(request)
         except ApiError as error:
-            return _refusal(error)
+            return _error_response(error)
         except ConnectionError:
-            # The client left while it was answered.
+            # The client disconnected during the response.
             return web.Response(status=_CLIENT_GONE)
         except Exception:  # noqa: BLE001 - the last resort of every request
-            # A fault of our own: the client gets an answer that it understands, the log the rest.
+            # A bug of ours: the client gets a Status, and the log the traceback.
             _log.exception("%s %s failed", request.method, request.path_qs)
-            return _refusal(ApiError(500, "InternalError", "the sandbox failed, see its log"))
+            internal = ApiError(500, "InternalError", "internal error of the sandbox, see its log")
+            return _error_response(internal)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _route(self, request: web.Request) -> web.StreamResponse:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge as error:
@@ -151,21 +152,21 @@ class ApiServer:
         path = Path.read(request.path)
         headers = {name.lower(): value for name, value in request.headers.items()}
         check_no_browser(headers)
-        account = self.accounts.of(headers.get("authorization", ""))
+        account = self.accounts.authenticate(headers.get("authorization", ""))
         if not path.plural:
-            return self._about(request, path)
+            return self._non_resource(request, path)
         if is_review(path) and request.method == "POST":
             content_type = headers.get("content-type", "").partition(";")[0]
             return reply(*review(self.accounts, account, path, body, content_type))
         check_acceptable(headers.get("accept", ""))
         resource = self._registry.find(path.group, path.version, path.plural)
         what = verb(request.method, path, request.query)
-        check_right(account, what, path)
+        authorize(account, what, path)
         call = Call(what, resource, path, request.query, headers, body)
         return await self._handlers.handle(request, call)
 
-    def _about(self, request: web.Request, path: Path) -> web.Response:
-        """Answer requests that are about the server: discovery, health, version, OpenAPI."""
+    def _non_resource(self, request: web.Request, path: Path) -> web.Response:
+        """Answer non-resource requests: discovery, health, version, OpenAPI."""
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed()
         parts = [part for part in request.path.split("/") if part]
@@ -206,7 +207,7 @@ class ApiServer:
                 return None
 
 
-def _refusal(error: ApiError) -> web.Response:
+def _error_response(error: ApiError) -> web.Response:
     response = reply(error.status, error.code)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(error.retry_after_s)

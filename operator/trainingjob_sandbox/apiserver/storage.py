@@ -1,8 +1,8 @@
-"""Objects, one revision counter, and the events that follow from every change.
+"""Stores objects in collections with one revision counter (as etcd does), and publishes change events.
 
-Nothing here knows what a pod is or what is allowed: that is `store.py`. An object that has been
-stored is never changed in place, so readers, watchers and snapshots share it without copying, and
-it is encoded as JSON at most once per revision.
+It has no rules of kinds; `store.py` has them. A stored object is never modified in place. So
+readers, watchers and snapshots share it without copying, and it is encoded as JSON at most once per
+revision.
 """
 
 import json
@@ -17,10 +17,10 @@ FIRST_REVISION: Final = 1
 
 
 class Key(NamedTuple):
-    """The place of an object within its collection.
+    """The key of an object within its collection.
 
     Attributes:
-        namespace: empty for objects of the cluster.
+        namespace: the namespace; empty for cluster-scoped objects.
         name: the object's name.
     """
 
@@ -29,11 +29,11 @@ class Key(NamedTuple):
 
 
 class CollectionId(NamedTuple):
-    """Name of a collection; several versions of one kind share it.
+    """The name of a collection, which all versions of a resource share.
 
     Attributes:
-        group: the API group, empty for the core.
-        plural: the resource's name.
+        group: the API group; empty for the core group.
+        plural: the resource's plural name.
     """
 
     group: str
@@ -41,7 +41,7 @@ class CollectionId(NamedTuple):
 
 
 def encode(value: object) -> bytes:
-    """Write JSON as it goes over the wire: compact, UTF-8."""
+    """Encode a value as compact JSON in UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -49,7 +49,7 @@ class Stored:
     """An object at one revision.
 
     Attributes:
-        obj: the object; read it, never change it.
+        obj: the object, which must not be modified.
         revision: its `resourceVersion` as a number.
     """
 
@@ -68,23 +68,23 @@ class Stored:
 
     @property
     def key(self) -> Key:
-        """The place of the object."""
+        """The object's key."""
         return Key(self.metadata.get("namespace", ""), self.metadata["name"])
 
     @property
     def uid(self) -> str:
-        """The object's identity; a namesake has another."""
+        """The object's uid."""
         return str(self.metadata.get("uid", ""))
 
     @property
     def encoded(self) -> bytes:
-        """The object as JSON, made when first asked for."""
+        """The object as JSON, encoded on first use and cached."""
         if self._encoded is None:
             self._encoded = encode(self.obj)
         return self._encoded
 
     def at(self, revision: int) -> "Stored":
-        """Return the same content as of another revision."""
+        """Return the same content with another revision."""
         metadata = {**self.metadata, "resourceVersion": str(revision)}
         return Stored({**self.obj, "metadata": metadata}, revision)
 
@@ -93,35 +93,35 @@ class Event:
     """One change of one object.
 
     Attributes:
-        type: what happened to the object, before any selector is applied.
-        new: the object afterwards; of a deleted one, its last content at the event's revision.
-        old: the object before, None when it is new.
+        type: the type of the change, before any selector is applied.
+        new: the object after the change; after a deletion, its last content at the event's revision.
+        old: the object before the change; None if it was created.
     """
 
-    __slots__ = ("_left", "_lines", "new", "old", "type")
+    __slots__ = ("_lines", "_old_at_revision", "new", "old", "type")
 
     def __init__(self, type_: EventType, new: Stored, old: Stored | None) -> None:
         self.type = type_
         self.new = new
         self.old = old
-        self._left: Stored | None = None
+        self._old_at_revision: Stored | None = None
         self._lines: dict[EventType, bytes] = {}
 
     @property
     def revision(self) -> int:
-        """The revision at which it happened."""
+        """The revision of the change."""
         return self.new.revision
 
     @property
-    def left(self) -> Stored:
-        """The object that a watcher is shown when the object leaves its selection: the last that matched."""
-        if self._left is None:
+    def old_at_revision(self) -> Stored:
+        """The old content at the event's revision, sent as DELETED when the object no longer matches a selector."""
+        if self._old_at_revision is None:
             assert self.old is not None
-            self._left = self.old.at(self.revision)
-        return self._left
+            self._old_at_revision = self.old.at(self.revision)
+        return self._old_at_revision
 
     def line(self, type_: EventType, shown: Stored) -> bytes:
-        """Return the event as one line of a watch; made once, shared by all watchers."""
+        """Return the event as one line of a watch; encoded once, and shared by all watchers."""
         line = self._lines.get(type_)
         if line is None:
             line = b'{"type":"%s","object":%s}\n' % (type_.encode(), shown.encoded)
@@ -130,33 +130,33 @@ class Event:
 
 
 class Subscriber(Protocol):
-    """Someone who wants every event of a collection."""
+    """Receives every event of a collection."""
 
-    def offer(self, event: Event) -> None:
-        """Take an event without waiting."""
+    def publish(self, event: Event) -> None:
+        """Receive an event, without blocking."""
 
     def end(self) -> None:
-        """Expect no more: the collection is gone, or watchers are asked to leave."""
+        """End the subscription: the collection was dropped, or watches are to be closed."""
 
 
 class Collection:
-    """All objects of one kind and the latest changes to them.
+    """All objects of one resource, and a bounded history of their latest events.
 
     Attributes:
-        objects: what is there now.
+        objects: the current objects.
         history: the latest events, oldest first; at most `history` of them.
-        forgotten: the highest revision whose event is no longer in the history.
-        subscribers: those that get every event.
+        evicted_revision: the highest revision whose event is no longer in the history.
+        subscribers: receive every event.
     """
 
-    def __init__(self, history: int, forgotten: int = 0) -> None:
+    def __init__(self, history: int, evicted_revision: int = 0) -> None:
         self.objects: dict[Key, Stored] = {}
         self.history: deque[Event] = deque(maxlen=history)
-        self.forgotten = forgotten
+        self.evicted_revision = evicted_revision
         self.subscribers: set[Subscriber] = set()
 
     def sorted(self, namespace: str | None = None) -> list[Stored]:
-        """Return the objects, in one namespace or all, in the order of their keys."""
+        """Return the objects of one namespace, or of all, sorted by key."""
         chosen = self.objects.items()
         if namespace:
             return [stored for key, stored in sorted(chosen) if key.namespace == namespace]
@@ -172,23 +172,23 @@ class Collection:
         return reversed(recent)
 
     def publish(self, event: Event) -> None:
-        """Remember an event and pass it to the subscribers."""
+        """Append an event to the history, and pass it to the subscribers."""
         if len(self.history) == self.history.maxlen:
-            self.forgotten = self.history[0].revision
+            self.evicted_revision = self.history[0].revision
         self.history.append(event)
         for subscriber in tuple(self.subscribers):
-            subscriber.offer(event)
+            subscriber.publish(event)
 
 
 Observer = Callable[[CollectionId, Event], None]
 
 
 class Storage:
-    """Every collection, under one revision counter.
+    """All collections, with one revision counter.
 
     Args:
-        history: how many events each collection remembers for watches that resume.
-        first_revision: where to begin; whatever is older has been forgotten.
+        history: number of events that each collection keeps for watches that resume.
+        first_revision: the first revision; older ones count as compacted.
     """
 
     def __init__(self, history: int, first_revision: int = FIRST_REVISION) -> None:
@@ -198,17 +198,17 @@ class Storage:
         self.observers: list[Observer] = []
         self._history = history
         self._dropped: dict[CollectionId, int] = {}
-        """When a collection was dropped that may come back. One entry for each kind there ever was."""
+        """Revision at which each collection was dropped: the size is bounded by the resources ever defined."""
 
     def collection(self, where: CollectionId) -> Collection:
-        """Return a collection, an empty one if it is new."""
+        """Return a collection; create it if it does not exist."""
         if where not in self.collections:
-            # A watch from before the drop has missed the end of everything that was in it.
+            # A watch from before the drop missed the deletions, so it must not resume (410).
             self.collections[where] = Collection(self._history, self._dropped.pop(where, 0))
         return self.collections[where]
 
     def drop(self, where: CollectionId) -> None:
-        """Forget a collection and end its watches."""
+        """Drop a collection and end its watches."""
         collection = self.collections.pop(where, None)
         if collection is not None:
             self._dropped[where] = self.revision
@@ -216,7 +216,7 @@ class Storage:
                 subscriber.end()
 
     def put(self, where: CollectionId, obj: JsonObject) -> Stored:
-        """Store a new object or a new state of one; it belongs to the storage from now on."""
+        """Store a new object, or a new state of one; the caller must not modify `obj` afterwards."""
         revision = self._next()
         obj["metadata"]["resourceVersion"] = str(revision)
         new = Stored(obj, revision)
@@ -227,21 +227,21 @@ class Storage:
         return new
 
     def remove(self, where: CollectionId, key: Key) -> Stored:
-        """Take an object away and return its last state at the revision of its end."""
+        """Remove an object; return its last state at the revision of the removal."""
         old = self.collection(where).objects.pop(key)
         new = old.at(self._next())
         self._publish(where, Event("DELETED", new, old))
         return new
 
     def compact(self) -> None:
-        """Forget all history: a watch from before now starts over."""
+        """Clear all history: a watch from an earlier revision gets 410."""
         self.compacted = self.revision
         for collection in self.collections.values():
             collection.history.clear()
 
-    def oldest(self, where: CollectionId) -> int:
-        """Return the revision before which a watch of a collection cannot start."""
-        return max(self.compacted, self.collection(where).forgotten)
+    def oldest_revision(self, where: CollectionId) -> int:
+        """Return the oldest revision from which a watch of a collection can start."""
+        return max(self.compacted, self.collection(where).evicted_revision)
 
     def _next(self) -> int:
         self.revision += 1

@@ -1,7 +1,7 @@
-"""Creates, replaces, patches and deletes objects as a Kubernetes API server does.
+"""Creates, updates and deletes objects by the rules of a Kubernetes API server.
 
-Everything is synchronous and happens in the server's event loop, so two writes never interleave.
-What follows from a write later (garbage collection, emptying a namespace) is `controllers.py`.
+All methods are synchronous and run on the server's event loop, so writes never interleave.
+`controllers.py` does the later consequences of a write, such as garbage collection.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ class WriteOptions:
     """The options of a write.
 
     Attributes:
-        dry_run: go through everything and store nothing.
-        strict: refuse fields that the server does not know.
-        repeated: fields that the body had more than once.
-        unknown: receives the fields that were dropped.
+        dry_run: validate, but store nothing.
+        strict: reject unknown and duplicate fields.
+        repeated: the duplicate fields of the body.
+        unknown: receives the dropped fields.
     """
 
     dry_run: bool = False
@@ -37,11 +37,11 @@ class WriteOptions:
 
 
 class Store:
-    """The objects of a cluster, with the rules that hold for them.
+    """The objects of the cluster, with validation, admission and versioning.
 
     Args:
-        storage: where they are.
-        registry: what there can be.
+        storage: stores the objects.
+        registry: the served resources.
     """
 
     def __init__(self, storage: Storage, registry: Registry) -> None:
@@ -55,11 +55,11 @@ class Store:
         """Return an object as it is stored.
 
         Raises:
-            ApiError: 404, there is none.
+            ApiError: 404, it does not exist.
         """
         resource = self._resource(named)
         key = self._key(resource, namespace, name)
-        stored = self.storage.collection(resource.where).objects.get(key)
+        stored = self.storage.collection(resource.collection_id).objects.get(key)
         if stored is None:
             raise errors.not_found(resource.identity, name)
         return stored
@@ -68,15 +68,15 @@ class Store:
         """Return a copy of an object.
 
         Raises:
-            ApiError: 404, there is none.
+            ApiError: 404, it does not exist.
         """
         copied: JsonObject = copy_json(self.find(named, name, namespace).obj)
         return copied
 
     def list(self, named: Named, namespace: str | None = None) -> list[JsonObject]:
-        """Return copies of the objects of one namespace, or of all, in the order of their names."""
+        """Return copies of the objects of one namespace, or of all, sorted by namespace and name."""
         resource = self._resource(named)
-        stored = self.storage.collection(resource.where).sorted(namespace)
+        stored = self.storage.collection(resource.collection_id).sorted(namespace)
         return [copy_json(item.obj) for item in stored]
 
     # --- writing ---------------------------------------------------------------------------
@@ -92,13 +92,13 @@ class Store:
         """Create an object.
 
         Args:
-            named: what it is.
-            obj: the object; it is not changed.
-            namespace: where to; by default where its metadata says, else `default`.
-            options: how to take it.
+            named: the resource.
+            obj: the object, which is not modified.
+            namespace: the namespace; by default that of its metadata, else `default`.
+            options: the options of the write.
 
         Returns:
-            The object as it was stored; read it, do not change it.
+            The object as it was stored; it must not be modified.
 
         Raises:
             ApiError: 400, 403, 404, 409 or 422, as the real server answers.
@@ -123,9 +123,9 @@ class Store:
         name = meta["name"]
         self.quotas.check(resource, where, name)
         key = self._key(resource, where, name)
-        if key in self.storage.collection(resource.where).objects:
+        if key in self.storage.collection(resource.collection_id).objects:
             raise errors.already_exists(resource.identity, name)
-        return new if options.dry_run else self.storage.put(resource.where, new).obj
+        return new if options.dry_run else self.storage.put(resource.collection_id, new).obj
 
     def replace(
         self,
@@ -137,10 +137,10 @@ class Store:
     ) -> JsonObject:
         """Replace an object, or only its status.
 
-        With a `resourceVersion` or a `uid` in it, only if that is still the stored one.
+        A `resourceVersion` or `uid` in it is a precondition.
 
         Returns:
-            The object as it was stored; read it, do not change it.
+            The object as it was stored; it must not be modified.
 
         Raises:
             ApiError: 400, 404, 409 or 422, as the real server answers.
@@ -166,15 +166,15 @@ class Store:
         subresource: str = "",
         options: WriteOptions | None = None,
     ) -> JsonObject:
-        """Replace an object by what a function makes of it, as a PATCH does.
+        """Replace an object by the result of a function, as a PATCH does.
 
         Args:
-            named: what it is.
-            name: which one.
-            change: takes the stored object, which it must not change, and returns another.
-            namespace: where it is.
-            subresource: `status`, or nothing for the rest.
-            options: how to take it.
+            named: the resource.
+            name: the object's name.
+            change: takes the stored object, which it must not modify, and returns the new one.
+            namespace: the object's namespace.
+            subresource: `status`, or empty for the object itself.
+            options: the options of the write.
 
         Raises:
             ApiError: 400, 404, 409 or 422, as the real server answers.
@@ -190,44 +190,44 @@ class Store:
         namespace: str = "default",
         options: DeleteOptions | None = None,
     ) -> Deletion:
-        """Delete an object, or mark it as being deleted if something holds it.
+        """Delete an object; with finalizers or a grace period, only set its deletionTimestamp.
 
         Raises:
-            ApiError: 404, there is none; 409, a precondition does not hold.
+            ApiError: 404, it does not exist; 409, a precondition failed.
         """
         resource, options = self._resource(named), options or DeleteOptions()
         old = self.find(resource, name, namespace)
         options.check(resource.identity, old)
-        marked = self._mark(resource, old, options)
+        marked = self._mark_deleted(resource, old, options)
         gone = _is_released(resource, marked["metadata"])
         if options.dry_run:
             return Deletion(marked, gone=gone)
-        # Of the kinds that end at once, no client sees that they were marked before.
+        # An object that is removed at once is not stored with its deletionTimestamp first.
         if marked != old.obj and (resource.strategy.graceful or not gone):
-            marked = self.storage.put(resource.where, marked).obj
+            marked = self.storage.put(resource.collection_id, marked).obj
         if gone:
-            self.storage.remove(resource.where, old.key)
+            self.storage.remove(resource.collection_id, old.key)
         return Deletion(marked, gone=gone)
 
-    def settle(self, resource: Resource, old: Stored, obj: JsonObject) -> JsonObject:
-        """Store a new state without judging it, or end the object if nothing holds it any more.
+    def update_unvalidated(self, resource: Resource, old: Stored, obj: JsonObject) -> JsonObject:
+        """Store a new state without validation, or remove a terminating object without finalizers.
 
-        For what the server itself does to objects: it must get on with invalid ones, too.
+        It is for the server's own writes, which must succeed for invalid objects, too.
         """
         if _is_released(resource, obj["metadata"]):
-            self.storage.remove(resource.where, old.key)
+            self.storage.remove(resource.collection_id, old.key)
             return obj
-        return self.storage.put(resource.where, obj).obj
+        return self.storage.put(resource.collection_id, obj).obj
 
     # --- the steps of a write ---------------------------------------------------------------
 
     def _decode(
         self, resource: Resource, obj: Mapping[str, Any], options: WriteOptions
     ) -> JsonObject:
-        """Copy what a client sent, in the form in which it is stored."""
+        """Return a copy of a client's object in the storage version, without unknown fields."""
         identity = resource.identity
         _check_kind(resource, obj)
-        given = obj if resource.view is None else resource.view.decode(obj)
+        given = obj if resource.conversion is None else resource.conversion.to_stored(obj)
         unknown: list[str] = []
         meta = metadata.clean(given, identity, unknown)
         body = resource.strategy.decode(given, unknown)
@@ -239,7 +239,9 @@ class Store:
                 f'{identity.kind} in version "{identity.version}" cannot be handled as a '
                 f"{identity.kind}: strict decoding error: {', '.join(problems)}"
             )
-        stored_version = self.registry.stored(resource.where).identity.api_version
+        stored_version = self.registry.storage_resource(
+            resource.collection_id
+        ).identity.api_version
         head = {"apiVersion": stored_version, "kind": identity.kind, "metadata": meta}
         rest = {name: value for name, value in body.items() if name not in head}
         return head | rest
@@ -269,7 +271,7 @@ class Store:
         self._validate(resource, new, old.obj)
         if resource.strategy.has_generation and _spec_changed(resource, new, old.obj):
             new["metadata"]["generation"] = old.metadata.get("generation", 0) + 1
-        return new if options.dry_run else self.settle(resource, old, new)
+        return new if options.dry_run else self.update_unvalidated(resource, old, new)
 
     @staticmethod
     def _check_version(resource: Resource, old: Stored, meta: JsonObject) -> None:
@@ -280,7 +282,7 @@ class Store:
             cause = errors.invalid_value(
                 "metadata.resourceVersion", 0, "must be specified for an update"
             )
-            # This one error names the plural where all others name the kind.
+            # This error alone has the plural where all others have the kind.
             plural = replace(resource.identity, kind=resource.identity.plural)
             raise errors.invalid(plural, old.key.name, [cause])
 
@@ -297,8 +299,8 @@ class Store:
             name = new["metadata"].get("name", "")
             raise errors.invalid(resource.identity, name, causes)
 
-    def _mark(self, resource: Resource, old: Stored, options: DeleteOptions) -> JsonObject:
-        """Return the object as it looks once its deletion was asked for."""
+    def _mark_deleted(self, resource: Resource, old: Stored, options: DeleteOptions) -> JsonObject:
+        """Return the object with deletionTimestamp, grace period and deletion finalizers."""
         marked: JsonObject = {**old.obj, "metadata": dict(old.metadata)}
         meta = marked["metadata"]
         grace = resource.strategy.grace_seconds(old.obj, options.grace_seconds)
@@ -314,7 +316,7 @@ class Store:
         finalizers += [name for name in wanted if name not in finalizers]
         if finalizers:
             meta["finalizers"] = finalizers
-        if resource.where == builtin.NAMESPACES:
+        if resource.collection_id == builtin.NAMESPACES:
             meta.pop("deletionGracePeriodSeconds")
             marked["status"] = {**marked.get("status", {}), "phase": "Terminating"}
         return marked
@@ -330,7 +332,7 @@ class Store:
 
 
 def _check_kind(resource: Resource, obj: Mapping[str, Any]) -> None:
-    """Make sure that an object is what its path says."""
+    """Check that an object's apiVersion and kind match the resource."""
     identity = resource.identity
     version, kind = obj.get("apiVersion"), obj.get("kind")
     if resource.custom and not kind:
@@ -350,13 +352,13 @@ def _check_kind(resource: Resource, obj: Mapping[str, Any]) -> None:
 
 
 def _is_released(resource: Resource, meta: JsonObject) -> bool:
-    """Say whether nothing holds an object whose deletion was asked for."""
+    """Return True if a terminating object has neither finalizers nor a grace period, so it can be removed."""
     return bool(
         meta.get("deletionTimestamp")
         and not meta.get("finalizers")
         and not meta.get("deletionGracePeriodSeconds")
-        # A namespace is held by its spec, until it is empty.
-        and resource.where != builtin.NAMESPACES
+        # A namespace exists until its controller has deleted its contents.
+        and resource.collection_id != builtin.NAMESPACES
     )
 
 
@@ -370,7 +372,7 @@ def _with(obj: JsonObject, name: str, value: Any) -> JsonObject:
 
 
 def _spec_changed(resource: Resource, new: JsonObject, old: JsonObject) -> bool:
-    """Say whether something changed that counts as a new generation."""
+    """Return True if a change outside of metadata and status increments the generation."""
     apart = {"metadata", "status"} if resource.has_status else {"metadata"}
     names = (new.keys() | old.keys()) - apart
     return any(new.get(name) != old.get(name) for name in names)

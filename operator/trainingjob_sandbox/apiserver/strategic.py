@@ -1,7 +1,7 @@
-"""Strategic merge patch, as far as `kubectl apply` and `kubectl edit` need it for built-in kinds.
+"""Applies strategic merge patches, as `kubectl apply` and `kubectl edit` send them for built-in kinds.
 
-Lists of objects are merged by a key, which the real server knows from its Go types and we from a
-table of field names. Lists that are not in the table are replaced as a whole.
+Lists of objects are merged by a merge key. The real server has the keys in its Go types; here they
+are in a table of field names. A list that is not in the table is replaced as a whole.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ MERGE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "imagePullSecrets": ("name",),
     "initContainers": ("name",),
     "ownerReferences": ("uid",),
-    # Those of a container, then those of a Service: the first that the elements have.
+    # containerPort for containers, port for Services: the first key that the elements have.
     "ports": ("containerPort", "port"),
     "secrets": ("name",),
     "taints": ("key",),
@@ -28,10 +28,10 @@ MERGE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "volumeMounts": ("mountPath",),
     "volumes": ("name",),
 }
-"""The key that identifies the elements of a list."""
+"""The merge keys of lists, by field name."""
 
 MERGED_SCALARS: Final = frozenset({"finalizers"})
-"""Lists of scalars that are united instead of replaced."""
+"""Lists of scalars that are merged as sets instead of replaced."""
 
 _PATCH: Final = "$patch"
 _ORDER: Final = "$setElementOrder/"
@@ -40,7 +40,7 @@ _RETAIN: Final = "$retainKeys"
 
 
 def strategic_merge(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply a strategic merge patch to an object; the object itself stays as it is.
+    """Apply a strategic merge patch, and return the result; the object is not modified.
 
     Raises:
         ApiError: 400, a directive is unknown or an element lacks the merge key.
@@ -124,7 +124,7 @@ def _order_lists(result: dict[str, Any], patch: Mapping[str, Any]) -> None:
 
 
 def _ordered(name: str, items: list[Any], order: list[Any]) -> list[Any]:
-    """Put the elements that are named in their order; others, the server's own, come last."""
+    """Sort the elements by `order`; elements not in it (the server's own) come last."""
 
     def identity(item: Any) -> Any:
         if not isinstance(item, dict):

@@ -1,4 +1,4 @@
-"""Tables: how `kubectl get` asks for lists, so that the server decides what is worth showing."""
+"""Renders objects as a `meta.k8s.io/v1` Table, the format that `kubectl get` requests."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -24,15 +24,15 @@ def table(
     include: str = "Metadata",
     headings: bool = True,
 ) -> JsonObject:
-    """Write objects as a table.
+    """Return a Table of objects.
 
     Args:
-        resource: what they are.
+        resource: the resource.
         objects: the objects, as they are stored.
-        metadata: the list's.
-        now: the time that ages are reckoned from.
-        include: how much of each object goes along: `None`, `Metadata` or `Object`.
-        headings: whether the columns are described; in a watch only once.
+        metadata: the metadata of the list.
+        now: the current time, for ages.
+        include: the part of each object to include: `None`, `Metadata` or `Object`.
+        headings: True to include the column definitions; a watch sends them only once.
     """
     columns = _columns(resource)
     return {
@@ -50,8 +50,8 @@ def table(
 def _columns(resource: Resource) -> tuple[Column, ...]:
     if resource.custom:
         return (NAME, *resource.columns)
-    columns, _ = PRINTERS.get(resource.where, PLAIN)
-    return columns if resource.where == _EVENTS else (NAME, *columns)
+    columns, _ = PRINTERS.get(resource.collection_id, PLAIN)
+    return columns if resource.collection_id == _EVENTS else (NAME, *columns)
 
 
 def _heading(column: Column) -> JsonObject:
@@ -68,9 +68,9 @@ def _cells(resource: Resource, obj: Mapping[str, Any], now: datetime) -> list[An
     if resource.custom:
         cells = [_custom_cell(column, obj, now) for column in resource.columns]
         return [obj["metadata"]["name"], *cells]
-    _, printer = PRINTERS.get(resource.where, PLAIN)
+    _, printer = PRINTERS.get(resource.collection_id, PLAIN)
     cells = printer(obj, now)
-    return cells if resource.where == _EVENTS else [obj["metadata"]["name"], *cells]
+    return cells if resource.collection_id == _EVENTS else [obj["metadata"]["name"], *cells]
 
 
 def _custom_cell(column: Column, obj: Mapping[str, Any], now: datetime) -> Any:
@@ -82,7 +82,7 @@ def _custom_cell(column: Column, obj: Mapping[str, Any], now: datetime) -> Any:
 
 
 def cell(type_: str, value: Any, now: datetime) -> Any:
-    """Write a value as a cell of a column's type; None if it does not fit."""
+    """Return a value as a cell of a column's type; None if the type does not match."""
     if type_ == "string":
         return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     if type_ == "date":
@@ -98,5 +98,5 @@ def _included(resource: Resource, obj: Mapping[str, Any], include: str) -> JsonO
     if include == "None":
         return None
     if include == "Object":
-        return dict(obj) if resource.view is None else resource.view.encode(obj)
+        return dict(obj) if resource.conversion is None else resource.conversion.to_served(obj)
     return {"kind": "PartialObjectMetadata", "apiVersion": _VERSION, "metadata": obj["metadata"]}

@@ -1,8 +1,8 @@
-"""Types and bounds of custom objects, in the words of the real API server.
+"""Validates types and bounds of custom objects by the CRD's schema, with the real API server's messages.
 
-The schema of a CRD becomes a JSON schema once; the `jsonschema` library applies it. On an update
-only what changed is judged: an object that was stored before its schema was tightened can still be
-written, as on the real server.
+The schema of a CRD is converted once to a JSON schema, which the `jsonschema` library applies. On an
+update only changed fields are validated (ratcheting): an object that was stored before its schema
+was tightened can still be updated, as on the real server.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from jsonschema.exceptions import ValidationError
 from trainingjob_sandbox.apiserver.errors import NOT_CHECKED, Cause, quote, required, unsupported
 
 ROOT: Final = "<nil>"
-"""The server's name for the object itself where it would name a field."""
+"""The field path that stands for the object itself."""
 
 _BLOCKING: Final = frozenset(
     {
@@ -29,7 +29,7 @@ _BLOCKING: Final = frozenset(
         "FieldValueTypeInvalid",
     }
 )
-"""Errors after which the CEL rules are not even tried."""
+"""Errors after which CEL rules are not evaluated."""
 
 _BOUNDS: Final = {
     "minimum": "should be greater than{equal} {limit}",
@@ -69,7 +69,7 @@ _GO_DURATION: Final = re.compile(r"[-+]?(0|(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|
 @_formats.checks("date-time", raises=ValueError)
 def _is_date_time(value: object) -> bool:
     if isinstance(value, str):
-        # `T` and an offset are optional to Python, not to RFC 3339.
+        # Python accepts times without `T` and offset, RFC 3339 does not.
         moment = datetime.fromisoformat(value)
         return moment.tzinfo is not None and value[10:11] in ("T", "t")
     return True
@@ -111,7 +111,7 @@ def _is_ipv6(value: object) -> bool:
 
 
 def to_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a structural schema into a JSON schema (draft 4, whose dialect CRDs write)."""
+    """Convert a structural schema to a JSON schema (draft 4, the dialect of CRDs)."""
     result: dict[str, Any] = {key: schema[key] for key in _COPIED if key in schema}
     types = _types(schema)
     if types:
@@ -140,7 +140,7 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
 
 
 class SchemaValidator:
-    """Judges objects of one version of one CRD.
+    """Validates objects of one version of one CRD.
 
     Args:
         schema: the version's `openAPIV3Schema`.
@@ -157,7 +157,7 @@ class SchemaValidator:
         }
 
     def validate(self, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[Cause]:
-        """Say what is wrong with an object, in the order of the fields."""
+        """Return the errors of an object, sorted by field."""
         found = [_Problem((), error) for error in self._root.iter_errors(new)]
         for name, validator in self._properties.items():
             if name not in new or (old is not None and old.get(name) == new[name]):
@@ -166,23 +166,23 @@ class SchemaValidator:
                 _Problem((name,), error) for error in _flatten(validator.iter_errors(new[name]))
             ]
         if old is not None:
-            found = [problem for problem in found if not problem.was_there(new, old)]
+            found = [problem for problem in found if not problem.is_unchanged(new, old)]
         causes = [problem.cause() for problem in found]
         return sorted(causes, key=lambda cause: cause.field)
 
 
 def is_blocking(causes: Sequence[Cause]) -> bool:
-    """Say whether the errors are such that rules cannot be evaluated at all."""
+    """Return True if the errors prevent the evaluation of CEL rules."""
     return any(cause.reason in _BLOCKING for cause in causes)
 
 
 def not_checked() -> Cause:
-    """Say that there may be more errors than those listed."""
+    """Return the cause that says that CEL rules were not checked."""
     return Cause(ROOT, f"Invalid value: null: {NOT_CHECKED}")
 
 
 def _flatten(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:
-    """Replace the error of an `allOf` by those inside it: only they say where."""
+    """Replace the error of an `allOf` by its inner errors, which have the field paths."""
     for error in errors:
         if error.validator == "allOf" and error.context:
             yield from _flatten(iter(error.context))
@@ -191,7 +191,7 @@ def _flatten(errors: Iterator[ValidationError]) -> Iterator[ValidationError]:
 
 
 class _Problem:
-    """An error of the library, and where in the whole object it is."""
+    """An error of the `jsonschema` library, with its path in the complete object."""
 
     def __init__(self, prefix: tuple[str, ...], error: ValidationError) -> None:
         self.error = error
@@ -200,9 +200,9 @@ class _Problem:
         self._value: Any = error.instance
         self.path: tuple[str | int, ...] = (*prefix, *error.absolute_path)
 
-    def was_there(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-        """Say whether the old object had the very same value in that place."""
-        before, after = _at(old, self.path), _at(new, self.path)
+    def is_unchanged(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+        """Return True if the old object has the same value at this path."""
+        before, after = _value_at(old, self.path), _value_at(new, self.path)
         return before is not _ABSENT and before == after
 
     def cause(self) -> Cause:
@@ -212,15 +212,15 @@ class _Problem:
             case "type" | "format" if self.keyword == "type" or isinstance(self._value, str):
                 return self._wrong_type()
             case "format" | "oneOf" | "anyOf" | "not":
-                return self._of_no_field()
+                return self._on_root()
             case "enum":
                 return unsupported(self._field(), self._value, self.limit)
             case "maxLength" | "maxItems" | "maxProperties":
-                return self._too_much()
+                return self._too_long_or_many()
             case _:
                 return self._out_of_bounds()
 
-    def _too_much(self) -> Cause:
+    def _too_long_or_many(self) -> Cause:
         if self.keyword == "maxLength":
             message = f"Too long: may not be more than {self.limit} bytes"
             return Cause(self._field(), message, "FieldValueTooLong")
@@ -228,8 +228,8 @@ class _Problem:
         message = f"Too many: {count}: must have at most {self.limit} items"
         return Cause(self._field(), message, "FieldValueTooMany")
 
-    def _of_no_field(self) -> Cause:
-        """The few errors that the real server blames on the whole object."""
+    def _on_root(self) -> Cause:
+        """Return the cause for the errors that the real server reports on the root object."""
         field = self._field()
         messages = {
             "oneOf": f'"{field}" must validate one and only one schema (oneOf)',
@@ -242,7 +242,7 @@ class _Problem:
     def _out_of_bounds(self) -> Cause:
         shown = len(self._value) if self.keyword in ("minItems", "minProperties") else self._value
         pattern = _BOUNDS.get(self.keyword, "must validate {keyword}")
-        # In draft 4 a bound that is not reached is a bound with a flag beside it.
+        # In draft 4 an exclusive bound is a bound with a boolean flag.
         flag = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}.get(self.keyword)
         schema = self.error.schema if isinstance(self.error.schema, dict) else {}
         equal = "" if flag and schema.get(flag) else " or equal to"
@@ -251,7 +251,7 @@ class _Problem:
         return Cause(field, f"Invalid value: {quote(shown)}: {field} in body {bound}")
 
     def _required(self) -> Cause:
-        # The library gives the missing name in its message only: `'name' is a required property`.
+        # The library has the missing name only in its message: `'name' is a required property`.
         missing = re.match(r"'(.*?)' is a required", self.error.message)
         name = missing[1] if missing else str(self.limit)
         return required(field_path((*self.path, name)))
@@ -276,7 +276,7 @@ class _Problem:
 _ABSENT: Final = object()
 
 
-def _at(value: Any, path: Sequence[str | int]) -> Any:
+def _value_at(value: Any, path: Sequence[str | int]) -> Any:
     for step in path:
         try:
             value = value[step]
@@ -286,7 +286,7 @@ def _at(value: Any, path: Sequence[str | int]) -> Any:
 
 
 def field_path(path: Sequence[str | int]) -> str:
-    """Write a path as the server does: `spec.containers[0].name`."""
+    """Format a path as the server does: `spec.containers[0].name`."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step

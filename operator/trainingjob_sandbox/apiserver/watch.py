@@ -1,7 +1,7 @@
-"""Watches: a stream of changes, from a revision of the past or from now on.
+"""Serves watches: streams events from a given revision, or the current objects and then new events.
 
-Each watcher has a queue of its own that has an end: one that does not read is disconnected, and
-lists again, instead of being remembered for.
+Each watcher has a bounded queue. A watcher that does not read is disconnected when its queue is
+full, and has to list again.
 """
 
 import asyncio
@@ -28,26 +28,26 @@ from trainingjob_sandbox.apiserver.storage import (
 from trainingjob_sandbox.apiserver.tables import table
 
 MAX_PENDING: Final = 10_000
-"""Events that wait for one watcher at most."""
+"""Maximum queued events of one watcher."""
 
 INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """The objects that a client wants to watch.
+    """The options of a watch request.
 
     Attributes:
-        selected: which objects.
-        revision: since when; 0: from now on, after everything that is there.
-        timeout_s: when the server ends the watch.
-        bookmark_interval_s: how often it says how far it is; None: never.
-        initial_events_end: whether it says when everything that was there has been sent.
-        as_table: whether objects come as tables.
-        include: how much of an object goes with a table.
+        matcher: selects the objects.
+        revision: the start revision; 0: send the current objects first.
+        timeout_s: the server ends the watch after this time.
+        bookmark_interval_s: seconds between bookmarks; None: no bookmarks.
+        initial_events_end: True to send a bookmark after the current objects.
+        as_table: True to send objects as tables.
+        include: the part of each object that a table includes.
     """
 
-    selected: Matcher
+    matcher: Matcher
     revision: int
     timeout_s: float
     bookmark_interval_s: float | None
@@ -67,8 +67,8 @@ class Subscription:
         self.ended = False
         collection.subscribers.add(self)
 
-    def offer(self, event: Event) -> None:
-        """Queue an event; one too many ends the watch."""
+    def publish(self, event: Event) -> None:
+        """Queue an event; if the queue is full, end the watch."""
         if self.ended:
             return
         if len(self._pending) >= self._limit:
@@ -79,19 +79,19 @@ class Subscription:
         self._wake.set()
 
     def end(self) -> None:
-        """Expect no more than what is queued."""
+        """End the watch after the queued events."""
         self.ended = True
         self._wake.set()
 
     def close(self) -> None:
-        """Leave the collection."""
+        """Unsubscribe from the collection."""
         self._collection.subscribers.discard(self)
 
     async def take(self, timeout_s: float) -> list[Event]:
-        """Wait for events and return all there are; none if the time is over or the watch ended."""
+        """Wait for events, and return all queued ones; none after the timeout or the end of the watch."""
         if not self._pending and not self.ended:
-            # What came at the very moment of the time-out is returned all the same: a bookmark
-            # must not overtake it.
+            # An event that arrives just at the timeout is still returned: a bookmark must not
+            # overtake it.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout_s)
         self._wake.clear()
@@ -101,12 +101,12 @@ class Subscription:
 
 
 class Watch:
-    """One watch, as lines of JSON.
+    """One watch, as a stream of JSON lines.
 
     Args:
-        storage: where changes happen.
-        resource: what is watched.
-        options: how.
+        storage: the storage of the objects.
+        resource: the resource to watch.
+        options: the options of the watch.
     """
 
     def __init__(self, storage: Storage, resource: Resource, options: WatchOptions) -> None:
@@ -116,50 +116,50 @@ class Watch:
         self._headings = True
 
     async def lines(self) -> AsyncGenerator[bytes]:
-        """Yield what to send, several lines at once where there are several."""
+        """Yield chunks of one or more lines."""
         options, loop = self._options, asyncio.get_running_loop()
-        collection = self._storage.collection(self._resource.where)
+        collection = self._storage.collection(self._resource.collection_id)
         subscription = Subscription(collection)
         try:
-            # From here to the first `await` nothing can change, so nothing is missed or seen twice.
-            oldest = self._storage.oldest(self._resource.where)
+            # Nothing can change before the first `await`, so no event is missed or sent twice.
+            oldest = self._storage.oldest_revision(self._resource.collection_id)
             if 0 < options.revision < oldest:
                 yield _error(errors.too_old(options.revision, oldest))
                 return
-            yield self._start(collection)
+            yield self._initial_lines(collection)
             end = loop.time() + options.timeout_s
             interval = options.bookmark_interval_s
             due = loop.time() + interval if interval is not None else end
             while loop.time() < end:
                 events = await subscription.take(max(min(due, end) - loop.time(), 0))
                 if events:
-                    yield b"".join(line for event in events for line in self._show(event))
+                    yield b"".join(line for event in events for line in self._event_lines(event))
                 elif subscription.ended:
                     break
                 elif interval is not None and loop.time() >= min(due, end):
-                    # Only with nothing pending is everything up to this revision delivered.
+                    # The queue is empty, so every event up to this revision has been sent.
                     due = loop.time() + interval
                     yield self._bookmark()
         finally:
             subscription.close()
 
-    def _start(self, collection: Collection) -> bytes:
-        """Return what comes first: what is there, or what has happened since."""
+    def _initial_lines(self, collection: Collection) -> bytes:
+        """Return the events since the start revision, or without one the current objects."""
         if self._options.revision:
             missed = collection.since(self._options.revision)
-            return b"".join(line for event in missed for line in self._show(event))
-        there = [
+            return b"".join(line for event in missed for line in self._event_lines(event))
+        lines = [
             self._line("ADDED", stored)
             for stored in collection.sorted()
-            if self._options.selected(stored.obj)
+            if self._options.matcher(stored.obj)
         ]
         if self._options.initial_events_end:
-            there.append(self._bookmark({INITIAL_EVENTS_END: "true"}))
-        return b"".join(there)
+            lines.append(self._bookmark({INITIAL_EVENTS_END: "true"}))
+        return b"".join(lines)
 
-    def _show(self, event: Event) -> Iterator[bytes]:
-        """Say what an event is to someone who sees the selected objects only."""
-        selected = self._options.selected
+    def _event_lines(self, event: Event) -> Iterator[bytes]:
+        """Yield the line of an event, with its type for a watcher of the selected objects; or nothing."""
+        selected = self._options.matcher
         before = event.old is not None and selected(event.old.obj)
         after = event.type != "DELETED" and selected(event.new.obj)
         type_: EventType
@@ -168,18 +168,21 @@ class Watch:
         if after:
             type_, shown = ("MODIFIED" if before else "ADDED"), event.new
         else:
-            type_, shown = "DELETED", (event.new if event.type == "DELETED" else event.left)
-        if self._options.as_table or self._resource.view is not None:
+            type_, shown = (
+                "DELETED",
+                (event.new if event.type == "DELETED" else event.old_at_revision),
+            )
+        if self._options.as_table or self._resource.conversion is not None:
             yield self._line(type_, shown)
         else:
             yield event.line(type_, shown)
 
     def _line(self, type_: EventType, shown: Stored) -> bytes:
-        view = self._resource.view
+        conversion = self._resource.conversion
         if self._options.as_table:
             return encode({"type": type_, "object": self._table(shown)}) + b"\n"
-        if view is not None:
-            return encode({"type": type_, "object": view.encode(shown.obj)}) + b"\n"
+        if conversion is not None:
+            return encode({"type": type_, "object": conversion.to_served(shown.obj)}) + b"\n"
         return b'{"type":"%s","object":%s}\n' % (type_.encode(), shown.encoded)
 
     def _table(self, shown: Stored) -> JsonObject:
@@ -209,5 +212,5 @@ class Watch:
 
 
 def _error(error: ApiError) -> bytes:
-    """Return a refusal as an event, for a watcher whose answer has begun."""
+    """Return an API error as an ERROR event, for a watch whose response has begun."""
     return encode({"type": "ERROR", "object": error.status}) + b"\n"

@@ -21,7 +21,7 @@ def put_raw(store: Store, obj: Mapping[str, Any]) -> JsonObject:
     Only what nothing works without is added: uid, creation time and, where the kind has them,
     namespace. An object of that name is replaced.
     """
-    resource = store.registry.of_kind(obj.get("apiVersion", ""), obj.get("kind", ""))
+    resource = store.registry.by_kind(obj.get("apiVersion", ""), obj.get("kind", ""))
     assert resource is not None, f"no resource has kind {obj.get('kind')!r}"
     raw: JsonObject = copy_json(obj)
     meta = raw.setdefault("metadata", {})
@@ -33,7 +33,7 @@ def put_raw(store: Store, obj: Mapping[str, Any]) -> JsonObject:
         generation=resource.strategy.has_generation,
     )
     raw["metadata"] = fresh | meta
-    return store.storage.put(resource.where, raw).obj
+    return store.storage.put(resource.collection_id, raw).obj
 
 
 def compact(server: ApiServer) -> None:

@@ -28,7 +28,7 @@ def back_up(api_server: ApiServerUnderTest) -> Callable[[], None]:
             collection.objects.clear()
             collection.objects.update(objects.get(where, {}))  # type: ignore[arg-type]
             collection.history.clear()
-            collection.forgotten = 0
+            collection.evicted_revision = 0
             for subscriber in tuple(collection.subscribers):
                 subscriber.end()
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from tests.support.apiserver.api import Api, Object
 from trainingjob_api import constants
-from trainingjob_sandbox.apiserver.podlogs import SCHEME_ANNOTATION
+from trainingjob_sandbox.apiserver.pod_logs import SCHEME_ANNOTATION
 
 _EVERY_S = 0.02
 

@@ -131,7 +131,7 @@ def test_a_dependent_that_does_not_block_does_not_hold_its_owner(cluster: Cluste
 
 
 def test_the_index_of_owners_is_empty_when_everything_is_gone(cluster: Cluster) -> None:
-    known = len(cluster.controllers.gc._places)
+    known = len(cluster.controllers.gc._refs)
     for number in range(50):
         owner = cluster.store.create("widgets", widget(f"w{number}"))
         cluster.store.create("pods", pod(f"p{number}", metadata=owned_by(owner)))
@@ -139,7 +139,7 @@ def test_the_index_of_owners_is_empty_when_everything_is_gone(cluster: Cluster) 
         cluster.settle()
 
     assert cluster.controllers.gc._dependents == {}
-    assert len(cluster.controllers.gc._places) == known
+    assert len(cluster.controllers.gc._refs) == known
     assert len(cluster.controllers) == 0
 
 

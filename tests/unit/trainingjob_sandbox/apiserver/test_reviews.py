@@ -7,7 +7,7 @@ import pytest
 
 from trainingjob_sandbox.apiserver.errors import ApiError
 from trainingjob_sandbox.apiserver.requests import Path
-from trainingjob_sandbox.apiserver.reviews import Account, Accounts, check_right, review
+from trainingjob_sandbox.apiserver.reviews import Account, Accounts, authorize, review
 
 READER = Account("rita", namespaces=frozenset({"ml"}), verbs=frozenset({"get", "list"}))
 
@@ -16,7 +16,9 @@ def ask(accounts: Accounts, authorization: str, group: str, plural: str, **spec:
     """The status of a review."""
     body = json.dumps({"spec": spec}).encode()
     path = Path(f"{group}.k8s.io", "v1", plural)
-    found, code = review(accounts, accounts.of(authorization), path, body, "application/json")
+    found, code = review(
+        accounts, accounts.authenticate(authorization), path, body, "application/json"
+    )
     assert code == 201
     return found["status"]
 
@@ -45,9 +47,9 @@ def test_without_accounts_everyone_is_known_and_may_do_everything() -> None:
 def test_with_accounts_a_token_is_one_of_theirs_or_refused() -> None:
     accounts = known()
     with pytest.raises(ApiError) as refusal:
-        accounts.of("Bearer other")
+        accounts.authenticate("Bearer other")
     assert refusal.value.code == 401
-    assert accounts.of("").name == "admin"
+    assert accounts.authenticate("").name == "admin"
     found = ask(accounts, "", "authentication", "tokenreviews", token="t")
     assert (found["authenticated"], found["user"]["username"]) == (True, "rita")
     assert not ask(accounts, "", "authentication", "tokenreviews", token="x")["authenticated"]
@@ -67,7 +69,7 @@ def test_the_answer_of_a_review_is_what_a_request_meets(
     assert of_another["allowed"] is allowed
     path = Path("", "v1", "pods", namespace)
     if allowed:
-        check_right(READER, verb, path)
+        authorize(READER, verb, path)
     else:
         with pytest.raises(ApiError, match=f'User "rita" cannot {verb}'):
-            check_right(READER, verb, path)
+            authorize(READER, verb, path)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.trainingjob_sandbox.apiserver.widgets import Cluster, config_map
 from trainingjob_sandbox.apiserver import ApiError
-from trainingjob_sandbox.apiserver.gc import MAX_GONE
+from trainingjob_sandbox.apiserver.gc import MAX_DELETED_UIDS
 from trainingjob_sandbox.apiserver.paging import MAX_SNAPSHOTS, Snapshots, Token
 from trainingjob_sandbox.apiserver.storage import CollectionId, Key
 from trainingjob_sandbox.apiserver.watch import Subscription
@@ -26,8 +26,8 @@ def test_each_kind_remembers_a_number_of_events_and_knows_what_it_forgot() -> No
 
     collection = cluster.storage.collection(CONFIG_MAPS)
     assert len(collection.history) == 10
-    assert cluster.storage.oldest(CONFIG_MAPS) == collection.history[0].revision - 1
-    assert [event.revision for event in collection.since(collection.forgotten)] == [
+    assert cluster.storage.oldest_revision(CONFIG_MAPS) == collection.history[0].revision - 1
+    assert [event.revision for event in collection.since(collection.evicted_revision)] == [
         event.revision for event in collection.history
     ]
 
@@ -37,17 +37,17 @@ def test_compacting_forgets_all_events(cluster: Cluster) -> None:
 
     cluster.storage.compact()
 
-    assert cluster.storage.oldest(CONFIG_MAPS) == cluster.storage.revision
+    assert cluster.storage.oldest_revision(CONFIG_MAPS) == cluster.storage.revision
     assert not cluster.storage.collection(CONFIG_MAPS).history
 
 
 def test_the_collector_remembers_a_number_of_ends(cluster: Cluster) -> None:
-    gone = cluster.controllers.gc._gone
-    gone.update(dict.fromkeys((f"uid-{number}" for number in range(MAX_GONE)), None))
+    gone = cluster.controllers.gc._deleted_uids
+    gone.update(dict.fromkeys((f"uid-{number}" for number in range(MAX_DELETED_UIDS)), None))
 
     churn(cluster, 2)
 
-    assert len(gone) == MAX_GONE
+    assert len(gone) == MAX_DELETED_UIDS
 
 
 async def test_a_watcher_that_does_not_read_is_let_go(cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON whose repeated keys are remembered, because clients ask about them."""
+"""Parses request bodies (JSON, YAML, protobuf), and finds duplicate fields for `fieldValidation`."""
 
 import json
 import re
@@ -11,29 +11,29 @@ from trainingjob_sandbox.apiserver.errors import ApiError, bad_request
 
 
 class _Repeated(dict[str, Any]):
-    """A JSON object that had the same key more than once."""
+    """A JSON object in which a key occurred more than once."""
 
     repeated: tuple[str, ...] = ()
 
 
-def parse(body: bytes, content_type: str, expected: str = "") -> tuple[Any, list[str]]:
-    """Read a body.
+def parse_body(body: bytes, content_type: str, expected: str = "") -> tuple[Any, list[str]]:
+    """Parse a request body.
 
     Args:
-        body: as it came.
-        content_type: its media type; YAML is understood, too.
-        expected: the kind that should be in it, for the message.
+        body: the raw body.
+        content_type: its media type.
+        expected: the expected kind, for the error message.
 
     Returns:
-        The value, and the paths of fields that were written more than once.
+        The value, and the paths of duplicate fields (of JSON bodies only).
 
     Raises:
-        ApiError: 400, it cannot be read; 415, its media type is not supported.
+        ApiError: 400, it cannot be parsed; 415, its media type is not supported.
     """
     if content_type == protobuf.MEDIA_TYPE:
         return protobuf.decode(body), []
     if content_type not in ("", "application/json", "application/yaml"):
-        # Patches come here as JSON as well; what kind of patch was decided before.
+        # The caller passes patches as JSON, and handles the patch types.
         raise ApiError(
             415,
             "UnsupportedMediaType",
@@ -64,10 +64,10 @@ def parse(body: bytes, content_type: str, expected: str = "") -> tuple[Any, list
             f"couldn't get version/kind; json parse error: {error} ({body[:256].hex()})"
         ) from error
     if _SURROGATE.search(text) and (path := _not_text(value, "")) is not None:
-        # A real server puts U+FFFD in its place, and does not say that something was lost.
+        # A real server silently replaces it by U+FFFD.
         raise bad_request(
-            f"{path or 'the object'} holds half of a surrogate pair (\\ud800 to \\udfff), which is no "
-            "character: write both halves, or the character itself"
+            f"{path or 'the object'} holds one half of a surrogate pair (\\ud800 to \\udfff), which is "
+            "not a character: write both halves, or the character itself"
         )
     return value, _paths(value, "") if found else []
 
@@ -76,7 +76,7 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]|\\U0000[dD][89a-fA-F]")
 
 
 def _not_text(value: Any, path: str) -> str | None:
-    """Return the path of the first string that UTF-8 has no bytes for, or of the object with such a key."""
+    """Return the path of the first string, or object key, that cannot be encoded as UTF-8; else None."""
     if isinstance(value, str):
         return None if _is_text(value) else path
     if isinstance(value, dict):

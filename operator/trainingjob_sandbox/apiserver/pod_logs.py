@@ -1,4 +1,4 @@
-"""Logs of pods: asked of the node that runs the pod, or given by a test."""
+"""Serves `pods/log`: proxies the log from the pod's node, or returns one that a test has set."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from trainingjob_sandbox.apiserver.storage import JsonObject, Key
 from trainingjob_sandbox.apiserver.store import Store
 
 SCHEME_ANNOTATION: Final = "trainingjob.dev/sandbox-kubelet-scheme"
-"""On a node: `http` if it serves its logs without TLS."""
+"""Annotation of a node: `http` if it serves its logs without TLS."""
 
 MAX_LOGS: Final = 1000
-"""Logs that tests may have given at a time."""
+"""Maximum number of logs set by tests."""
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _CHUNK: Final = 65_536
@@ -24,23 +24,23 @@ _PASSED_ON: Final = ("follow", "tailLines", "limitBytes")
 
 
 class PodLogs:
-    """Answers `GET pods/{name}/log`.
+    """Handles `GET pods/{name}/log`.
 
     Args:
-        store: where pods and nodes are.
+        store: the pods and nodes.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._given: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._fixed: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
 
-    def give(self, namespace: str, pod: str, container: str, log: bytes) -> None:
-        """Set what a container's log is, instead of asking the node."""
-        self._given[namespace, pod, container] = log
-        self._given.move_to_end((namespace, pod, container))
-        while len(self._given) > MAX_LOGS:
-            self._given.popitem(last=False)
+    def set_log(self, namespace: str, pod: str, container: str, log: bytes) -> None:
+        """Set the log of a container, which is then returned instead of the node's."""
+        self._fixed[namespace, pod, container] = log
+        self._fixed.move_to_end((namespace, pod, container))
+        while len(self._fixed) > MAX_LOGS:
+            self._fixed.popitem(last=False)
 
     async def close(self) -> None:
         """Close the connections to nodes."""
@@ -51,7 +51,7 @@ class PodLogs:
     async def serve(
         self, request: web.Request, namespace: str, name: str, query: Mapping[str, str]
     ) -> web.StreamResponse:
-        """Answer with a log; with `follow` until the container has ended.
+        """Return a container's log; with `follow`, stream it until the container has ended.
 
         Raises:
             ApiError: 400, no such container; 404, no such pod or node; 500, the node does not
@@ -60,15 +60,15 @@ class PodLogs:
         pod = self._store.find("pods", name, namespace).obj
         container = _container(pod, query.get("container", ""))
         for key in ((namespace, name, container), (namespace, name, "")):
-            if key in self._given:
-                return web.Response(body=_cut(self._given[key], query), content_type="text/plain")
+            if key in self._fixed:
+                return web.Response(body=_cut(self._fixed[key], query), content_type="text/plain")
         node = pod["spec"].get("nodeName")
         if not node:
             return web.Response(status=204)
         base = self._kubelet(pod, node)
         url = f"{base}/containerLogs/{namespace}/{name}/{container}"
         passed_on = {key: query[key] for key in _PASSED_ON if query.get(key)}
-        return await self._relay(request, url, passed_on)
+        return await self._proxy(request, url, passed_on)
 
     def _kubelet(self, pod: Mapping[str, Any], node_name: str) -> str:
         stored = self._store.storage.collection(builtin.NODES).objects.get(Key("", node_name))
@@ -86,7 +86,7 @@ class PodLogs:
         annotations = stored.metadata.get("annotations") or {}
         return f"{annotations.get(SCHEME_ANNOTATION, 'https')}://{address}:{endpoint['Port']}"
 
-    async def _relay(
+    async def _proxy(
         self, request: web.Request, url: str, query: Mapping[str, str]
     ) -> web.StreamResponse:
         if self._session is None:
@@ -95,7 +95,7 @@ class PodLogs:
             )
         response: web.StreamResponse | None = None
         try:
-            # The node is on this machine and its certificate is its own.
+            # The node is on this machine, and its certificate is self-signed.
             async with self._session.get(url, params=query, ssl=False) as answer:
                 if answer.status >= web.HTTPBadRequest.status_code:
                     raise ApiError(answer.status, "InternalError", await answer.text())
@@ -107,7 +107,7 @@ class PodLogs:
             if response is None:
                 message = f'Get "{url}": {error}'
                 raise ApiError(500, "InternalError", message) from error
-            # Half of the log is sent: an orderly end would say that it was all.
+            # A part of the log was sent: abort, because an orderly end would mean that it is complete.
             if request.transport is not None:
                 request.transport.abort()
             return response

@@ -1,4 +1,4 @@
-"""The strategies of the simple built-in kinds: namespaces, Services, nodes, quotas."""
+"""The strategies (defaults, validation) of namespaces, Services, nodes, Secrets and other simple kinds."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ _HEADLESS: Final = "None"
 
 
 class NamespaceStrategy(Strategy):
-    """Namespaces start active and carry their name as a label."""
+    """Namespaces: phase Active, and the label `kubernetes.io/metadata.name`."""
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Label the namespace, and let it hold its own deletion until it is empty."""
+        """Set the name label, the finalizer `kubernetes` in the spec, and the phase."""
         metadata = obj["metadata"]
         name = metadata.get("name", "")
         metadata["labels"] = {
@@ -30,12 +30,12 @@ class NamespaceStrategy(Strategy):
         obj["status"] = {"phase": "Active"}
 
     def prepare_update(self, new: JsonObject, old: JsonObject) -> None:
-        """Keep the finalizers of the spec: they belong to the server."""
+        """Keep the spec, whose finalizers only the server changes."""
         new["spec"] = old.get("spec", {})
 
 
 class ServiceStrategy(Strategy):
-    """Services get an address, unless they are headless."""
+    """Services: allocates a cluster IP, unless they are headless."""
 
     returns_deleted = True
 
@@ -43,7 +43,7 @@ class ServiceStrategy(Strategy):
         self._next_address = 1
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Fill in the defaults."""
+        """Set the defaults and the cluster IP."""
         spec = obj.setdefault("spec", {})
         spec.setdefault("type", "ClusterIP")
         if spec["type"] != "ExternalName":
@@ -61,14 +61,14 @@ class ServiceStrategy(Strategy):
         obj["status"] = {"loadBalancer": {}}
 
     def prepare_update(self, new: JsonObject, old: JsonObject) -> None:
-        """Keep the address that was given."""
+        """Keep the allocated cluster IP."""
         spec = new.setdefault("spec", {})
         for field in ("clusterIP", "clusterIPs"):
             if not spec.get(field) and field in old["spec"]:
                 spec[field] = old["spec"][field]
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Judge the ports; one with an address needs some."""
+        """Validate the ports; a Service with a cluster IP needs at least one."""
         spec = new.get("spec", {})
         ports = spec.get("ports") or []
         causes = [
@@ -90,19 +90,19 @@ class ServiceStrategy(Strategy):
 
 
 class NodeStrategy(Strategy):
-    """A node brings its own status along when it registers."""
+    """Nodes: a node sets its own status when it registers."""
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Make sure that there is a spec and a status."""
+        """Add an empty spec and status if they are missing."""
         obj.setdefault("spec", {})
         obj.setdefault("status", {})
 
 
 class DataStrategy(Strategy):
-    """ConfigMaps and Secrets hold at most 1 MiB."""
+    """ConfigMaps and Secrets: at most 1 MiB of data."""
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Count the bytes of the data."""
+        """Check the size of the data."""
         size = sum(
             len(str(value))
             for field in ("data", "binaryData")
@@ -115,7 +115,7 @@ class DataStrategy(Strategy):
 
 
 class SecretStrategy(DataStrategy):
-    """Secrets may be written in plain text, and are kept in base64."""
+    """Secrets: `stringData` is stored as base64 in `data`."""
 
     def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
         """Return a copy with `stringData` moved into `data`."""
@@ -129,20 +129,20 @@ class SecretStrategy(DataStrategy):
 
 
 class ClaimStrategy(Strategy):
-    """Claims wait for a volume; nothing here binds them."""
+    """PersistentVolumeClaims: pending, because the sandbox never binds them."""
 
     returns_deleted = True
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Start unbound."""
+        """Set the phase Pending."""
         obj["status"] = {"phase": "Pending"}
 
 
 class EventStrategy(Strategy):
-    """Events are written as they come; what is missing is there, and empty."""
+    """Events: missing fields are added with empty values."""
 
     def decode(self, obj: Mapping[str, Any], unknown: list[str]) -> JsonObject:
-        """Return a copy with the fields that are always there."""
+        """Return a copy with all standard fields."""
         event: JsonObject = copy_json(obj)
         for field, value in (
             ("involvedObject", {}),
@@ -157,26 +157,27 @@ class EventStrategy(Strategy):
         return event
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """An event lives in the namespace of what it is about; that of the cluster in `default`."""
-        there = new["metadata"].get("namespace")
-        about = new["involvedObject"].get("namespace", "")
-        if about == there or (not about and there == "default"):
+        """Check that the namespace is that of the involved object; `default` if that is cluster-scoped."""
+        namespace = new["metadata"].get("namespace")
+        involved = new["involvedObject"].get("namespace", "")
+        if involved == namespace or (not involved and namespace == "default"):
             return []
-        return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+        message = "does not match event.namespace"
+        return [invalid_value("involvedObject.namespace", involved, message)]
 
 
 class QuotaStrategy(Strategy):
-    """Quotas are enforced from the moment they are there."""
+    """ResourceQuotas: enforced from their creation on."""
 
     returns_deleted = True
 
     def prepare_create(self, obj: JsonObject) -> None:
-        """Start with the limits; what is used is counted at once by `admission.py`."""
+        """Start with an empty status; `admission.py` fills it in at once."""
         obj.setdefault("spec", {})
         obj["status"] = {}
 
     def validate(self, new: JsonObject, old: JsonObject | None) -> list[Cause]:
-        """Only whole numbers can limit how many objects there are."""
+        """Check that limits on the number of objects are integers."""
         hard = (new.get("spec") or {}).get("hard") or {}
         return [
             invalid_value(f"spec.hard.{name}", str(value), "must be an integer")
@@ -186,12 +187,12 @@ class QuotaStrategy(Strategy):
 
 
 class LeaseStrategy(Strategy):
-    """A lease may only be changed by someone who has seen it."""
+    """Leases: an update needs a resourceVersion."""
 
     unconditional_update = False
 
 
 class ReturnedStrategy(Strategy):
-    """A plain kind whose DELETE answers with the object."""
+    """A plain kind whose DELETE returns the object."""
 
     returns_deleted = True

@@ -1,7 +1,7 @@
-"""The server in a thread and an event loop of its own.
+"""Runs the API server in a thread with its own event loop, and writes kubeconfigs for it.
 
-kopf ends every task that is younger than itself in its loop, and tests block theirs: neither may
-share a loop with the server.
+The server cannot share a loop with kopf, which cancels every task of its loop that was started
+after it, nor with tests, which block their loop.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ def kubeconfig(url: str, *, user: str = "admin", namespace: str = "default") -> 
     """Return a kubeconfig for the server at a URL.
 
     Args:
-        url: the server's.
-        user: who to be; it goes into the server's log of requests.
-        namespace: the namespace that is meant when none is named.
+        url: the URL of the server.
+        user: the user's name, which is also the bearer token.
+        namespace: the default namespace.
     """
     name = "sandbox"
     context = {"cluster": name, "user": user, "namespace": namespace}
@@ -45,18 +45,18 @@ def kubeconfig(url: str, *, user: str = "admin", namespace: str = "default") -> 
 
 
 class ApiServerThread:
-    """An `ApiServer` that runs beside the caller; a context manager.
+    """A context manager that runs an `ApiServer` in a thread.
 
     Args:
-        crds: definitions that are there from the start.
+        crds: CRDs to create at the start.
         host: the address to listen on.
-        port: the port; 0 takes a free one.
+        port: the port; 0: any free one.
         bookmark_interval_s: seconds between two bookmarks of a watch.
-        history: how many changes each kind remembers for watches that resume.
-        first_revision: where `resourceVersion` begins.
+        history: number of events that each collection keeps for watches that resume.
+        first_revision: the first `resourceVersion`.
 
     Attributes:
-        server: the server; touch it through `call` only, while the thread runs.
+        server: the server; while the thread runs, access it only through `call`.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class ApiServerThread:
         self.call(lambda server: server.start(self._host, self._port))
 
     def stop(self) -> None:
-        """Stop listening and break all connections."""
+        """Stop listening and close all connections."""
         self.call(lambda server: server.stop())
 
     def close(self) -> None:
-        """Stop, and end the thread."""
+        """Stop the server, and end the thread."""
         try:
             self.stop()
         finally:
@@ -129,10 +129,10 @@ class ApiServerThread:
     def call(self, function: Callable[[ApiServer], T]) -> T: ...
 
     def call(self, function: Callable[[ApiServer], Any]) -> Any:
-        """Run a function in the server's loop and return what it returns, awaited if need be.
+        """Run a function or coroutine function on the server's loop, and return its result.
 
         Raises:
-            TimeoutError: it took longer than half a minute.
+            TimeoutError: it took longer than `CALL_TIMEOUT_S`.
         """
 
         async def run() -> Any:
@@ -144,7 +144,7 @@ class ApiServerThread:
     def write_kubeconfig(
         self, path: Path | str, *, user: str = "admin", namespace: str = "default"
     ) -> Path:
-        """Write a kubeconfig for kubectl and clients, and return its path."""
+        """Write a kubeconfig, and return its path."""
         target = Path(path)
         target.write_text(kubeconfig(self.url, user=user, namespace=namespace), encoding="utf-8")
         return target

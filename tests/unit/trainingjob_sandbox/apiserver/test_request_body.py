@@ -3,8 +3,8 @@
 import pytest
 
 from trainingjob_sandbox.apiserver import ApiError
-from trainingjob_sandbox.apiserver.bodies import parse
 from trainingjob_sandbox.apiserver.protobuf import MEDIA_TYPE
+from trainingjob_sandbox.apiserver.request_body import parse_body
 
 # As kubectl 1.37.1 sends them.
 NAMESPACE = (
@@ -23,15 +23,15 @@ TOKEN_REQUEST = (
 def test_json_and_yaml_say_the_same() -> None:
     want = {"a": [1, {"b": None}]}
 
-    assert parse(b'{"a": [1, {"b": null}]}', "application/json") == (want, [])
-    assert parse(b"a:\n- 1\n- b: null\n", "application/yaml") == (want, [])
-    assert parse(b"{}", "") == ({}, [])
+    assert parse_body(b'{"a": [1, {"b": null}]}', "application/json") == (want, [])
+    assert parse_body(b"a:\n- 1\n- b: null\n", "application/yaml") == (want, [])
+    assert parse_body(b"{}", "") == ({}, [])
 
 
 def test_fields_that_are_written_twice_are_named_and_the_last_counts() -> None:
     body = b'{"a": 1, "spec": {"x": 1, "x": 2, "l": [{"y": 1, "y": 1}]}, "a": 3}'
 
-    value, repeated = parse(body, "application/json")
+    value, repeated = parse_body(body, "application/json")
 
     assert value == {"a": 3, "spec": {"x": 2, "l": [{"y": 1}]}}
     assert repeated == ["a", "spec.x", "spec.l[0].y"]
@@ -40,7 +40,7 @@ def test_fields_that_are_written_twice_are_named_and_the_last_counts() -> None:
 @pytest.mark.parametrize("body", [b"not json", b"", b"{", b"\xff"])
 def test_a_body_that_cannot_be_read_is_a_bad_request(body: bytes) -> None:
     with pytest.raises(ApiError, match="the object provided is unrecognized") as caught:
-        parse(body, "application/json", "Pod")
+        parse_body(body, "application/json", "Pod")
 
     assert caught.value.code == 400
 
@@ -59,30 +59,30 @@ def test_half_of_a_surrogate_pair_is_a_bad_request_that_says_where(
     body: bytes, media_type: str, where: str
 ) -> None:
     with pytest.raises(ApiError) as caught:
-        parse(body, media_type, "Pod")
+        parse_body(body, media_type, "Pod")
 
     assert caught.value.code == 400
     assert where in str(caught.value)
 
 
 def test_a_whole_surrogate_pair_is_a_character() -> None:
-    assert parse(rb'{"a": "\ud83d\ude00"}', "application/json") == ({"a": "\U0001f600"}, [])
+    assert parse_body(rb'{"a": "\ud83d\ude00"}', "application/json") == ({"a": "\U0001f600"}, [])
 
 
 def test_an_unknown_media_type_is_not_supported() -> None:
     with pytest.raises(ApiError) as caught:
-        parse(b"{}", "text/html")
+        parse_body(b"{}", "text/html")
 
     assert caught.value.code == 415
 
 
 def test_protobuf_of_simple_kinds_is_understood() -> None:
-    assert parse(NAMESPACE, MEDIA_TYPE)[0] == {
+    assert parse_body(NAMESPACE, MEDIA_TYPE)[0] == {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": "zz"},
     }
-    assert parse(CONFIG_MAP, MEDIA_TYPE)[0] == {
+    assert parse_body(CONFIG_MAP, MEDIA_TYPE)[0] == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "c", "namespace": "q"},
@@ -91,8 +91,8 @@ def test_protobuf_of_simple_kinds_is_understood() -> None:
 
 
 def test_protobuf_of_another_kind_is_not_supported() -> None:
-    with pytest.raises(ApiError, match="takes TokenRequest as JSON or YAML only") as caught:
-        parse(TOKEN_REQUEST, MEDIA_TYPE)
+    with pytest.raises(ApiError, match="accepts TokenRequest only as JSON or YAML") as caught:
+        parse_body(TOKEN_REQUEST, MEDIA_TYPE)
 
     assert caught.value.code == 415
 
@@ -102,6 +102,6 @@ def test_protobuf_of_another_kind_is_not_supported() -> None:
 )
 def test_damaged_protobuf_is_a_bad_request(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
-        parse(body, MEDIA_TYPE)
+        parse_body(body, MEDIA_TYPE)
 
     assert caught.value.code == 400
