@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs `make e2e`, prints its verdict, and fails when it has failed: passed, skipped with the reason (where
-# this machine can run no real node), or FAILED.
+# Runs `make e2e` and prints the result: passed, skipped with the reason (if this machine cannot run a real node),
+# or FAILED. Exits with 1 if it has failed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,14 +11,14 @@ status=0
 case $code in
 0)
     verdict=passed
-    # A test that finds no node is a failure from here on, and not one that is skipped.
+    # From here on, a test without a node fails instead of being skipped.
     export TRAININGJOB_TEST_REQUIRE_NODE=1
     timeout --kill-after=60 "${E2E_SECONDS:-1800}" make e2e || {
         verdict="FAILED with $? (124: not finished in time)"
         status=1
     }
     ;;
-3) verdict="been skipped: $reason" ;; # the machine can run no real node
+3) verdict="been skipped: $reason" ;; # this machine cannot run a real node
 *)
     verdict="FAILED: hack.cluster can ended with $code: $reason"
     status=1

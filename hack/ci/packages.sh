@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are named and not there yet: packages.sh podman runc ...
-# Where that is not possible it says so in a line; what then cannot be tested says so itself.
+# Installs those of the named Debian packages that are missing: packages.sh podman runc ...
+# Without root or apt-get it prints one line and exits with 0; the tests that need a package report it themselves.
 set -euo pipefail
 
 missing=()
