@@ -1,7 +1,7 @@
-"""The operator without kopf, HTTP server and signals: builds every part, starts and stops them.
+"""Wires, starts and stops all parts of the operator, except kopf, HTTP servers and signals.
 
-The operator, `trainingjob gc` and the tests build it with other arguments, and never wire a part
-of it themselves.
+The operator, `trainingjob gc` and the tests all use this engine, with different arguments; none of
+them wires the parts itself.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from trainingjob_operator.jobs.memory_pressure import MemoryPressure
 from trainingjob_operator.jobs.memory_use import MemoryMeter, MemoryUse, resident_bytes
 from trainingjob_operator.jobs.reconciler import Reconciler
 from trainingjob_operator.jobs.resync import Resync
-from trainingjob_operator.jobs.watch_events import Intake
+from trainingjob_operator.jobs.watch_events import WatchEventHandler
 from trainingjob_operator.jobs.work_queue import WorkQueue
 from trainingjob_operator.jobs.workers import Workers
 from trainingjob_operator.kube.cluster import Cluster
@@ -52,7 +52,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """All parts of one operator process that know only the cluster, the clock and each other."""
+    """The parts of one operator process that depend only on the cluster, the clock and each other."""
 
     def __init__(
         self,
@@ -77,16 +77,16 @@ class Engine:
             settings: all settings.
             cluster: the API server.
             clock: the time.
-            namespace: the operator's own, where the default policy lives.
-            on_pass: takes the seconds that each pass over a job took.
-            counts: counts the runs of the housekeeping.
+            namespace: the operator's own, which contains the default RetentionPolicy.
+            on_pass: called after each pass over a job with its duration in seconds.
+            counts: counts the runs of the retention.
             endpoint: writes one record; None: finished jobs leave no record.
-            volume: where logs are archived; None: they are not.
-            read_memory: reads how much memory is used; None: of this process's cgroup.
-            request_restart: takes the reason for which everything that is remembered is void.
-            on_deleted: takes the key of a finished job that was deleted, and why.
-            creates_default: creates the default policy where it is missing.
-            dry_run: deletes no job, and calls `on_deleted` all the same.
+            volume: the log volume; None: logs are not archived.
+            read_memory: reads the memory use; None: that of this process's cgroup.
+            request_restart: called with the reason when the in-memory state has become invalid.
+            on_deleted: called with the key of a deleted finished job, and the reason.
+            creates_default: create the default policy if it is missing.
+            dry_run: delete no job, but call `on_deleted` all the same.
         """
         namespaces = settings.namespaces or (None,)
         self._settings: Final = settings
@@ -190,7 +190,7 @@ class Engine:
             on_rewind=request_restart,
         )
         self.housekeeper: Final = self._housekeeper(cluster, clock, counts)
-        self.intake: Final = Intake(
+        self.watch_events: Final = WatchEventHandler(
             self.index, self.manifests, self.queue, clock, settings=settings.decision_settings
         )
         self.is_stopping = False
@@ -248,12 +248,12 @@ class Engine:
         )
 
     def _forget(self, key: JobKey) -> None:
-        """Forget of a job that left the index all but the time at which it is to be deleted."""
+        """Forget a job that the index evicted, except the time at which it is to be deleted."""
         self.queue.unfollow(key)
         self.manifests.drop(key)
 
     def _announce(self, event: Event) -> bool:
-        """Record an Event about the operator, of the default policy; False: none is known yet."""
+        """Record an Event about the operator on the default policy; False: none is known yet."""
         policy = self.policies.get(self.policies.default_namespace)
         if policy is not None:
             self.events.record_of_policy(policy, event)
@@ -274,7 +274,7 @@ class Engine:
     # --- running --------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Fill the index, then start deciding: nothing may be concluded from half a picture."""
+        """Fill the index, then start the workers: decisions need a complete index."""
         await self._read_policies()
         refill = [self.delivery.refill] if self.delivery is not None else []
         await self.resync.resync_until_done([self.startup_list, *refill])
@@ -296,11 +296,11 @@ class Engine:
             )
 
     def add_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run something until the engine stops; if it ends before, the process is not well."""
+        """Run a task until the engine stops; if it ends before, the liveness probe fails."""
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def stop(self) -> None:
-        """Stop everything, in the middle of a pass if need be: the API server has the truth."""
+        """Stop everything, if need be in the middle of a pass: the API server holds the truth."""
         self.is_stopping = True
         self.startup_list.forget()
         await self.housekeeper.stop()
@@ -311,10 +311,10 @@ class Engine:
         await self.events.flush(EVENTS_FLUSH_S)
 
     async def _start_archiving(self) -> None:
-        """Know who we are before a volume is claimed. One that is not ours stops nothing else."""
+        """Read this install's identity, then claim the volume. A foreign volume stops nothing else."""
         if self.archiver is None or self.claim is None or self.identity_reader is None:
             return
-        with suppress(VolumeError):  # it is logged, and tried again
+        with suppress(VolumeError):  # it is logged, and retried
             await self.identity_reader.read()
         await self.claim.claim()
         self.add_task(self.identity_reader.keep_reading(self.claim.claim), "identity")
@@ -322,7 +322,7 @@ class Engine:
         self.add_task(self.claim.keep_claiming(), "volume-claim")
 
     async def _read_policies(self) -> None:
-        """Know who keeps jobs for longer before any of them is deleted; without, none is."""
+        """List the RetentionPolicies before any job is deleted; if that fails, none is deleted."""
         ttl = self._settings.gc.ttl
         if ttl < _SHORT_TTL_S:
             _logger.warning(
@@ -338,7 +338,7 @@ class Engine:
 
     @property
     def bounded(self) -> tuple[Bound, ...]:
-        """Return use and limit of every structure in memory that has a limit."""
+        """Use and limit of every bounded structure in memory."""
         volume = self.volume
         parts = (
             *(self.index, self.queue, self.manifests, self.reconciler.starter),
@@ -356,7 +356,7 @@ class Engine:
     # --- problems -------------------------------------------------------------------------------
 
     def liveness_problem(self) -> str | None:
-        """Return what is wrong with this process; None: nothing."""
+        """Return the reason why the liveness probe fails; None: it succeeds."""
         if self.is_stopping or not self.resync.runs_total:
             return None
         if not self.workers.are_alive:
@@ -365,7 +365,7 @@ class Engine:
         return f"a task has died: {', '.join(dead)}" if dead else None
 
     def readiness_problem(self) -> str | None:
-        """Return what keeps this process from its work; None: nothing."""
+        """Return the reason why this process is not ready; None: it is."""
         if self.is_stopping:
             return "stopping"
         if not self.resync.runs_total:
@@ -376,12 +376,12 @@ class Engine:
 
 
 def policy_namespaces(settings: Settings, namespace: str) -> tuple[str | None, ...]:
-    """Return where policies count: where jobs are served, and the operator's own namespace."""
+    """Return the namespaces whose policies apply: those of jobs, and the operator's own."""
     if not settings.namespaces:
         return (None,)
     return tuple(dict.fromkeys((*settings.namespaces, namespace)))
 
 
 def _queue_limit(max_jobs: int) -> int:
-    """Room for all jobs in the index, in work and due again, and for as many others as wait."""
+    """Return the limit: each job of the index counts twice (in progress and due again), plus others."""
     return 2 * max_jobs + work_queue.LIMIT

@@ -1,9 +1,9 @@
-"""Leader election: takes the Lease, renews it, and ends the process when it is lost.
+"""Leader election: acquires the Lease, renews it, and exits the process when it is lost.
 
-Of several operators the one that holds the Lease works. Three things keep a second one from writing
-at the same time: the holder stops writing before the others may take the Lease, every write asks
-for that at the last moment (`kube.write_fencing`), and a thread ends a process whose event
-loop is too busy to notice.
+Only the operator that holds the Lease is active. Three things keep a second one from writing
+at the same time: the holder stops writing before others may acquire the Lease; every write checks
+that just before it is sent (`kube.write_fencing`); and a thread exits a process whose event loop is
+too busy to notice the loss.
 """
 
 import asyncio
@@ -21,35 +21,36 @@ from trainingjob_operator.core.lease import LeaseState, LeaseStep, LeaseTimes, L
 from trainingjob_operator.kube.lease import LeaseGateway
 
 EXIT_CODE: Final = 1
-"""The code by which the process ends when it has lost the Lease."""
+"""Exit code of a process that has lost the Lease."""
 
 _LOOK_S: Final = 0.25
-"""Between two looks of the thread at the deadline."""
+"""Seconds between two checks of the deadline by the thread."""
 _LOG_S: Final = 0.5
-"""For so long a last line of the log may take: whoever holds the log's lock may be stuck."""
+"""Timeout in seconds of the last log line: the holder of the logging lock may be stuck."""
 _RELEASE_S: Final = 1.0
 _STANDBY: Final = 0.6
-"""Share of a retry after which a standby looks again: it counts a holder's time from a look on."""
+"""Fraction of the retry period after which a standby reads the Lease again: the holder's lease
+duration counts from the read on which a renewal was noticed."""
 
 _JITTER: Final = 0.2
-"""Share of a retry by which candidates differ, so that they do not all come at once."""
+"""Fraction of the retry period that is random, so that candidates do not all try at once."""
 
 _SOON: Final = 0.1
-"""Share of a wait after which a write that met another version is tried again."""
+"""Fraction of the wait after which a write with a version conflict is retried."""
 
 _logger = logging.getLogger(__name__)
 
 
 def new_identity(pod: str) -> str:
-    """Return a name for this process in the Lease, which no other process ever has."""
+    """Return a unique name of this process for the Lease."""
     return f"{pod}_{uuid.uuid4()}"
 
 
 class Leadership:
-    """One candidate: waits for the Lease, then keeps it until the end.
+    """One candidate: waits for the Lease, then renews it until it stops.
 
     Attributes:
-        state: what is known of the Lease.
+        state: the last known state of the Lease.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Leadership:
             clock: the time.
             identity: see `new_identity`.
             times: the times of the election.
-            on_lost: called from a thread, with the reason; None: ends the process at once.
+            on_lost: called from a thread with the reason; None: exit the process at once.
         """
         self.state: Final = LeaseState(identity, times)
         self._lease: Final = lease
@@ -79,7 +80,7 @@ class Leadership:
         self._task: asyncio.Task[None] | None = None
         self._holder: str | None = None
         self._problem = ""
-        self._well_at: float | None = None
+        self._last_success_at: float | None = None
 
     @property
     def leads(self) -> bool:
@@ -87,7 +88,7 @@ class Leadership:
         return self.state.leads(self._clock.monotonic())
 
     def start(self) -> None:
-        """Begin to try for the Lease."""
+        """Start trying to acquire the Lease."""
         _logger.info("waiting for the Lease %s as %s", self._name, self.state.identity)
         self._task = asyncio.create_task(self._keep(), name="leadership")
 
@@ -95,7 +96,7 @@ class Leadership:
         """Wait until the Lease is ours.
 
         Raises:
-            RuntimeError: the election ended by a fault of its own.
+            RuntimeError: the election ended because of a bug.
         """
         assert self._task is not None, "start() was called"
         acquired = asyncio.create_task(self._acquired.wait(), name="acquired")
@@ -107,7 +108,7 @@ class Leadership:
             raise RuntimeError("the leader election has ended") from self._task.exception()
 
     async def stop(self) -> None:
-        """Give the Lease back, if it is ours: the next one takes it without waiting."""
+        """Release the Lease, if it is ours, so that the next operator need not wait for its expiry."""
         self._stopped.set()
         if self._task is not None:
             self._task.cancel()
@@ -126,22 +127,24 @@ class Leadership:
             try:
                 async with asyncio.timeout(self.state.try_lasts_s(self._clock.monotonic())):
                     await self._try()
-                self._went_well()
+                self._note_success()
             except (ConflictError, AlreadyExistsError):
-                # Of our own earlier write, too, if its answer was lost: then little time is left.
+                # Maybe with our own earlier write, whose response was lost: little time is left.
                 await self._read_anew()
                 wait_s *= _SOON
             except TimeoutError as error:
-                self._say(error)
-                wait_s *= _SOON  # it has waited already, and the next try has another connection
+                self._log_problem(error)
+                wait_s *= (
+                    _SOON  # the try took time already, and the next one uses a new connection
+                )
             except KubernetesError as error:
-                self._say(error)
+                self._log_problem(error)
             except Exception:
                 if not self.state.holds:
                     raise
-                # Whatever it is, it may pass: the deadline decides.
+                # Any error may be temporary: the deadline decides.
                 _logger.exception("renewing the Lease %s failed unexpectedly", self._name)
-            # The Lease of a dead holder is taken when it ends, and not at some later look.
+            # The Lease of a dead holder is acquired as soon as it expires.
             await asyncio.sleep(min(wait_s, self.state.free_in_s(self._clock.monotonic())))
 
     def _wait_s(self) -> float:
@@ -151,7 +154,7 @@ class Leadership:
         return retry * (_STANDBY + _JITTER * random.random())  # noqa: S311
 
     async def _try(self) -> None:
-        """Renew the Lease; or look at it, and take it if it is free."""
+        """Renew the Lease if it is ours; else read it, and acquire it if it is free."""
         if not self.state.holds:
             await self._look()
         sent_at = self._clock.monotonic()
@@ -169,12 +172,12 @@ class Leadership:
             self._begin_to_lead()
 
     async def _read_anew(self) -> None:
-        """Another one wrote the Lease. If it took it from us, that is the end; see `_watch`."""
+        """Read the Lease after a conflict. If another operator has acquired it, `_watch` exits."""
         try:
             async with asyncio.timeout(self.state.try_lasts_s(self._clock.monotonic())):
                 await self._look()
         except (KubernetesError, TimeoutError) as error:
-            self._say(error)
+            self._log_problem(error)
 
     async def _look(self) -> None:
         seen = await self._lease.read_lease()
@@ -186,7 +189,7 @@ class Leadership:
 
     def _begin_to_lead(self) -> None:
         _logger.info("this process leads: it holds the Lease %s", self._name)
-        # From now on there is a deadline, of which even a blocked event loop must not die late.
+        # From now on there is a deadline, which must hold even if the event loop is blocked.
         threading.Thread(target=self._watch, name="lease-deadline", daemon=True).start()
         self._acquired.set()
 
@@ -195,34 +198,36 @@ class Leadership:
             if self.state.is_lost(self._clock.monotonic()):
                 self._on_lost(
                     f"the Lease {self._name} was not renewed within "
-                    f"{self.state.times.renew_deadline_s:g} s, or was taken by another operator: "
-                    "this process ends, and begins anew as a standby"
+                    f"{self.state.times.renew_deadline_s:g} s, or was acquired by another operator: "
+                    "this process exits, and restarts as a standby"
                 )
                 return
 
     async def _release(self) -> None:
         held, seen = self.state.holds, self.state.observed
         spec = self.state.released_spec(self._clock.now())
-        self.state.release()  # before it is sent: from then on another one may write
+        self.state.release()  # before the request is sent: after it another operator may write
         try:
             async with asyncio.timeout(_RELEASE_S):
                 if not (held and await self._is_replaced(seen, spec)):
-                    # Our last write was under way when it was cancelled: it may have been accepted.
+                    # Our last write was cancelled in flight: it may have been accepted.
                     seen = await self._lease.read_lease()
                     if seen is None or seen.holder != self.state.identity:
                         return
                     await self._lease.replace_lease(seen, spec)
         except (KubernetesError, TimeoutError) as error:
             _logger.warning(
-                "cannot release the Lease %s, which the others wait for now: %s", self._name, error
+                "cannot release the Lease %s; other operators have to wait until it expires: %s",
+                self._name,
+                error,
             )
-        except Exception:  # whatever it is, the process ends all the same
+        except Exception:  # any error: the process exits all the same
             _logger.exception("releasing the Lease %s failed unexpectedly", self._name)
         else:
             _logger.info("released the Lease %s", self._name)
 
     async def _is_replaced(self, seen: LeaseView | None, spec: dict[str, Any]) -> bool:
-        """Replace the Lease as it was seen; False: it has another version by now."""
+        """Replace the Lease in the version that was read; False: it has another version by now."""
         if seen is None:
             return False
         try:
@@ -234,35 +239,35 @@ class Leadership:
     # --- the log, and the probe -----------------------------------------------------------------
 
     def standby_problem(self) -> str | None:
-        """Return why this process could not take over; None: it leads, or it could."""
+        """Return the reason why this process could not take over; None: it leads, or could."""
         if self.leads:
             return None
-        if self._well_at is None:
+        if self._last_success_at is None:
             return (
                 f"has not seen the Lease {self._name} yet: {self._problem or 'no answer so far'}"
             )
-        if self._clock.monotonic() < self._well_at + self.state.times.duration_s:
+        if self._clock.monotonic() < self._last_success_at + self.state.times.duration_s:
             return None
-        return f"cannot take the Lease {self._name}: {self._problem}"
+        return f"cannot acquire the Lease {self._name}: {self._problem}"
 
-    def _went_well(self) -> None:
+    def _note_success(self) -> None:
         self._problem = ""
-        self._well_at = self._clock.monotonic()
+        self._last_success_at = self._clock.monotonic()
 
     @property
     def _name(self) -> str:
         return f"{self._lease.namespace}/{self._lease.name}"
 
-    def _say(self, error: Exception) -> None:
-        """Log why a try failed, once as long as it is the same reason."""
+    def _log_problem(self, error: Exception) -> None:
+        """Log the reason of a failed try, unless it is the same as before."""
         problem = str(error) or "the API server did not answer in time"
         if problem != self._problem:
-            _logger.warning("cannot take or renew the Lease %s: %s", self._name, problem)
+            _logger.warning("cannot acquire or renew the Lease %s: %s", self._name, problem)
         self._problem = problem
 
 
 def end_process(reason: str) -> None:
-    """End this process at once. Called from a thread; nothing may keep it from ending."""
+    """Exit this process at once. Called from a thread; nothing may block it."""
     last = threading.Thread(target=_logger.critical, args=(reason,), daemon=True)
     last.start()
     last.join(_LOG_S)

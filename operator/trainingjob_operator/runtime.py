@@ -1,4 +1,4 @@
-"""The operator process: the engine, kopf, the web server and the signals, put together."""
+"""The operator process: runs the engine with kopf, the watches, the HTTP servers and the signals."""
 
 import asyncio
 import gc
@@ -44,7 +44,7 @@ from trainingjob_operator.records.endpoint import writer_from
 from trainingjob_operator.settings import Settings
 
 _IDENTITY: Final = cast(Any, "trainingjob-operator")
-"""Whom kopf's peers would see; we have none. (kopf's own type for it is not public.)"""
+"""Identity for kopf's peering, which is not used. (kopf's own type for it is not public.)"""
 
 _logger = logging.getLogger(__name__)
 
@@ -64,9 +64,9 @@ class Operator:
 
         Args:
             settings: all settings.
-            connection: the API server, and the account there.
-            clock: the time; None: the machine's.
-            leadership: says when this process may work; None: at once, and for ever.
+            connection: the API server with our credentials.
+            clock: the time; None: the machine's clocks.
+            leadership: the leader election; None: this process is always active.
         """
         clock = clock or SystemClock()
         self._namespace: Final = settings.own_namespace(connection.namespace)
@@ -80,7 +80,7 @@ class Operator:
             may_write=self._may_write,
         )
         self.metrics: Final = Metrics(has_volume=bool(settings.volume.root))
-        # Beside those of the outbox there are the tries at once, of as many workers.
+        # In addition to the outbox, each worker can store a record before its status write.
         more = settings.reconciler.workers
         self.writer: Final = (
             writer_from(settings.persist, more_connections=more) if settings.persist.url else None
@@ -96,7 +96,7 @@ class Operator:
             volume=log_volume_from(settings, clock),
             request_restart=self.request_restart,
         )
-        self.kopf_requests: Final = KopfRequestTrace(self._begin_without)
+        self.kopf_requests: Final = KopfRequestTrace(self._restart_without_crd)
         self.watch_client: Final = WatchClient(connection, self.gateway.requests)
         watch = partial(
             ObjectWatch,
@@ -109,14 +109,14 @@ class Operator:
             JOBS,
             current_version=self.gateway.jobs_version,
             listed_version=lambda namespace: self.engine.resync.jobs_versions.get(namespace, ""),
-            on_event=self.engine.intake.job_event,
-            on_missing=self._begin_without,
+            on_event=self.engine.watch_events.job_event,
+            on_missing=self._restart_without_crd,
         )
         self.pod_watch: Final = watch(
             PODS,
             current_version=self.gateway.pods_version,
             listed_version=lambda namespace: self.engine.resync.pods_versions.get(namespace, ""),
-            on_event=self.engine.intake.pod_event,
+            on_event=self.engine.watch_events.pod_event,
         )
         self.reset_detector: Final = ResetDetector(
             self.gateway,
@@ -193,7 +193,7 @@ class Operator:
                 )
                 _logger.info("metrics are served on %s", address)
             # kopf looks for our kinds when it starts, and of some namespaces never again.
-            if await self.kopf_runner.wait_unless_stopped(self._until_it_may_begin()):
+            if await self.kopf_runner.wait_unless_stopped(self._until_active()):
                 await self.kopf_runner.run(self._kopf(registry))
         finally:
             await self.web.stop()
@@ -205,8 +205,8 @@ class Operator:
             await self.watch_client.close()
             await self.gateway.close()
 
-    async def _until_it_may_begin(self) -> None:
-        """Wait for the Lease, then for our kinds. A standby watches nothing and writes nothing."""
+    async def _until_active(self) -> None:
+        """Wait for the Lease, then for the CRDs. A standby watches nothing and writes nothing."""
         if self.leadership is not None:
             await self.leadership.wait_until_acquired()
         await self.reset_detector.until_served()
@@ -215,14 +215,14 @@ class Operator:
         return self.leadership is None or self.leadership.leads
 
     def request_restart(self, why: str) -> None:
-        """Stop in order, because what is remembered is void; then another Operator takes over."""
+        """Stop in order, since the in-memory state is invalid; `run` then starts a new Operator."""
         if not self.kopf_runner.stop_requested.is_set():
             _logger.warning("restarting: %s", why)
             self.restart_requested = True
             self.kopf_runner.stop_requested.set()
 
-    def _begin_without(self, path: str) -> None:
-        self.request_restart(f"404 on GET {path}: its definition is gone")
+    def _restart_without_crd(self, path: str) -> None:
+        self.request_restart(f"404 on GET {path}: its CRD was deleted")
 
     def _kopf(self, registry: kopf.OperatorRegistry) -> Coroutine[Any, Any, None]:
         clusterwide = not self.settings.namespaces
@@ -231,7 +231,7 @@ class Operator:
             settings=operator_settings(clusterwide=clusterwide),
             memories=self.memories,
             standalone=True,
-            # Else kopf asks for the user's name, and an image's user is but a number.
+            # By default kopf looks up the user's name, and the image's user has only a number.
             identity=_IDENTITY,
             clusterwide=clusterwide,
             namespaces=[
@@ -251,9 +251,9 @@ class Operator:
         )
 
     def readiness_problem(self) -> str | None:
-        """Return what keeps this process from its work, for `/readyz`; None: nothing.
+        """Return the reason why `/readyz` fails; None: this process is ready.
 
-        A standby is ready if it could take over: its work is to wait.
+        A standby is ready if it could take over.
         """
         leadership = self.leadership
         if leadership is not None and not leadership.leads and not self.engine.is_stopping:
@@ -288,10 +288,10 @@ async def _serve(
     *,
     example: str = "0.0.0.0:8081",
 ) -> str:
-    """Start a server; return the address that was taken.
+    """Start a server; return the address on which it listens.
 
     Raises:
-        SettingsError: that of the settings cannot be taken.
+        SettingsError: it cannot listen on the address in the settings.
     """
     try:
         return await server.start()
@@ -303,12 +303,12 @@ async def _serve(
 
 
 async def run(settings: Settings, *, kubeconfig: str | None, context: str | None) -> None:
-    """Find the API server and run the operator until it is told to stop.
+    """Connect to the API server and run the operator until it is signalled to stop.
 
     Raises:
-        SettingsError: there is no API server to be found, or the web address is taken.
+        SettingsError: no API server is configured, or an address cannot be listened on.
     """
-    _spare_the_collector()
+    _freeze_imports()
     instance_label.set(settings.gc.argocd_label)
     connection = await connect(kubeconfig, context)
     leadership = (
@@ -329,7 +329,7 @@ async def run(settings: Settings, *, kubeconfig: str | None, context: str | None
             operator = Operator(settings, connection, leadership=leadership)
             await operator.run(handle_signals=True)
     finally:
-        # Everything of ours has stopped: from here on another operator may work.
+        # Everything has stopped: from here on another operator may be active.
         if leadership is not None:
             await leadership.stop()
 
@@ -350,11 +350,11 @@ def leadership_from(settings: Settings, connection: Connection) -> Leadership:
     )
 
 
-def _spare_the_collector() -> None:
-    """Take what was imported, which stays, out of the garbage collector's sight.
+def _freeze_imports() -> None:
+    """Exclude imported modules from garbage collection (`gc.freeze`); they are never freed anyway.
 
-    It is most of what there is in memory, and looking through it stops everything for a tenth of a
-    second: three times while a start lists ten thousand jobs, and again and again in a burst.
+    They are most of the memory, and scanning them stops the process for a tenth of a second: three
+    times while a start lists ten thousand jobs, and repeatedly during bursts.
     """
     gc.collect()
     gc.freeze()

@@ -169,7 +169,7 @@ async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes_and_ends(
             await api.apply(make_job("more"))
             await api.wait_for_pods("more", 1)
         assert leader.process.wait_for_exit(PATIENCE_S) == 1
-        assert "begins anew as a standby" in leader.process.log()
+        assert "restarts as a standby" in leader.process.log()
         assert leader.writes() == before
 
 

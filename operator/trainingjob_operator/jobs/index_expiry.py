@@ -43,7 +43,7 @@ class IndexExpiry:
     def forget(self) -> None:
         """Evict the jobs whose retention is over."""
         age = timedelta(seconds=self._retention_s() + _SLACK_S)
-        self._index.forget_finished_before(self._steady.now() - age)
+        self._index.evict_finished_before(self._steady.now() - age)
 
     def take_forgotten(self) -> int:
         """Evict as `forget` does; return how many jobs were evicted, also by others, since the last call."""

@@ -34,7 +34,7 @@ class JobEntry:
             lasts until the attempt is over. None: there is none.
         unbegun: ranks of the current attempt whose pods were deleted before they had begun.
         begun: ranks of the current attempt whose pods were deleted after they had begun.
-        gone: uids of the pods deleted last. A late report of one (the response to our POST, or a
+        deleted_uids: uids of the pods deleted last. A late report of one (the response to our POST, or a
             list read before its deletion) must not bring it back. None: none was deleted.
         pods_known: the pods were listed, or there can be none yet; otherwise they must be read
             from the API server before anything is concluded from their absence.
@@ -58,7 +58,7 @@ class JobEntry:
     unbegun: frozenset[int] = frozenset()
     begun: frozenset[int] = frozenset()
     ended: dict[int, PodView] | None = None
-    gone: dict[str, None] | None = None
+    deleted_uids: dict[str, None] | None = None
     pods_known: bool = False
     refusal: Refusal | None = None
     has_service: bool = False
@@ -71,7 +71,7 @@ class JobEntry:
     progress_at: float | None = None
 
     @property
-    def is_crowded(self) -> bool:
+    def has_too_many_pods(self) -> bool:
         """True if the job has more pods than it can have without forged ones.
 
         For an invalid spec, the largest allowed number of nodes counts.
@@ -80,30 +80,30 @@ class JobEntry:
         return len(self.pods) >= 4 * nodes + _STRAYS
 
     @property
-    def kept(self) -> int:
+    def held_by_finalizers(self) -> int:
         """The number of pods of earlier attempts that finalizers keep from being deleted."""
         attempt = self.job.status.attempt
         return sum(bool(pod.held_by) and pod.attempt != attempt for pod in self.pods.values())
 
-    def has_seen_go(self, pod: PodView) -> bool:
+    def was_deleted(self, pod: PodView) -> bool:
         """True if this pod (by uid) is one of those that were deleted last."""
-        return self.gone is not None and pod.uid in self.gone
+        return self.deleted_uids is not None and pod.uid in self.deleted_uids
 
-    def note_gone(self, pod: PodView) -> None:
+    def note_deleted(self, pod: PodView) -> None:
         """Note that this pod was deleted; forget the oldest note beyond the limit."""
-        if self.gone is None:
-            self.gone = {}
-        self.gone[pod.uid] = None
-        if len(self.gone) > 2 * self.job.spec.num_nodes + _MORE_GONE:
-            del self.gone[next(iter(self.gone))]
+        if self.deleted_uids is None:
+            self.deleted_uids = {}
+        self.deleted_uids[pod.uid] = None
+        if len(self.deleted_uids) > 2 * self.job.spec.num_nodes + _MORE_GONE:
+            del self.deleted_uids[next(iter(self.deleted_uids))]
 
-    def note_end(self, pod: PodView) -> None:
+    def keep_end(self, pod: PodView) -> None:
         """Keep the end of a deleted pod of the current attempt, unless the job has finished."""
         is_done = pod.index in self.done or self.job.status.is_finished
         if pod.has_ended and not is_done:
             self.ended = (self.ended or {}) | {pod.index: pod.with_short_texts()}
 
-    def says_enough_without(self, pod: PodView) -> bool:
+    def has_enough_long_texts(self, pod: PodView) -> bool:
         """True if the long messages of `_LONG_TEXTS` other pods of the job are kept already."""
         others = (other for other in self.pods.values() if other.name != pod.name)
         return sum(other.has_long_text for other in others) >= _LONG_TEXTS

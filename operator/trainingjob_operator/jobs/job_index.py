@@ -49,7 +49,7 @@ class JobIndex:
             max_pods: limit of the pods of all jobs for new starts; see `pod_limit`.
             monotonic: the time in seconds, for `pod_limit`.
             moment: converts the time at which a job finished or settled into the clock that
-                `forget_finished_before` uses.
+                `evict_finished_before` uses.
             on_turn: called with the key of the next waiting job when the index has room for it:
                 read that job and call `observe_job` again. Called repeatedly while the job waits.
                 Also called with the key of a job whose turn it is to start its pods.
@@ -125,7 +125,7 @@ class JobIndex:
             if job.status.is_finished:
                 entry.ended = None
                 entry.pods = {
-                    name: pod for name, pod in entry.pods.items() if _is_of_use(pod, job)
+                    name: pod for name, pod in entry.pods.items() if _still_matters(pod, job)
                 }
             self._note_finished(job)
             self.pod_limit.recount(entry)
@@ -173,7 +173,7 @@ class JobIndex:
             self._call_next()
         return was_waiting
 
-    def forget_finished_before(self, when: datetime) -> int:
+    def evict_finished_before(self, when: datetime) -> int:
         """Evict the jobs that finished or settled before a time by `moment`.
 
         Their records may be stored or not: the objects in the cluster are the truth, and the index
@@ -185,7 +185,7 @@ class JobIndex:
         forgotten = 0
         for key in self._evictable.before(when):
             entry = self._entries[key]
-            if not any(_is_of_use(pod, entry.job) for pod in entry.pods.values()):
+            if not any(_still_matters(pod, entry.job) for pod in entry.pods.values()):
                 self._forget(key)
                 forgotten += 1
         self.forgotten_total += forgotten
@@ -201,17 +201,17 @@ class JobIndex:
         """
         entry = self._owner_of(pod)
         if entry is None:
-            return self._release_orphan(pod)
+            return self._drop_orphan(pod)
         known = entry.pods.get(pod.name)
         if known is not None and not is_newer(pod.resource_version, known.resource_version):
             return False
-        if not _is_of_use(pod, entry.job):
+        if not _still_matters(pod, entry.job):
             return self._drop_pod(entry, pod.name)
-        if known is None and (entry.is_crowded or entry.has_seen_go(pod)):
+        if known is None and (entry.has_too_many_pods or entry.was_deleted(pod)):
             return False
         if known is not None and known.uid == pod.uid:
             pod = pod.sharing_names_of(known)
-        if pod.has_long_text and entry.says_enough_without(pod):
+        if pod.has_long_text and entry.has_enough_long_texts(pod):
             pod = pod.with_short_texts()
         entry.pods[pod.name] = pod
         if not entry.job.status.is_finished:
@@ -220,17 +220,17 @@ class JobIndex:
             self._count_pod(entry, pod)
         return known is None or not pod.equals_except_version(known)
 
-    def is_done_with(self, pod: PodView) -> bool:
+    def ignores_pod(self, pod: PodView) -> bool:
         """True if a pod no longer matters for any decision, since its job has finished."""
         entry = self._owner_of(pod)
-        return entry is not None and not _is_of_use(pod, entry.job)
+        return entry is not None and not _still_matters(pod, entry.job)
 
-    def forget_pod(self, pod: PodView, *, as_it_went: bool = False) -> bool:
+    def forget_pod(self, pod: PodView, *, is_final: bool = False) -> bool:
         """Remove a deleted pod, if its uid matches, and note in the entry how it ended.
 
         Args:
             pod: the pod as it was seen last.
-            as_it_went: this is the pod's final state (a DELETED event), not only the last one read.
+            is_final: this is the pod's final state (a DELETED event), not only the last one read.
         """
         entry = self._owner_of(pod)
         if entry is None:
@@ -239,7 +239,7 @@ class JobIndex:
         if known is not None and known.uid != pod.uid:
             return False
         self._drop_pod(entry, pod.name)
-        entry.note_gone(pod)
+        entry.note_deleted(pod)
         nodes = entry.job.spec.num_nodes
         if pod.attempt == entry.job.status.attempt and 0 <= pod.index < nodes:
             # The DELETED event can be the first one to say that the pod had completed.
@@ -248,10 +248,10 @@ class JobIndex:
                 entry.done |= {pod.index}
             else:
                 entry.vanished |= {pod.index}
-                entry.note_end(pod if pod.has_ended or known is None else known)
+                entry.keep_end(pod if pod.has_ended or known is None else known)
             if pod.has_log or (known is not None and known.has_log):
                 entry.begun |= {pod.index}
-            elif as_it_went:
+            elif is_final:
                 entry.unbegun |= {pod.index}
         return True
 
@@ -310,7 +310,7 @@ class JobIndex:
             entry.refusal = replace(refusal, retry_at=refusal.refused_at)
         self._on_turn(key)
 
-    def _release_orphan(self, pod: PodView) -> bool:
+    def _drop_orphan(self, pod: PodView) -> bool:
         """Stop following a pod that has lost its owner reference (`--cascade=orphan`)."""
         entry = self._entries.get(JobKey(pod.namespace, pod.job_name))
         known = entry.pods.get(pod.name) if entry is not None else None
@@ -384,7 +384,7 @@ class JobIndex:
             self._count_live(key.namespace, +1)
 
 
-def _is_of_use(pod: PodView, job: JobView) -> bool:
+def _still_matters(pod: PodView, job: JobView) -> bool:
     """True if a pod still matters for a decision.
 
     Pods that have ended and are to stay do not, once their job has finished. There can be thousands

@@ -68,5 +68,9 @@ class LiveReader:
         async for page in self._cluster.list_pods(key.namespace, selector=pod_selector(key.name)):
             for raw in page.items:
                 pod = pod_view(raw)
-                if pod is not None and pod.owner_uid == entry.job.uid and not entry.is_crowded:
+                if (
+                    pod is not None
+                    and pod.owner_uid == entry.job.uid
+                    and not entry.has_too_many_pods
+                ):
                     entry.pods[pod.name] = pod

@@ -87,13 +87,13 @@ class MemoryPressure:
         """Check every few seconds, until cancelled."""
         while True:
             try:
-                self.look()
+                self.check()
             except Exception:
                 # A bug in this check is no reason to end the process.
                 _logger.exception("the check of memory use failed; this is a bug")
             await asyncio.sleep(EVERY_S)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check memory use once; begin or end pressure, and evict jobs under pressure."""
         self._report_change()
         use = self.use = self._read()
@@ -110,7 +110,7 @@ class MemoryPressure:
         self.is_on, self._still_said = True, False
         self.begun_total += 1
         what = (
-            f"memory pressure: {_said(use)}; finished and suspended jobs leave the operator's memory "
+            f"memory pressure: {_describe(use)}; finished and suspended jobs leave the operator's memory "
             f"after {self.retention_s():.0f} s instead of {self._normal_s:.0f} s (objects, "
             "records and files stay)"
         )
@@ -122,7 +122,7 @@ class MemoryPressure:
         self.is_on = False
         self.ended_total += 1
         what = (
-            f"memory pressure is over: {_said(use)}; finished and suspended jobs stay in the "
+            f"memory pressure is over: {_describe(use)}; finished and suspended jobs stay in the "
             f"operator's memory for {self._normal_s:.0f} s again"
         )
         _logger.info("%s", what)
@@ -137,24 +137,24 @@ class MemoryPressure:
     def _forget(self, before: MemoryUse) -> None:
         """Evict old jobs, return memory to the kernel, and warn if nothing could be evicted."""
         oldest = self._steady.now() - timedelta(seconds=self.retention_s())
-        forgotten = self._index.forget_finished_before(oldest)
+        forgotten = self._index.evict_finished_before(oldest)
         self.forgotten_total += forgotten
         if forgotten:
             self._trim()
             self.use = self._read() or before
             _logger.info(
-                "%d finished or suspended jobs left memory: %s", forgotten, _said(self.use)
+                "%d finished or suspended jobs left memory: %s", forgotten, _describe(self.use)
             )
         elif before.percent > self._settings.pressure_percent and not self._still_said:
             self._still_said = True
             _logger.warning(
                 "memory pressure stays: %s, and no job finished or was suspended more than %.0f s ago; "
                 "raise the memory limit, or lower TRAININGJOB_INDEX__MAX_JOBS",
-                _said(before),
+                _describe(before),
                 self.retention_s(),
             )
 
 
-def _said(use: MemoryUse) -> str:
+def _describe(use: MemoryUse) -> str:
     whose = "the limit" if use.source == "cgroup" else "the machine's memory"
     return f"{use.percent:.0f} % of {whose} ({use.used >> 20} of {use.limit >> 20} MiB)"

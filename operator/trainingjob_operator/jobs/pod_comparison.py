@@ -75,7 +75,7 @@ class PodComparison:
         if self._index.observe_listed(pod, self.version) or pod.owner_uid in self._unplaced:
             self._on_change(JobKey(pod.namespace, pod.job_name))
         entry = self._index.get(JobKey(pod.namespace, pod.job_name))
-        if entry is None or entry.job.uid != pod.owner_uid or self._index.is_done_with(pod):
+        if entry is None or entry.job.uid != pod.owner_uid or self._index.ignores_pod(pod):
             return
         held = entry.pods.get(pod.name, pod)
         self._listed.add(held.uid if held.uid == pod.uid else pod.uid)

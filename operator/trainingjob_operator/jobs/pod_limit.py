@@ -92,7 +92,10 @@ class PodLimit:
         """Reserve the pods of all ranks of a job. False: the job is queued."""
         if entry.has_reservation:
             return True
-        key, ranks = entry.job.key, entry.job.spec.num_nodes + entry.kept - entry.reserved_pods
+        key, ranks = (
+            entry.job.key,
+            entry.job.spec.num_nodes + entry.held_by_finalizers - entry.reserved_pods,
+        )
         self._drop_unused_turn()
         if not self._fits(ranks, besides=entry.reserved_pods) or self._must_wait_for_another(
             entry.job
@@ -114,7 +117,7 @@ class PodLimit:
         Its status and pods show that it had one before the operator restarted. Pods can be forged
         and a status edited, so no job gets more than is free, or overtakes those that wait.
         """
-        ranks = entry.job.spec.num_nodes + entry.kept - entry.reserved_pods
+        ranks = entry.job.spec.num_nodes + entry.held_by_finalizers - entry.reserved_pods
         if not (entry.has_reservation or self._requests) and self._fits(
             ranks, besides=entry.reserved_pods
         ):
@@ -146,7 +149,9 @@ class PodLimit:
         entry.unused_grant = min(
             entry.unused_grant, max(entry.job.spec.num_nodes - len(entry.pods), 0)
         )
-        wanted = entry.job.spec.num_nodes + entry.kept if entry.has_reservation else 0
+        wanted = (
+            entry.job.spec.num_nodes + entry.held_by_finalizers if entry.has_reservation else 0
+        )
         self._set(entry, max(len(entry.pods), wanted))
 
     def forget(self, entry: JobEntry) -> None:

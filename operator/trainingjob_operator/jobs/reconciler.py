@@ -266,7 +266,7 @@ class Reconciler:
         try:
             await self._write_finalizers(job, self._record_keeper.claim(job))
         except _REFUSALS as error:
-            status = self._record_keeper.unclaimed(entry.job, error)
+            status = self._record_keeper.unclaimed_status(entry.job, error)
             if changed_fields(entry.job.status, status):
                 events = events_between(entry.job.status, status)
                 await self._write_status(entry, entry.job, Plan(status=status, events=events))
@@ -280,7 +280,7 @@ class Reconciler:
                 job, self._record_keeper.release(job, abandon=abandon)
             )
         except _REFUSALS as error:
-            self._record_keeper.say_unreleased(job, error)
+            self._record_keeper.report_unreleased(job, error)
             raise
 
     async def _write_finalizers(self, job: JobView, write: Awaitable[None]) -> float | None:
@@ -316,7 +316,7 @@ class Reconciler:
         if answer is None:
             return False
         entry.written_at, entry.progress_at = self._clock.monotonic(), None
-        self._throttle.took(entry.written_at - begun)
+        self._throttle.note_write(entry.written_at - begun)
         if job.key not in self._index:
             entry.job = job_view(answer)
         _log_transition(job, decided)

@@ -75,7 +75,7 @@ class RecordKeeper:
                 f"the finalizer {FINALIZER_RECORD} was added, but is missing in the response"
             )
 
-    def unclaimed(self, job: JobView, error: KubernetesError) -> JobStatus:
+    def unclaimed_status(self, job: JobView, error: KubernetesError) -> JobStatus:
         """Return the status of a job whose claim is refused by admission.
 
         A job that never started gets the reason in its status. One that runs gets an Event, since
@@ -92,7 +92,7 @@ class RecordKeeper:
         self._events.record(job, event)
         return job.status
 
-    def say_unreleased(self, job: JobView, error: KubernetesError) -> None:
+    def report_unreleased(self, job: JobView, error: KubernetesError) -> None:
         """Record an Event about a job whose release is refused by admission."""
         why = (
             f"the finalizer {FINALIZER_RECORD} cannot be removed from the job, which cannot be "
@@ -108,7 +108,7 @@ class RecordKeeper:
             ConflictError: the job has changed since; make another pass.
         """
         if abandon:
-            await self._say_what_is_lost(job)
+            await self._report_abandoned(job)
         self.observe(job, await self._cluster.set_record_finalizer(job, present=False))
 
     def observe(self, job: JobView, answer: dict[str, Any] | None) -> None:
@@ -189,7 +189,7 @@ class RecordKeeper:
         )
         return not (job.status.is_finished or is_settled(job, self._settings)) or going_out
 
-    async def _say_what_is_lost(self, job: JobView) -> None:
+    async def _report_abandoned(self, job: JobView) -> None:
         """Report a job that is released without a stored record: an Event, a counter, the log.
 
         The log line contains the record itself.

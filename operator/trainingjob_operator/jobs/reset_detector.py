@@ -17,15 +17,15 @@ from trainingjob_api.errors import KubernetesError
 from trainingjob_operator.core.job import is_newer
 from trainingjob_operator.kube.cluster import Cluster, ServedState
 
-LOOK_S: Final = 2.0
-_ABSENT_LOOK_S: Final = 0.5
+CHECK_S: Final = 2.0
+_ABSENT_CHECK_S: Final = 0.5
 _MUTE_S: Final = 30.0
 
 _logger = logging.getLogger(__name__)
 
 
 class ResetDetector:
-    """Checks every `LOOK_S` seconds, with two small requests. Remembers one resourceVersion.
+    """Checks every `CHECK_S` seconds, with two small requests. Remembers one resourceVersion.
 
     Attributes:
         missing: the reason why jobs cannot be served; None: no reason is known.
@@ -73,7 +73,7 @@ class ResetDetector:
             if self.missing is None:
                 _logger.warning("%s", _message(served))
             self.missing = _message(served)
-            await asyncio.sleep(_ABSENT_LOOK_S)
+            await asyncio.sleep(_ABSENT_CHECK_S)
         if self.missing is not None:
             _logger.info("the CustomResourceDefinitions are served now")
         self.missing = None
@@ -82,14 +82,14 @@ class ResetDetector:
         """Check periodically, until cancelled."""
         begun = self._monotonic()
         while True:
-            await self.look()
+            await self.check()
             mute = not self._is_watching() and self._monotonic() - begun > _MUTE_S
             if mute and self.missing is None:
                 # kopf discovered the kinds from another API server, or a moment too early.
                 self._restart("kopf does not watch RetentionPolicies, which are served")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_S)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check once."""
         served = await self._ask()
         if served is ServedState.SERVED:

@@ -58,7 +58,7 @@ class StatusThrottle:
         self._is_busy: Final = is_busy
         self._write_s = 0.0
 
-    def took(self, seconds: float) -> None:
+    def note_write(self, seconds: float) -> None:
         """Add the duration of a status write to the moving average."""
         self._write_s += (seconds - self._write_s) * _RECENT
 

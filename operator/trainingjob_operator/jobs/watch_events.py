@@ -23,7 +23,7 @@ ADDED: Final = "ADDED"
 DELETED: Final = "DELETED"
 
 
-class Intake:
+class WatchEventHandler:
     """Handles the events of jobs and pods, in whatever order they arrive."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Intake:
         if pod is None:
             return
         if kind == DELETED:
-            has_changed = self._index.forget_pod(pod, as_it_went=True)
+            has_changed = self._index.forget_pod(pod, is_final=True)
         else:
             has_changed = self._index.observe_pod(pod) or self._is_not_followed(pod)
         if has_changed:

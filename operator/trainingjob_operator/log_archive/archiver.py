@@ -191,7 +191,7 @@ class Archiver:
                 continue
             outcome = await self._try(task)
             if outcome is None:
-                self._again_later(task)
+                self._retry_later(task)
             else:
                 self._done(task, outcome)
             self._wake.set()  # another pod of the same job may be next
@@ -221,13 +221,13 @@ class Archiver:
             waited = self._clock.monotonic() - effort.since
             return None if waited < DEADLINE_S else _lost(task, str(error))
         except (VolumeError, EntryError, KubernetesError) as error:
-            return self._again_or_lost(task, effort, error)
+            return self._retry_or_give_up(task, effort, error)
         except Exception as error:
             # A bug with one log must neither stop the others nor keep its pod for ever.
             _logger.exception("job %s: a log was not archived; this is a bug", task.key)
             return _lost(task, f"{type(error).__name__} in the operator")
 
-    def _again_or_lost(
+    def _retry_or_give_up(
         self, task: LogTask, effort: _Tries, error: VolumeError | EntryError | KubernetesError
     ) -> LogOutcome | None:
         effort.tries += 1
@@ -241,7 +241,7 @@ class Archiver:
             self._volume_failed(error)
         return _lost(task, str(error), volume_fault=volume_fault)
 
-    def _again_later(self, task: LogTask) -> None:
+    def _retry_later(self, task: LogTask) -> None:
         """Let other logs go first, and retry in a moment."""
         self.queue.pause(task)
 

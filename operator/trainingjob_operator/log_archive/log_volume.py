@@ -92,7 +92,7 @@ class VolumeClaim:
         self._policy_namespace: Final = policy_namespace
         self._known_uids: Final = known_uids
         self._is_claimed = False
-        self._said = ""
+        self._last_message = ""
 
     async def claim(self) -> bool:
         """Claim the volume if it is ours or has no owner. False: that failed, and the reason is logged."""
@@ -103,7 +103,7 @@ class VolumeClaim:
         try:
             raw = await self._policies.get_policy(self._policy_namespace)
             if raw is None:  # the id of the expected volume is unknown
-                self._say(
+                self._log_once(
                     "logs cannot be archived for now: there is no default RetentionPolicy in "
                     f"namespace {self._policy_namespace} yet, whose status has the volume's id"
                 )
@@ -111,7 +111,7 @@ class VolumeClaim:
             known_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
             await self._store.claim(known_id, self._known_uids())
         except (KubernetesError, VolumeError) as error:
-            self._say(f"logs cannot be archived for now: {error}")
+            self._log_once(f"logs cannot be archived for now: {error}")
             return False
         return True
 
@@ -123,8 +123,8 @@ class VolumeClaim:
                 _logger.info("the log volume can be used now")
         await asyncio.Event().wait()  # a task that ends is reported as one that has died
 
-    def _say(self, what: str) -> None:
+    def _log_once(self, what: str) -> None:
         """Log a message, unless it is the same as the last one."""
-        if what != self._said:
-            self._said = what
+        if what != self._last_message:
+            self._last_message = what
             _logger.warning("%s", what)

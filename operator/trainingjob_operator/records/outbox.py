@@ -112,7 +112,7 @@ class Outbox:
         self._deliveries: Final = Deliveries(cache.max_keys, clock, on_delivery=on_delivery)
         self._on_room: Final = on_room
         self._on_missed: Final = on_missed
-        self.ready: Final = ListedJobs()
+        self.listed: Final = ListedJobs()
         self._breaker: Final = CircuitBreaker()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._wake: Final = asyncio.Event()
@@ -134,7 +134,7 @@ class Outbox:
         """Use and limit."""
         return (
             Bound("outbox_in_flight", len(self._tasks), self.concurrency),
-            Bound("outbox_ready", len(self.ready), self.ready.max_jobs),
+            Bound("outbox_ready", len(self.listed), self.listed.max_jobs),
             Bound("outbox_deliveries", len(self._deliveries), self._deliveries.limit),
             *self._cache.bounds,
         )
@@ -153,7 +153,7 @@ class Outbox:
         """True if there may be room for listed jobs; during an outage only their keys are kept."""
         return not self._breaker.is_open or self._cache.room > 0
 
-    def take_in(self, job: JobView, raw: Object) -> None:
+    def add_listed(self, job: JobView, raw: Object) -> None:
         """Queue a job of a list, whose record waits. Never waits.
 
         The index can be newer than the list, all pages of which show the same moment.
@@ -161,7 +161,7 @@ class Outbox:
         key, now, delivery = job.key, self._clock.monotonic(), self._deliveries.of(job)
         revision = job.status.record_revision
         is_delivered = delivery is not None and delivery.revision == revision
-        if is_delivered or self._cache.is_left_alone(key, now=now):
+        if is_delivered or self._cache.is_backing_off(key, now=now):
             return
         entry = self._index.get(key)
         known = entry.job if entry is not None and entry.job.uid == job.uid else job
@@ -170,7 +170,7 @@ class Outbox:
             return
         if has_changed or self._breaker.is_open:
             self._keep(key)
-        elif self.ready.put(job):
+        elif self.listed.put(job):
             if job.invalid is None:
                 self._manifests.remember(job, raw, now=now)
             self._wake.set()
@@ -248,8 +248,8 @@ class Outbox:
         is_probe = self._breaker.is_open
         if is_probe and (key := self._cache.take_probe()) is not None:
             return key, None
-        if (job := self.ready.take()) is not None:
-            self._cache.take_this(job.key, now=now)
+        if (job := self.listed.take()) is not None:
+            self._cache.mark_in_flight(job.key, now=now)
             return job.key, job
         key = None if is_probe else self._cache.take(now=now)
         return (key, None) if key is not None else None
@@ -266,7 +266,7 @@ class Outbox:
     async def _sleep(self) -> None:
         """Sleep until a try is due, or until woken."""
         now = self._clock.monotonic()
-        due = now if len(self.ready) else self._cache.next_due(now=now)
+        due = now if len(self.listed) else self._cache.next_due(now=now)
         wait: float | None = None
         if due is not None and self._has_room():
             due = now if self._breaker.is_open else due
@@ -294,14 +294,14 @@ class Outbox:
                 self._breaker.not_asked(now=self._clock.monotonic())
         except (EndpointUnauthorizedError, EndpointUnavailableError) as error:
             self._endpoint_failed(error)
-            self._again_later(key)
+            self._retry_later(key)
         except KubernetesError as error:
             _logger.warning("job %s: cannot be read for its record: %s", key, error)
-            self._again_later(key)
+            self._retry_later(key)
         except Exception:
             # A bug with one record must not affect the others.
             _logger.exception("job %s: its record was not stored; this is a bug", key)
-            self._again_later(key)
+            self._retry_later(key)
 
     async def _store(self, key: JobKey, record: Object) -> None:
         try:
@@ -348,7 +348,7 @@ class Outbox:
         """Add a delivery with the endpoint's response, for the reconciler."""
         if self._breaker.succeeded():
             _logger.info("the record endpoint answers again; %d keys wait", len(self._cache))
-            self._cache.hasten(now=self._clock.monotonic())
+            self._cache.make_all_due(now=self._clock.monotonic())
             self._on_missed()  # a list finds all waiting jobs, with their specs
         if result == "Stored":
             self.stored_total += 1
@@ -367,7 +367,7 @@ class Outbox:
         if isinstance(error, EndpointUnavailableError):
             self._held_until = max(self._held_until, now + error.retry_after_s)
         if self._breaker.failed(now=now, at_once=isinstance(error, EndpointUnauthorizedError)):
-            self._put_back()
+            self._keep_listed_keys()
             _logger.warning(
                 "the record endpoint is down (%s); records wait in the cluster, and it is probed "
                 "every %g s",
@@ -375,13 +375,13 @@ class Outbox:
                 PROBE_EVERY_S,
             )
 
-    def _put_back(self) -> None:
+    def _keep_listed_keys(self) -> None:
         """Replace listed jobs by their keys at the start of an outage, as far as the cache has room."""
-        for key in self.ready.clear():
+        for key in self.listed.clear():
             self._manifests.drop(key)
             self._keep(key)
 
-    def _again_later(self, key: JobKey) -> None:
+    def _retry_later(self, key: JobKey) -> None:
         """Schedule the next try: exponential back-off with full jitter, which spreads the tries."""
         ceiling = _BACKOFF.wait_s(self._cache.failures(key) + 1)
         wait = random.uniform(0.0, ceiling)  # noqa: S311 - not a secret

@@ -61,22 +61,22 @@ class RecordDelivery:
             cluster=cluster,
             concurrency=settings.concurrency,
             on_delivery=on_delivery,
-            on_room=self._room_was_made,
-            on_missed=self._something_was_missed,
+            on_room=self._wake_refill,
+            on_missed=self._request_walk,
         )
         self.refill: Final = Refill(
             jobs=jobs,
             cache=self.cache,
             clock=clock,
             namespaces=namespaces,
-            found=self.outbox,
+            outbox=self.outbox,
         )
 
-    def _room_was_made(self) -> None:
-        self.refill.poke()
+    def _wake_refill(self) -> None:
+        self.refill.wake()
 
-    def _something_was_missed(self) -> None:
-        self.refill.look_again()
+    def _request_walk(self) -> None:
+        self.refill.request_walk()
 
     def start(self) -> list[asyncio.Task[Any]]:
         """Start the tasks; cancel them to stop. Unfinished records still wait in the cluster."""

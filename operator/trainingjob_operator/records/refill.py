@@ -53,7 +53,7 @@ class Refill:
         cache: RetryCache,
         clock: Clock,
         namespaces: Sequence[str | None],
-        found: Outbox,
+        outbox: Outbox,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -62,13 +62,13 @@ class Refill:
             cache: the waiting keys, and the number of evicted ones.
             clock: the time.
             namespaces: the namespaces to list; None alone stands for all.
-            found: receives the jobs whose records wait.
+            outbox: receives the jobs whose records wait.
         """
         self._jobs: Final = jobs
         self._cache: Final = cache
         self._clock: Final = clock
         self._namespaces: Final = namespaces
-        self._found: Final = found
+        self._outbox: Final = outbox
         self._evicted_before = 0
         self._has_missed = False
         self._cursor: _Cursor | None = self._begin()
@@ -76,7 +76,7 @@ class Refill:
         self._rejected_due = float("-inf")
         self._wake: Final = asyncio.Event()
         self._has_seen_some = False
-        self._is_spared = False  # the first pass: nothing waits
+        self._skips_first_pass = False  # the first pass: nothing waits
         self.runs_total = 0
 
     def begin(self) -> None:
@@ -90,21 +90,21 @@ class Refill:
     def end(self, *, is_complete: bool) -> None:
         """Skip the first pass, if that list is complete and contained no waiting record."""
         if is_complete and not self._has_seen_some:
-            self._is_spared, self._cursor = True, None
+            self._skips_first_pass, self._cursor = True, None
             self._rejected_due = self._clock.monotonic() + REJECTED_EVERY_S
 
-    def look_again(self) -> None:
+    def request_walk(self) -> None:
         """Request another walk: a record waits that is not in memory, or only its key is."""
         self._has_missed = True
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Wake the refill after a send, if there is room for a page and more records may wait."""
         if self._has_more and self._has_room:
             self._wake.set()
 
     @property
     def _has_room(self) -> bool:
-        return self._found.wants_more and self._found.ready.room >= _PAGE
+        return self._outbox.wants_more and self._outbox.listed.room >= _PAGE
 
     @property
     def _has_more(self) -> bool:
@@ -125,7 +125,7 @@ class Refill:
 
     async def run(self) -> None:
         """List at once, every few minutes, and whenever the outbox runs low, until cancelled."""
-        if self._is_spared:
+        if self._skips_first_pass:
             await self._wait(EVERY_S)
         while True:
             wait = EVERY_S
@@ -142,8 +142,8 @@ class Refill:
                 _logger.warning("cannot list the jobs whose records wait: %s", error)
                 wait = _RETRY_S
             else:
-                self._wake.clear()  # this pass served earlier pokes; else all is listed once more
-                self.poke()  # everything may be sent by now, and then nothing else pokes
+                self._wake.clear()  # this pass served earlier calls of `wake`; else all is listed again
+                self.wake()  # everything may be sent by now, and then nothing else wakes this task
             await self._wait(wait)
 
     async def _wait(self, seconds: float) -> None:
@@ -187,7 +187,7 @@ class Refill:
             for raw in page.items:
                 job = job_view(raw)
                 if job.status.record_state == state:
-                    self._found.take_in(job, raw)
+                    self._outbox.add_listed(job, raw)
             cursor.token = page.next_token
             if not cursor.token:
                 cursor.namespace += 1

@@ -70,12 +70,12 @@ class RetryCache:
                 return key
         return None
 
-    def take_this(self, key: JobKey, *, now: float) -> None:
+    def mark_in_flight(self, key: JobKey, *, now: float) -> None:
         """Mark a key as in flight; add it if there is a free entry. Evicts nothing."""
         if key in self._tries or self.room:
             self._tries.setdefault(key, _Try(due=now)).in_flight = True
 
-    def is_left_alone(self, key: JobKey, *, now: float) -> bool:
+    def is_backing_off(self, key: JobKey, *, now: float) -> bool:
         """True if a key is in flight, or has failed and its next try is not due yet."""
         each = self._tries.get(key)
         return each is not None and (each.in_flight or each.due > now)
@@ -107,7 +107,7 @@ class RetryCache:
         """Remove a key: its record is stored, or its job no longer needs one."""
         self._tries.pop(key, None)
 
-    def hasten(self, *, now: float) -> None:
+    def make_all_due(self, *, now: float) -> None:
         """Make all keys due now: the endpoint answers again."""
         for each in self._tries.values():
             each.due = min(each.due, now)

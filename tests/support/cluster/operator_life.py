@@ -126,7 +126,7 @@ class OperatorLife(Engine):
 
     async def __aenter__(self) -> Self:
         await self.start()
-        self.cluster.connect(self.intake)
+        self.cluster.connect(self.watch_events)
         self.cluster.policy_watch.deliver = self.policy_watch.policy_event
         self.resync.request()  # this watch begins now, and not at the list, as a real one does
         return self

@@ -32,7 +32,7 @@ def new_cluster() -> FakeCluster:
 async def by_hand(cluster: FakeCluster, **settings: Any) -> OperatorLife:
     """An operator that watches, and makes a pass only when it is told to."""
     life = OperatorLife(cluster, **settings)
-    cluster.connect(life.intake)
+    cluster.connect(life.watch_events)
     await echo()
     return life
 

@@ -186,8 +186,8 @@ async def test_it_says_once_why_it_cannot_have_the_lease(
     store.fails = True
     async with running(store):
         await eventually(lambda: store.calls > 5)
-    said = [each.message for each in caplog.records if "cannot take or renew" in each.message]
-    assert said == ["cannot take or renew the Lease ml/operator: down"]
+    said = [each.message for each in caplog.records if "cannot acquire or renew" in each.message]
+    assert said == ["cannot acquire or renew the Lease ml/operator: down"]
 
 
 async def test_an_election_that_breaks_does_not_leave_a_standby_that_waits_for_ever() -> None:
@@ -251,4 +251,4 @@ async def test_a_standby_is_ready_only_while_it_could_take_over() -> None:
         await eventually(lambda: store.calls > before + 1)
         assert us.leadership.standby_problem() is None
         us.clock.tick(15.0)
-        assert us.leadership.standby_problem() == "cannot take the Lease ml/operator: down"
+        assert us.leadership.standby_problem() == "cannot acquire the Lease ml/operator: down"

@@ -140,9 +140,9 @@ def test_a_pod_that_goes_had_begun_if_any_report_of_it_says_so() -> None:
     for each in idle:
         index.observe_pod(each)
     index.observe_pod(pod(0, version=2))  # it begins
-    index.forget_pod(replace(idle[0], resource_version="3"), as_it_went=True)
-    index.forget_pod(pod(1, version=3), as_it_went=True)
-    index.forget_pod(replace(idle[2], resource_version="3"), as_it_went=True)
+    index.forget_pod(replace(idle[0], resource_version="3"), is_final=True)
+    index.forget_pod(pod(1, version=3), is_final=True)
+    index.forget_pod(replace(idle[2], resource_version="3"), is_final=True)
     entry = index.get(KEY)
     assert entry is not None
     assert (set(entry.begun), set(entry.unbegun)) == ({0, 1}, {2})
@@ -195,7 +195,7 @@ def test_what_is_remembered_of_pods_that_went_does_not_grow_with_restarts_or_for
         index.forget_pod(forged)
     entry = index.get(KEY)
     assert entry is not None
-    assert 0 < len(entry.gone or ()) < 20
+    assert 0 < len(entry.deleted_uids or ()) < 20
     assert entry.vanished == {0}
 
 
@@ -245,9 +245,9 @@ def test_old_finished_jobs_are_forgotten_whatever_became_of_their_records() -> N
     for number in (3, 1, 2):
         index.observe_job(finished_at(f"job-{number}", number))
     index.observe_job(job("live"))
-    assert index.forget_finished_before(NOW + timedelta(seconds=3)) == 2
+    assert index.evict_finished_before(NOW + timedelta(seconds=3)) == 2
     assert sorted(entry.job.key.name for entry in index) == ["job-3", "live"]
-    assert index.forget_finished_before(NOW + timedelta(seconds=3)) == 0
+    assert index.evict_finished_before(NOW + timedelta(seconds=3)) == 0
     assert index.forgotten_total == 2
 
 
@@ -255,8 +255,8 @@ def test_a_job_without_a_completion_time_ended_when_its_terminal_condition_becam
     index = JobIndex(10)
     ended = job(finished=True)  # its condition is of NOW
     index.observe_job(replace(ended, created_at=NOW - timedelta(days=2)))
-    assert index.forget_finished_before(NOW) == 0
-    assert index.forget_finished_before(NOW + timedelta(seconds=1)) == 1
+    assert index.evict_finished_before(NOW) == 0
+    assert index.evict_finished_before(NOW + timedelta(seconds=1)) == 1
 
 
 def test_a_finished_job_is_not_forgotten_while_a_pod_of_it_runs() -> None:
@@ -264,10 +264,10 @@ def test_a_finished_job_is_not_forgotten_while_a_pod_of_it_runs() -> None:
     index.observe_job(finished_at("mnist", 1))
     index.observe_job(finished_at("other", 2))
     index.observe_pod(pod())
-    assert index.forget_finished_before(NOW + timedelta(days=1)) == 1
+    assert index.evict_finished_before(NOW + timedelta(days=1)) == 1
     assert KEY in index
     index.forget_pod(pod())
-    assert index.forget_finished_before(NOW + timedelta(days=1)) == 1
+    assert index.evict_finished_before(NOW + timedelta(days=1)) == 1
     assert len(index) == 0
 
 
@@ -276,7 +276,7 @@ def test_a_pod_that_has_ended_and_stays_does_not_hold_its_job_in_memory() -> Non
     index.observe_job(job(version=1))
     index.observe_pod(replace(pod(), phase=PodPhase.SUCCEEDED))
     index.observe_job(replace(finished_at("mnist", 1), resource_version="2"))
-    assert index.forget_finished_before(NOW + timedelta(days=1)) == 1
+    assert index.evict_finished_before(NOW + timedelta(days=1)) == 1
 
 
 def test_a_job_without_pods_keeps_no_room_for_them() -> None:
@@ -301,7 +301,7 @@ def test_a_job_that_waits_is_called_when_old_ones_are_forgotten() -> None:
     index.observe_job(replace(finished_at("live", 1), resource_version="2"))
     assert called[-1] == JobKey("ml", "waits")
     called.clear()
-    index.forget_finished_before(NOW + timedelta(days=1))
+    index.evict_finished_before(NOW + timedelta(days=1))
     assert called == [JobKey("ml", "waits")]
 
 
@@ -316,15 +316,15 @@ def test_room_is_made_by_whoever_finished_first() -> None:
 def test_the_index_is_done_with_an_ended_pod_of_a_job_that_is_over_and_with_no_other() -> None:
     index = JobIndex(10)
     ended = replace(pod(), phase=PodPhase.SUCCEEDED)
-    assert not index.is_done_with(ended), "its job may be on its way into the index"
+    assert not index.ignores_pod(ended), "its job may be on its way into the index"
     index.observe_job(job())
-    assert not index.is_done_with(ended)
+    assert not index.ignores_pod(ended)
 
     index.observe_job(job(version=2, finished=True))
 
-    assert index.is_done_with(ended)
-    assert not index.is_done_with(replace(ended, phase=PodPhase.RUNNING))
-    assert not index.is_done_with(replace(ended, owner_uid="somebody-else"))
+    assert index.ignores_pod(ended)
+    assert not index.ignores_pod(replace(ended, phase=PodPhase.RUNNING))
+    assert not index.ignores_pod(replace(ended, owner_uid="somebody-else"))
 
 
 def test_a_later_list_of_pods_holds_even_where_it_is_older_than_what_was_known() -> None:
@@ -404,8 +404,8 @@ def test_a_settled_job_that_is_over_leaves_by_the_time_of_its_end() -> None:
     index.observe_job(job())
     index.settle(KEY, NOW - timedelta(hours=5))
     index.observe_job(job(version=2, finished=True))
-    assert index.forget_finished_before(NOW - timedelta(hours=1)) == 0
-    assert index.forget_finished_before(NOW + timedelta(seconds=1)) == 1
+    assert index.evict_finished_before(NOW - timedelta(hours=1)) == 0
+    assert index.evict_finished_before(NOW + timedelta(seconds=1)) == 1
 
 
 def test_settled_jobs_leave_memory_with_age() -> None:
@@ -413,7 +413,7 @@ def test_settled_jobs_leave_memory_with_age() -> None:
     for number in range(5):
         index.observe_job(job(f"job-{number}"))
         index.settle(JobKey("ml", f"job-{number}"), NOW + timedelta(seconds=number))
-    assert index.forget_finished_before(NOW + timedelta(seconds=3)) == 3
+    assert index.evict_finished_before(NOW + timedelta(seconds=3)) == 3
     assert len(index) == 2
 
 

@@ -94,7 +94,7 @@ def pressure_on(
 def test_with_room_left_nothing_is_forgotten() -> None:
     index, memory = index_of_ages(START), Memory(80)
     pressure = pressure_on(index, memory)
-    pressure.look()
+    pressure.check()
     assert len(index) == 4
     assert pressure.retention_s() == HOUR_S
     assert not memory.trims
@@ -103,7 +103,7 @@ def test_with_room_left_nothing_is_forgotten() -> None:
 def test_under_pressure_what_ended_a_quarter_of_an_hour_ago_is_forgotten() -> None:
     index, memory = index_of_ages(START), Memory(81)
     pressure = pressure_on(index, memory)
-    pressure.look()
+    pressure.check()
     assert names(index) == ["ended-5", "live"]
     assert pressure.retention_s() == 900
     assert pressure.forgotten_total == index.forgotten_total == 2
@@ -115,7 +115,7 @@ def test_pressure_ends_below_the_lower_mark_and_not_before() -> None:
     pressure = pressure_on(JobIndex(1), memory)
     seen = []
     for memory.percent in (95, 79, 70, 69, 71, 80, 81, 69):
-        pressure.look()
+        pressure.check()
         seen.append(pressure.is_on)
     assert seen == [True, True, True, False, False, False, True, False]
     assert (pressure.begun_total, pressure.ended_total) == (2, 2)
@@ -127,7 +127,7 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory(95)
     pressure = pressure_on(JobIndex(1), memory)
     for memory.percent in (95, 75, 95, 95, 60, 60):
-        pressure.look()
+        pressure.check()
     said = [record.getMessage().split(":")[0] for record in caplog.records]
     assert said == ["memory pressure", "memory pressure stays", "memory pressure is over"]
     assert "95 % of the limit" in caplog.messages[0]
@@ -150,11 +150,11 @@ def test_a_change_of_which_nobody_could_be_told_is_told_later_and_once() -> None
     memory.can_tell = False
     pressure = pressure_on(JobIndex(1), memory)
     for memory.percent in (95, 95):
-        pressure.look()
+        pressure.check()
     assert memory.announced == []
     memory.can_tell, memory.percent = True, None
     for _ in range(3):
-        pressure.look()
+        pressure.check()
     assert [event.reason for event in memory.announced] == ["MemoryPressure"]
     assert "95 % of the limit" in memory.announced[0].message
 
@@ -164,18 +164,18 @@ def test_of_several_changes_of_which_nobody_could_be_told_the_last_one_is() -> N
     memory.can_tell = False
     pressure = pressure_on(JobIndex(1), memory)
     for memory.percent in (95, 60, 95, 60):
-        pressure.look()
+        pressure.check()
     memory.can_tell = True
-    pressure.look()
+    pressure.check()
     memory.percent = 95
-    pressure.look()
+    pressure.check()
     assert [event.reason for event in memory.announced] == ["MemoryPressureOver", "MemoryPressure"]
 
 
 def test_a_retention_that_is_shorter_anyway_does_not_become_longer() -> None:
     settings = MemorySettings(retention=2 * HOUR_S)
     pressure = pressure_on(JobIndex(1), Memory(95), settings=settings)
-    pressure.look()
+    pressure.check()
     assert pressure.is_on
     assert pressure.retention_s() == HOUR_S
 
@@ -184,12 +184,12 @@ def test_memory_that_cannot_be_read_changes_nothing() -> None:
     index, memory = index_of_ages(START), Memory(95)
     pressure = pressure_on(index, memory)
     memory.percent = None
-    pressure.look()
+    pressure.check()
     assert not pressure.is_on
     memory.percent = 95
-    pressure.look()
+    pressure.check()
     memory.percent = None
-    pressure.look()
+    pressure.check()
     assert pressure.is_on
 
 
@@ -217,7 +217,7 @@ async def test_a_fault_at_one_look_does_not_end_the_watch() -> None:
     memory = Memory(95)
 
     class Broken(JobIndex):
-        def forget_finished_before(self, when: datetime) -> int:
+        def evict_finished_before(self, when: datetime) -> int:
             raise ValueError("a bug")
 
     pressure = pressure_on(Broken(1), memory, clock=LoopClock())
@@ -231,5 +231,5 @@ def test_what_runs_stays_though_its_job_has_ended() -> None:
     index = index_of_ages(START)
     unfinished = replace(job("resumed"), resource_version="2")
     index.observe_job(unfinished)
-    pressure_on(index, Memory(95)).look()
+    pressure_on(index, Memory(95)).check()
     assert "resumed" in names(index)

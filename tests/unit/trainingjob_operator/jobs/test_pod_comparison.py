@@ -49,7 +49,7 @@ async def launched(*jobs: str, nodes: int = 2) -> tuple[FakeCluster, OperatorLif
     cluster = FakeCluster(LoopClock())
     life = OperatorLife(cluster)
     await life.resync.resync_until_done()
-    cluster.connect(life.intake)
+    cluster.connect(life.watch_events)
     for name in jobs:
         cluster.create_job(make_job(name, nodes=nodes))
         await settle(life, JobKey("ml", name))
@@ -83,7 +83,7 @@ async def test_a_pod_that_goes_after_its_page_has_come_stays_gone() -> None:
     def lose(number: int) -> None:
         if number == 1:
             pod = entry(life).pods[cluster.pod(0, 0)["metadata"]["name"]]
-            life.index.forget_pod(pod, as_it_went=True)
+            life.index.forget_pod(pod, is_final=True)
 
     before_each_page(cluster, lose)
     await life.resync.resync_until_done()

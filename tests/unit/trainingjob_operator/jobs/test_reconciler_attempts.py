@@ -117,7 +117,7 @@ async def test_pods_that_the_watch_has_not_told_of_yet_are_looked_for_before_the
     cluster.disconnect()
     life = OperatorLife(cluster)
     cluster.pod_watch.hold()
-    cluster.connect(life.intake)
+    cluster.connect(life.watch_events)
     cluster.calls.clear()
     await settle(life)
     assert methods(cluster) == ["list_pods"]

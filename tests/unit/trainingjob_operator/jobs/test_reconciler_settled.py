@@ -289,7 +289,7 @@ async def test_a_suspended_job_leaves_memory_with_age_and_costs_nothing_from_the
         await asyncio.sleep(5)
         assert len(life.index) == len(PARKED)
         await asyncio.sleep(600)
-        assert life.index.forget_finished_before(life.steady.now()) == len(PARKED)
+        assert life.index.evict_finished_before(life.steady.now()) == len(PARKED)
         cluster.calls.clear()
         await asyncio.sleep(1300)
         assert len(life.index) == len(life.queue) == 0

@@ -51,7 +51,7 @@ async def looks(
         monotonic=lambda: 0.0,
     )
     for _ in range(count):
-        await detector.look()
+        await detector.check()
     return reasons, len(compared), detector
 
 
@@ -102,7 +102,7 @@ async def test_an_answer_that_is_not_had_is_no_absence() -> None:
 async def test_a_start_waits_only_while_there_can_be_no_jobs(
     last: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainingjob_operator.jobs.reset_detector._ABSENT_LOOK_S", 0.0)
+    monkeypatch.setattr("trainingjob_operator.jobs.reset_detector._ABSENT_CHECK_S", 0.0)
     standings: list[Answer] = [ABSENT, ABSENT, last]
     _, _, detector = await looks([])
     detector._cluster.standings = standings  # type: ignore[attr-defined]

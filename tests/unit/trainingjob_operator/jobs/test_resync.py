@@ -37,7 +37,7 @@ async def launched(nodes: int = 2) -> tuple[FakeCluster, OperatorLife]:
     cluster = new_cluster("mnist", nodes=nodes)
     life = OperatorLife(cluster)
     await life.resync.resync_until_done()
-    cluster.connect(life.intake)
+    cluster.connect(life.watch_events)
     await life.reconciler.reconcile(KEY)
     for pod in cluster.pods():
         cluster.run_pod(pod)
@@ -101,7 +101,7 @@ async def test_a_job_that_vanished_unseen_is_forgotten() -> None:
 async def test_a_job_that_is_newer_than_the_list_is_not_taken_for_vanished() -> None:
     cluster = new_cluster("old")
     life = OperatorLife(cluster)
-    cluster.connect(life.intake)
+    cluster.connect(life.watch_events)
     cluster.before["list_pods"] = lambda: cluster.create_job(make_job())  # after the list of jobs
     await life.resync.resync_until_done()
     assert KEY in life.index
@@ -134,7 +134,7 @@ async def test_a_pod_that_vanished_unseen_is_missing_afterwards() -> None:
 async def test_a_pod_that_is_newer_than_the_list_is_not_taken_for_vanished() -> None:
     cluster = new_cluster("mnist")
     life = OperatorLife(cluster)
-    cluster.connect(life.intake)
+    cluster.connect(life.watch_events)
     await life.resync.resync_until_done()
     list_pods = cluster.list_pods
 

@@ -19,7 +19,7 @@ HOUR_S = 3600.0
 def after(*seconds: float, busy: bool = False) -> StatusThrottle:
     pace = StatusThrottle(lambda: busy)
     for each in seconds:
-        pace.took(each)
+        pace.note_write(each)
     return pace
 
 

@@ -10,7 +10,7 @@ from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_index import JobIndex
 from trainingjob_operator.jobs.manifest_cache import ManifestCache
-from trainingjob_operator.jobs.watch_events import Intake
+from trainingjob_operator.jobs.watch_events import WatchEventHandler
 from trainingjob_operator.jobs.work_queue import WorkQueue
 
 Object = dict[str, Any]
@@ -41,7 +41,7 @@ class Entrance:
         self.queue: WorkQueue[JobKey] = WorkQueue()
         self.index = JobIndex(max_jobs, on_turn=self.queue.add)
         self.manifests = ManifestCache()
-        self.intake = Intake(
+        self.watch_events = WatchEventHandler(
             self.index, self.manifests, self.queue, FakeClock(), settings=DecisionSettings()
         )
 
@@ -104,41 +104,41 @@ def pod(
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
 async def test_a_job_that_is_new_is_taken_in_and_worked_on(kind: str | None) -> None:
     at = Entrance()
-    at.intake.job_event(kind, job())
+    at.watch_events.job_event(kind, job())
     assert KEY in at.index
     assert await at.due() == ["mnist"]
 
 
 async def test_news_that_the_index_has_already_make_no_work() -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job(version=5))
+    at.watch_events.job_event("ADDED", job(version=5))
     await at.due()
     for version in (4, 5):
-        at.intake.job_event("MODIFIED", job(version=version, suspend=True))
+        at.watch_events.job_event("MODIFIED", job(version=version, suspend=True))
     assert await at.due() == []
-    at.intake.job_event("MODIFIED", job(version=6, suspend=True))
+    at.watch_events.job_event("MODIFIED", job(version=6, suspend=True))
     assert await at.due() == ["mnist"]
 
 
 @pytest.mark.parametrize("nodes", [1, 0], ids=["valid", "not understood"])
 async def test_another_controllers_job_is_left_alone(nodes: int) -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job(managedBy="example.com/other", numNodes=nodes))
+    at.watch_events.job_event("ADDED", job(managedBy="example.com/other", numNodes=nodes))
     assert (len(at.index), len(at.manifests), await at.due()) == (0, 0, [])
 
 
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
 async def test_a_job_that_was_over_before_we_knew_it_is_passed_over(kind: str | None) -> None:
     at = Entrance()
-    at.intake.job_event(kind, job(status=COMPLETE))
+    at.watch_events.job_event(kind, job(status=COMPLETE))
     assert (len(at.index), await at.due()) == (0, [])
 
 
 async def test_a_job_that_ends_while_we_follow_it_is_followed_to_its_end() -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job())
+    at.watch_events.job_event("ADDED", job())
     await at.due()
-    at.intake.job_event("MODIFIED", job(version=2, status=COMPLETE))
+    at.watch_events.job_event("MODIFIED", job(version=2, status=COMPLETE))
     entry = at.index.get(KEY)
     assert entry is not None
     assert entry.job.status.is_finished
@@ -147,18 +147,18 @@ async def test_a_job_that_ends_while_we_follow_it_is_followed_to_its_end() -> No
 
 async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job())
+    at.watch_events.job_event("ADDED", job())
     await at.due()
     at.queue.add_after(KEY, 3600)
-    at.intake.job_event("DELETED", job(version=2))
+    at.watch_events.job_event("DELETED", job(version=2))
     assert (len(at.index), len(at.manifests), len(at.queue)) == (0, 0, 0)
 
 
 async def test_the_end_of_the_old_job_does_not_touch_its_namesake() -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job(uid="old"))
-    at.intake.job_event("ADDED", job(uid="new", version=5))
-    at.intake.job_event("DELETED", job(uid="old", version=4))
+    at.watch_events.job_event("ADDED", job(uid="old"))
+    at.watch_events.job_event("ADDED", job(uid="new", version=5))
+    at.watch_events.job_event("DELETED", job(uid="old", version=4))
     entry = at.index.get(KEY)
     assert entry is not None
     assert entry.job.uid == "new"
@@ -182,31 +182,31 @@ async def test_the_spec_is_kept_only_of_a_job_that_was_just_created_and_may_star
     kind: str | None, changes: Object, *, kept: bool
 ) -> None:
     at = Entrance()
-    at.intake.job_event(kind, job(**changes))
+    at.watch_events.job_event(kind, job(**changes))
     assert len(at.manifests) == kept
 
 
 @pytest.mark.parametrize("spec", [None, 5, [], {}, {"template": "x"}])
 async def test_a_job_that_cannot_be_understood_is_work_and_no_crash(spec: object) -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job() | {"spec": spec})
+    at.watch_events.job_event("ADDED", job() | {"spec": spec})
     assert (await at.due(), len(at.manifests)) == (["mnist"], 0)
 
 
 async def test_a_job_for_which_there_is_no_room_is_asked_once_to_say_so() -> None:
     at = Entrance(max_jobs=1)
-    at.intake.job_event("ADDED", job())
-    at.intake.job_event("ADDED", job("waiting", uid="u2"))
+    at.watch_events.job_event("ADDED", job())
+    at.watch_events.job_event("ADDED", job("waiting", uid="u2"))
     assert await at.due() == ["mnist", "waiting"]
-    at.intake.job_event("MODIFIED", job("waiting", uid="u2", version=2, status=QUEUED))
+    at.watch_events.job_event("MODIFIED", job("waiting", uid="u2", version=2, status=QUEUED))
     assert (await at.due(), len(at.manifests)) == ([], 1)
 
 
 async def test_a_waiting_job_that_is_gone_leaves_the_line() -> None:
     at = Entrance(max_jobs=1)
-    at.intake.job_event("ADDED", job())
-    at.intake.job_event("ADDED", job("waiting", uid="u2"))
-    at.intake.job_event("DELETED", job("waiting", uid="u2", version=2))
+    at.watch_events.job_event("ADDED", job())
+    at.watch_events.job_event("ADDED", job("waiting", uid="u2"))
+    at.watch_events.job_event("DELETED", job("waiting", uid="u2", version=2))
     assert len(at.index.waiting) == 0
 
 
@@ -215,16 +215,16 @@ async def test_a_waiting_job_that_is_gone_leaves_the_line() -> None:
 
 async def test_a_pods_news_are_work_on_its_job_and_its_echo_is_none() -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job())
+    at.watch_events.job_event("ADDED", job())
     await at.due()
-    at.intake.pod_event("ADDED", pod())
+    at.watch_events.pod_event("ADDED", pod())
     assert await at.due() == ["mnist"]
-    at.intake.pod_event("ADDED", pod())
-    at.intake.pod_event("MODIFIED", pod(version=2))  # nothing in it that we look at
+    at.watch_events.pod_event("ADDED", pod())
+    at.watch_events.pod_event("MODIFIED", pod(version=2))  # nothing in it that we look at
     assert await at.due() == []
-    at.intake.pod_event("MODIFIED", pod(version=3, phase="Running"))
+    at.watch_events.pod_event("MODIFIED", pod(version=3, phase="Running"))
     assert await at.due() == ["mnist"]
-    at.intake.pod_event("DELETED", pod(version=4, phase="Running"))
+    at.watch_events.pod_event("DELETED", pod(version=4, phase="Running"))
     assert await at.due() == ["mnist"]
 
 
@@ -244,9 +244,9 @@ async def test_a_pod_that_is_no_rank_of_a_job_we_follow_is_passed_over(
     kind: str | None, raw: Object
 ) -> None:
     at = Entrance()
-    at.intake.job_event("ADDED", job())
+    at.watch_events.job_event("ADDED", job())
     await at.due()
-    at.intake.pod_event(kind, raw)
+    at.watch_events.pod_event(kind, raw)
     entry = at.index.get(KEY)
     assert entry is not None
     assert (entry.pods, set(entry.vanished), await at.due()) == ({}, set(), [])
@@ -257,19 +257,19 @@ async def test_the_job_of_a_pod_that_nobody_looks_after_is_read_while_the_pod_ru
     kind: str | None,
 ) -> None:
     at = Entrance()
-    at.intake.pod_event(kind, pod(job_name="forgotten"))
+    at.watch_events.pod_event(kind, pod(job_name="forgotten"))
     assert await at.due() == ["forgotten"]
-    at.intake.pod_event(kind, pod(job_name="forgotten", phase="Succeeded"))
-    at.intake.pod_event("DELETED", pod(job_name="forgotten"))
+    at.watch_events.pod_event(kind, pod(job_name="forgotten", phase="Succeeded"))
+    at.watch_events.pod_event("DELETED", pod(job_name="forgotten"))
     assert await at.due() == []
 
 
 async def test_the_pods_of_a_job_that_waits_for_a_place_cost_nothing() -> None:
     at = Entrance(max_jobs=1)
-    at.intake.job_event("ADDED", job("live", uid="live"))
-    at.intake.job_event("ADDED", job(status=QUEUED))
+    at.watch_events.job_event("ADDED", job("live", uid="live"))
+    at.watch_events.job_event("ADDED", job(status=QUEUED))
     await at.due()
-    at.intake.pod_event("MODIFIED", pod(phase="Running"))
+    at.watch_events.pod_event("MODIFIED", pod(phase="Running"))
     assert await at.due() == []
 
 
@@ -278,15 +278,15 @@ async def test_of_a_job_that_is_gone_no_appointment_is_left_though_the_index_had
 ):
     entrance = Entrance()
     entrance.queue.add_after(KEY, 3600)
-    entrance.intake.job_event("DELETED", job(status=COMPLETE))
+    entrance.watch_events.job_event("DELETED", job(status=COMPLETE))
     assert len(entrance.queue) == 0
 
 
 async def test_the_end_of_the_old_takes_nothing_from_its_namesake() -> None:
     entrance = Entrance()
-    entrance.intake.job_event("ADDED", job(uid="new", version=9))
+    entrance.watch_events.job_event("ADDED", job(uid="new", version=9))
     entrance.queue.add_after(KEY, 3600)
-    entrance.intake.job_event("DELETED", job(uid="old", version=8))
+    entrance.watch_events.job_event("DELETED", job(uid="old", version=8))
     assert KEY in entrance.index
     assert await entrance.due() == ["mnist"]
     assert len(entrance.queue) == 1, "its appointment stands"

@@ -62,7 +62,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
         seconds=0.1,
         at=NOW,
     )
-    operator.engine.pressure.look()
+    operator.engine.pressure.check()
     operator.gateway.requests.note("GET", {"limit"}, 200)
     yield operator
     await operator._stop()

@@ -237,7 +237,7 @@ async def test_an_outage_keeps_as_many_keys_as_there_is_room_for_and_no_specs() 
     async with operated(cluster, endpoint, retry_cache_size=120) as life:
         await asyncio.sleep(60)
         assert life.delivery is not None
-        assert (len(life.delivery.cache), len(life.delivery.outbox.ready)) == (120, 0)
+        assert (len(life.delivery.cache), len(life.delivery.outbox.listed)) == (120, 0)
         assert len(life.manifests) <= 8  # of those that went out before it was known
         cluster.calls.clear()
         await asyncio.sleep(3600)

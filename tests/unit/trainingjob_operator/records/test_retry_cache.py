@@ -29,22 +29,22 @@ def test_at_the_limit_the_oldest_makes_room() -> None:
 def test_a_key_that_is_tried_out_of_turn_takes_a_free_place_and_no_other() -> None:
     cache = RetryCache(2)
     cache.put(A, now=0.0)
-    cache.take_this(B, now=0.0)
-    cache.take_this(C, now=0.0)
+    cache.mark_in_flight(B, now=0.0)
+    cache.mark_in_flight(C, now=0.0)
     assert (A in cache, B in cache, C in cache, cache.evicted_total) == (True, True, False, 0)
     assert [cache.take(now=0.0) for _ in range(2)] == [A, None]
 
 
 def test_a_key_is_left_alone_while_it_is_tried_and_until_it_is_due_again() -> None:
     cache = RetryCache(2)
-    assert not cache.is_left_alone(A, now=0.0)
+    assert not cache.is_backing_off(A, now=0.0)
     cache.put(A, now=0.0)
-    assert not cache.is_left_alone(A, now=0.0)
-    cache.take_this(A, now=0.0)
-    assert cache.is_left_alone(A, now=0.0)
+    assert not cache.is_backing_off(A, now=0.0)
+    cache.mark_in_flight(A, now=0.0)
+    assert cache.is_backing_off(A, now=0.0)
     cache.failed(A, due=10.0)
-    assert cache.is_left_alone(A, now=9.0)
-    assert not cache.is_left_alone(A, now=10.0)
+    assert cache.is_backing_off(A, now=9.0)
+    assert not cache.is_backing_off(A, now=10.0)
     assert cache.failures(A) == 1
 
 
@@ -86,7 +86,7 @@ def test_when_the_endpoint_is_back_everything_is_due() -> None:
     for key in (A, B):
         cache.put(key, now=0.0)
         cache.failed(key, due=300.0)
-    cache.hasten(now=10.0)
+    cache.make_all_due(now=10.0)
     assert [cache.take(now=10.0) for _ in range(3)] == [A, B, None]
 
 

@@ -123,7 +123,7 @@ class _Index(JobIndex):
         super().__init__(1)
         self._at = at
 
-    def forget_finished_before(self, when: datetime) -> int:
+    def evict_finished_before(self, when: datetime) -> int:
         self._at.append(LoopClock().monotonic())
         return 0
 
