@@ -1,4 +1,4 @@
-"""Who is let in is known to be no stranger: its connection is the last one that is closed at the limit."""
+"""Authenticated connections are marked, so that they are closed last at the limit of connections."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the API server says of tokens: those that nobody knows yet wait in a line, which has an end."""
+"""Token reviews: look-ups of unknown tokens wait in a bounded queue; refusals have their own TTL."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ async def test_a_flood_of_unknown_tokens_is_refused_at_once(tmp_path: Path) -> N
         server.unknown = {f"nobody-{number}" for number in range(400)}
         reviews = SubjectReviews(server.kube)
         asked = [asyncio.create_task(reviews.authenticate(token)) for token in server.unknown]
-        await asyncio.sleep(0)  # each has begun, and has a place in the line or has none
+        await asyncio.sleep(0)  # each has started, and is queued or refused
         assert len(reviews.unknown) == 64
         assert len(reviews.owners._asked) == 64
         with pytest.raises(BusyError, match="too many log-ins"):
@@ -31,7 +31,7 @@ async def test_a_flood_of_unknown_tokens_is_refused_at_once(tmp_path: Path) -> N
         assert (await reviews.authenticate("anna")).name == "anna"
 
 
-async def test_a_refused_list_is_good_for_as_long_as_an_answer_and_another_refusal_is_not(
+async def test_a_refused_list_right_has_the_ttl_of_answers_and_other_refusals_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with log_server(tmp_path) as server:

@@ -1,4 +1,4 @@
-"""What the API server said about a token is remembered, and asked for once by all who wait."""
+"""The look-up cache: concurrent look-ups of a key are merged, answers and refusals are bounded separately."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from trainingjob_console.access.ttl_cache import LookupCache
 
 
 class Questions:
-    """Counts the questions, each of which is answered when the test says so."""
+    """Counts the look-ups, each of which is answered when the test says so."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -37,7 +37,7 @@ def new(limit: int = 4, refusals: int = 2) -> LookupCache[str, str]:
     return LookupCache(limit, refusals, fresh_s=60.0, refused_s=5.0, clock=lambda: 0.0)
 
 
-async def test_all_who_wait_share_one_question() -> None:
+async def test_concurrent_look_ups_of_a_key_are_merged() -> None:
     remembered, questions = new(), Questions()
     waiters = [get(remembered, questions) for _ in range(3)]
     await settle()
@@ -47,7 +47,7 @@ async def test_all_who_wait_share_one_question() -> None:
     assert questions.asked == 1
 
 
-async def test_one_who_goes_away_takes_the_answer_from_no_other() -> None:
+async def test_a_cancelled_look_up_is_repeated_for_the_other_waiters() -> None:
     # A browser that closes a tab cancels the request that happened to ask first.
     remembered, questions = new(), Questions()
     first, *others = [get(remembered, questions) for _ in range(3)]
@@ -60,7 +60,7 @@ async def test_one_who_goes_away_takes_the_answer_from_no_other() -> None:
     assert questions.asked == 2
 
 
-async def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
+async def test_an_error_is_raised_to_all_waiters_and_not_cached() -> None:
     remembered, questions = new(), Questions()
     questions.error = OSError("no answer")
     waiters = [get(remembered, questions) for _ in range(2)]
@@ -73,7 +73,7 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_remembered() -> None:
     assert await get(remembered, questions) == "answer 2"
 
 
-async def test_no_more_values_than_the_limit_are_kept() -> None:
+async def test_the_least_recently_used_value_is_evicted_at_the_limit() -> None:
     remembered, questions = new(2), Questions()
     questions.answer.set()
     for key in ("a", "b", "c"):
@@ -83,7 +83,7 @@ async def test_no_more_values_than_the_limit_are_kept() -> None:
     assert await remembered.get("a", questions.ask) == "answer 4"
 
 
-async def test_refusals_push_out_one_another_and_no_answer() -> None:
+async def test_refusals_evict_one_another_and_no_answer() -> None:
     remembered, questions = new(), Questions()
     questions.answer.set()
     assert await get(remembered, questions) == "answer 1"
@@ -102,7 +102,7 @@ async def test_refusals_push_out_one_another_and_no_answer() -> None:
     assert questions.asked == 1002
 
 
-async def test_a_right_that_was_lost_is_an_answer_no_more() -> None:
+async def test_a_refusal_replaces_the_cached_answer() -> None:
     now = 0.0
     remembered: LookupCache[str, str] = LookupCache(
         4, 4, fresh_s=60.0, refused_s=5.0, clock=lambda: now

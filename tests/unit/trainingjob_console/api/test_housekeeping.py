@@ -1,4 +1,4 @@
-"""An answer with figures is of a bounded size, whatever period is asked for in which steps."""
+"""The number of points in an answer is bounded, whatever the period and the step."""
 
 import pytest
 
@@ -18,6 +18,6 @@ def test_one_answer_has_no_more_points_than_a_page_draws(hours: int, step: int) 
     since = NOW - hours * 3600
     points = ring.points(since, widened(step, since, NOW))
     for each in points.values():
-        # What the step was wide enough for is as it was asked for.
+        # A step that is wide enough is not changed.
         assert min(hours, 24) * 3600 // max(step, 220) - 1 <= len(each) <= MAX_POINTS + 1
     assert widened(step, NOW - 3600, NOW) == step

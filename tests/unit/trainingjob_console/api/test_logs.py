@@ -1,4 +1,4 @@
-"""Downloads of logs: so many at once, whole or broken off, in parts that are small."""
+"""Downloads of logs: limited in number, sent in small parts, complete or visibly aborted."""
 
 import asyncio
 from collections.abc import AsyncIterator, MutableMapping
@@ -22,7 +22,7 @@ LOG = b"0123456789abcde\n" * 10 * 2**16
 
 
 class Client:
-    """One that downloads.
+    """A client that downloads a log.
 
     Attributes:
         takes: it takes what comes; else it waits.
@@ -75,7 +75,7 @@ class Client:
 
 
 class Start(Protocol):
-    """Begins a download of a source."""
+    """Starts a download of a source."""
 
     def __call__(self, source: str, token: str = "anna") -> Client: ...
 
@@ -91,7 +91,7 @@ async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
 
 @pytest.fixture
 async def start(server: LogServer) -> AsyncIterator[Start]:
-    """Begins downloads; none is left in the end."""
+    """Starts downloads; all have ended at the end of the test."""
     app = Router(routes=LogsApi(server.access, server.job_logs).routes())
     begun: list[Client] = []
 
@@ -112,7 +112,7 @@ async def until_each_has_begun_or_failed(clients: list[Client]) -> None:
 
 
 @pytest.mark.parametrize("source", [LIVE, ARCHIVED, "merged"])
-async def test_of_downloads_that_come_together_those_above_the_limit_are_refused(
+async def test_of_concurrent_downloads_those_above_the_limit_are_refused(
     start: Start, source: str
 ) -> None:
     clients = [start(source, f"user-{number}") for number in range(12)]
@@ -159,7 +159,7 @@ async def test_a_user_with_two_tokens_downloads_two_logs_at_once_and_others_the_
         ("archive:7:0:main", NotFoundError),
     ],
 )
-async def test_a_download_that_never_begins_gives_its_place_back(
+async def test_a_download_that_never_starts_releases_its_slot(
     start: Start, source: str, error: type[Exception]
 ) -> None:
     for _ in range(10):
@@ -173,7 +173,7 @@ async def test_a_download_that_never_begins_gives_its_place_back(
     assert last.body == b"one\n"
 
 
-async def test_an_archived_log_comes_in_parts(start: Start) -> None:
+async def test_an_archived_log_is_sent_in_parts(start: Start) -> None:
     client = start(ARCHIVED)
     client.takes.set()
     await client.task
@@ -183,7 +183,7 @@ async def test_an_archived_log_comes_in_parts(start: Start) -> None:
 
 @pytest.mark.parametrize("source", [ARCHIVED, "merged"])
 @pytest.mark.parametrize("left", [None, 2**20])
-async def test_a_download_whose_archive_goes_breaks_off(
+async def test_a_download_whose_archive_is_deleted_is_aborted(
     start: Start, server: LogServer, tmp_path: Path, source: str, left: int | None
 ) -> None:
     client = start(source)

@@ -1,4 +1,4 @@
-"""Long work holds up nobody: it is done in slices, from user to user, and there is not too much of it."""
+"""Work is run in slices, round-robin by user, and is limited in number."""
 
 import asyncio
 from collections.abc import Generator
@@ -17,7 +17,7 @@ from trainingjob_console.sockets.job_topics import Topic, TopicKey
 
 
 class Clock:
-    """Goes on by a slice with each step of a work."""
+    """A clock that advances by a slice with each step of a work item."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -40,7 +40,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_one_who_asks_for_much_delays_another_by_a_slice_at_a_time() -> None:
+async def test_a_user_with_much_work_delays_another_by_one_slice_at_a_time() -> None:
     clock = Clock()
     scheduler = FairScheduler(lambda: clock.now)
     many = [
@@ -52,13 +52,15 @@ async def test_one_who_asks_for_much_delays_another_by_a_slice_at_a_time() -> No
     assert [step for step in clock.steps if step == "a"] == ["a"] * 3
     between = clock.steps[clock.steps.index("a") :]
     assert between[: between.index("a", 1)].count("e0") <= 1
-    assert len(clock.steps) <= 8  # a slice of Eve's for each of Anna's, and the one that had begun
+    assert (
+        len(clock.steps) <= 8
+    )  # a slice of Eve's for each of Anna's, and the one that had already started
     assert await asyncio.gather(*many) == [f"e{n}" for n in range(5)]
     assert clock.steps[-12:] == ["e1"] * 3 + ["e2"] * 3 + ["e3"] * 3 + ["e4"] * 3
     assert len(scheduler) == 0
 
 
-async def test_more_works_than_a_user_may_have_are_refused_and_others_come_in() -> None:
+async def test_work_above_the_limit_of_a_user_is_refused_and_that_of_others_is_not() -> None:
     clock = Clock()
     scheduler = FairScheduler(lambda: clock.now)
     many = [scheduler.execute("eve", clock.work("e", 2)) for _ in range(MAX_WORK_PER_USER)]
@@ -74,7 +76,7 @@ async def test_more_works_than_a_user_may_have_are_refused_and_others_come_in() 
     assert await scheduler.execute("eve", clock.work("again", 1)) == "again"
 
 
-async def test_one_who_goes_away_leaves_no_work_behind() -> None:
+async def test_cancelled_work_is_removed() -> None:
     clock = Clock()
     scheduler = FairScheduler(lambda: clock.now)
     begun, waits = [asyncio.ensure_future(scheduler.execute("a", clock.work(n, 99))) for n in "xy"]
@@ -88,7 +90,7 @@ async def test_one_who_goes_away_leaves_no_work_behind() -> None:
 
 
 @pytest.mark.serial
-async def test_lists_and_topics_of_20_000_jobs_hold_the_loop_for_milliseconds() -> None:
+async def test_lists_and_topics_of_20_000_jobs_block_the_loop_for_milliseconds() -> None:
     index = JobIndex(max_jobs=20_000, epoch="e")
     for number in range(20_000):
         index.put(make_summary(number, namespace=f"ns{number % 50}"))
@@ -132,7 +134,7 @@ async def test_lists_and_topics_of_20_000_jobs_hold_the_loop_for_milliseconds() 
         f"{long[len(long) // 2]:.1f} ms or less, 99 of 100 {long[len(long) * 99 // 100]:.1f}, the longest "
         f"{long[-1]:.1f}"
     )
-    # Against the same work done at once: milliseconds are the machine's, and what else runs on it.
+    # Compared with the same work in one piece: absolute times depend on the machine and its load.
     assert len(long) > 10
     assert long[len(long) // 2] < max(at_once) / 3
     assert long[len(long) * 99 // 100] < max(at_once)

@@ -1,4 +1,4 @@
-"""Calls of the record service: so many at once, and of one user a quarter."""
+"""Calls of the record service: limited in number, a quarter of it per user, and with a deadline."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,12 +14,12 @@ from trainingjob_console.jobs.history import History
 
 
 class Service:
-    """A record service without records, which answers once it may.
+    """A record service without records, which answers once `may` is set.
 
     Attributes:
-        asked: the uids of which a record was asked for.
-        may: set: it answers.
-        history: asks it.
+        asked: the uids of the requested records.
+        may: lets it answer.
+        history: the client under test.
     """
 
     history: History
@@ -46,7 +46,7 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
         await played.history.close()
 
 
-async def test_one_user_asks_four_things_at_once_and_others_do_not_wait(service: Service) -> None:
+async def test_one_user_has_four_calls_at_once_and_others_do_not_wait(service: Service) -> None:
     calls = [asyncio.create_task(service.history.record("of-anna", "anna")) for _ in range(40)]
     async with asyncio.timeout(20):
         while sum(each.done() for each in calls) < 24:

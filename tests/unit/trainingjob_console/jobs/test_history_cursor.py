@@ -1,4 +1,4 @@
-"""The place of a record in the service's list: by its own times alone, the newest first."""
+"""The cursor of the history: the sort key of records, and the encrypted form."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.history_cursor import HistoryCursor, key_of
 
 
-def test_records_are_in_the_order_of_the_service() -> None:
+def test_the_sort_key_gives_the_order_of_the_service() -> None:
     newest_first: list[dict[str, Any]] = [
         {"uid": "b", "completedAt": "2026-01-01T00:00:01.000002Z"},
         {"uid": "a", "completedAt": "2026-01-01T00:00:01.000002+00:00"},
@@ -22,7 +22,7 @@ def test_records_are_in_the_order_of_the_service() -> None:
     assert all(HistoryCursor("page").is_before(record) for record in newest_first)
 
 
-def test_a_place_is_read_as_it_was_written_and_no_other() -> None:
+def test_a_cursor_is_decoded_as_it_was_encoded_and_another_secret_is_refused() -> None:
     place = HistoryCursor("cursor of the service", (1, "uid"))
     assert HistoryCursor.decode(b"secret", place.encode(b"secret")) == place
     assert HistoryCursor.decode(b"secret", HistoryCursor("c").encode(b"secret")) == HistoryCursor(

@@ -1,4 +1,4 @@
-"""The index of live jobs is bounded, and remembers what has changed."""
+"""The index of live jobs is bounded, and keeps recent changes."""
 
 import gc
 import json
@@ -21,23 +21,23 @@ def numbers(index: JobIndex) -> list[int]:
     return sorted(int(job.name.removeprefix("job-")) for job in index.jobs())
 
 
-def test_at_the_limit_the_job_that_finished_longest_ago_leaves() -> None:
+def test_at_the_limit_the_job_that_finished_longest_ago_is_evicted() -> None:
     index = make_index()
     for number, completed in ((1, 300), (2, 100), (3, 200), (4, None)):
         index.put(make_summary(number, completed=completed and BEGIN + completed))
     index.put(make_summary(5))
     assert numbers(index) == [1, 3, 4, 5]
-    index.put(make_summary(6, completed=BEGIN + 150))  # older than all that finished
+    index.put(make_summary(6, completed=BEGIN + 150))  # finished before all others
     assert (numbers(index), index.left_out) == ([1, 3, 4, 5], 1)
     index.put(make_summary(7, completed=BEGIN + 900))
     assert numbers(index) == [1, 4, 5, 7]
     index.put(make_summary(8))
     index.put(make_summary(9))
-    index.put(make_summary(10))  # none is finished any more
+    index.put(make_summary(10))  # no finished job is left
     assert (numbers(index), index.left_out) == ([4, 5, 8, 9], 2)
 
 
-def test_a_job_that_runs_again_after_its_end_is_not_taken_for_finished() -> None:
+def test_a_job_that_runs_again_after_its_end_does_not_count_as_finished() -> None:
     index = make_index(2)
     index.put(make_summary(1, completed=BEGIN + 1))
     index.put(make_summary(1))
@@ -46,7 +46,7 @@ def test_a_job_that_runs_again_after_its_end_is_not_taken_for_finished() -> None
     assert numbers(index) == [1, 2]
 
 
-def test_large_labels_and_texts_leave_room_for_fewer_jobs_and_never_take_more() -> None:
+def test_with_large_labels_and_texts_fewer_jobs_fit_into_the_byte_limit() -> None:
     index = make_index(100)
     labels = {f"key-{n}": "é" * 63 for n in range(100)}
     long = make_raw(0)["status"]["conditions"][0] | {"message": "é" * 5000}
@@ -62,7 +62,7 @@ def test_large_labels_and_texts_leave_room_for_fewer_jobs_and_never_take_more() 
     assert index.bytes == sum(job.weight() for job in index.jobs())
 
 
-def test_changes_are_handed_out_from_a_place_until_they_are_forgotten() -> None:
+def test_changes_since_a_position_are_returned_until_they_are_dropped() -> None:
     index = make_index(10, max_changes=3)
     heard: list[Change] = []
     stop = index.listen(heard.append)
@@ -85,7 +85,7 @@ def test_changes_are_handed_out_from_a_place_until_they_are_forgotten() -> None:
         assert index.changes_since(lost) is None, lost
 
 
-def test_a_complete_list_takes_out_what_it_lacks() -> None:
+def test_jobs_that_a_complete_list_lacks_are_removed() -> None:
     index = make_index(10)
     for number in range(3):
         index.put(make_summary(number, namespace=f"n{number}"))
@@ -97,7 +97,7 @@ def test_a_complete_list_takes_out_what_it_lacks() -> None:
 @pytest.mark.parametrize(
     "value", [None, 1, [], {}, "x", {"metadata": []}, {"metadata": {"uid": 1}}]
 )
-def test_what_is_no_job_is_left_out(value: Any) -> None:
+def test_an_invalid_object_is_left_out(value: Any) -> None:
     assert summarize(value if isinstance(value, dict) else {"metadata": value}) is None
 
 
@@ -105,7 +105,7 @@ def test_what_is_no_job_is_left_out(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [None, 1, "x", [1], {"numNodes": "x", "conditions": [1], "phase": 3}]
 )
-def test_a_job_of_the_wrong_shape_is_shown_as_far_as_it_can_be(part: str, value: Any) -> None:
+def test_of_a_job_with_invalid_parts_the_valid_ones_are_shown(part: str, value: Any) -> None:
     found = summarize(make_raw(1) | {part: value})
     assert found is not None
     assert json.dumps(found.row())
@@ -113,7 +113,7 @@ def test_a_job_of_the_wrong_shape_is_shown_as_far_as_it_can_be(part: str, value:
 
 @pytest.mark.parametrize("jobs", quick([2_000, 20_000], in_quick=[2_000]))
 def test_20_000_jobs_take_60_mib_at_most(jobs: int) -> None:
-    # Decoded from JSON, so that nothing is shared that would not be.
+    # Decoded from JSON, so that no string is shared that is not shared in production.
     texts = [json.dumps(make_raw(n, namespace=f"team-{n % 50}")) for n in range(jobs)]
     gc.collect()
     tracemalloc.start()
@@ -129,7 +129,7 @@ def test_20_000_jobs_take_60_mib_at_most(jobs: int) -> None:
         tracemalloc.stop()
     print(f"\n{jobs:,} jobs take {used / 2**20:.1f} MiB")  # noqa: T201 - with `pytest -s`
     assert len(index) == jobs
-    # The changes that are remembered, and the texts that are shared, are beside what is counted.
+    # The kept changes and the shared texts are not included in the index's own count.
     beside = 8 * 2**20
     assert used <= index.bytes + beside
     assert index.max_bytes + beside <= 60 * 2**20

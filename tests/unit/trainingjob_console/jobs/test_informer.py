@@ -1,4 +1,4 @@
-"""Whatever breaks on the way, the index has in the end what the API server has: no more, and no less."""
+"""Whatever fails on the way, the index is eventually equal to the API server's list."""
 
 import asyncio
 import itertools
@@ -35,15 +35,15 @@ Object = dict[str, Any]
 
 
 class Server:
-    """Serves jobs in pages of two from one moment, and the changes since; fails when it is told to."""
+    """Serves consistent lists in pages of two, and watches; fails on request."""
 
     def __init__(self) -> None:
         self.jobs: dict[int, Object] = {}
         self.failures: list[str] = []
-        """What becomes of the next requests: an answer, `500`, or `410`."""
+        """The results of the next requests: an answer, `500`, or `410`."""
 
         self.refusals: dict[str, int] = {}
-        """Namespaces whose jobs nobody may list, and the status of that answer."""
+        """Namespaces whose lists are refused, and the status of the refusal."""
 
         self.requests: list[str] = []
         self._revision = 0
@@ -64,7 +64,7 @@ class Server:
             self._add("DELETED", number, self.jobs.pop(number))
 
     def forget(self) -> None:
-        """Forget the past; who asks for it gets 410."""
+        """Drop the history of changes; watches from an old version get 410."""
         self._forgotten = self._revision
         self._lists.clear()
 
@@ -127,13 +127,13 @@ class Server:
 
 
 def namespace_of(request: web.Request) -> str:
-    """The namespace whose jobs are asked for; empty: those of all."""
+    """The namespace of a request; empty: all namespaces."""
     _, found, rest = request.path.partition("/namespaces/")
     return rest.partition("/")[0] if found else ""
 
 
 def is_in(job: Object, namespace: str) -> bool:
-    """True if a job is of this namespace; empty: of any."""
+    """True if a job is in this namespace; empty: in any."""
     return namespace in ("", job["metadata"]["namespace"])
 
 
@@ -149,7 +149,7 @@ async def followed(folder: Path) -> AsyncIterator[tuple[Server, JobIndex]]:
 async def fed(
     folder: Path, server: Server, *namespaces: str
 ) -> AsyncIterator[tuple[JobInformer, JobIndex]]:
-    """an informer of some namespaces of a server, and the index that it fills."""
+    """An informer of some namespaces of a server, and the index that it fills."""
     index = JobIndex(max_jobs=100, epoch="e")
     app = web.Application()
     app.router.add_get("/{path:.*}", server.serve)
@@ -171,7 +171,7 @@ async def fed(
 
 
 async def equal(server: Server, index: JobIndex) -> None:
-    """Wait until the index has what the server has, and each as it is there."""
+    """Wait until the index is equal to the server's list."""
     async with asyncio.timeout(20):
         while {job.uid: job.version for job in index.jobs()} != {
             raw["metadata"]["uid"]: raw["metadata"]["resourceVersion"]
@@ -186,12 +186,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("failure", ["500", "410"])
-async def test_a_list_that_broke_off_is_no_list(tmp_path: Path, failure: str) -> None:
+async def test_an_incomplete_list_removes_nothing(tmp_path: Path, failure: str) -> None:
     async with followed(tmp_path) as (server, index):
         for number in range(5):
             server.put(number)
         await equal(server, index)
-        # It is listed anew, and what was deleted meanwhile is found missing in the whole list only.
+        # It lists again, and only the complete list removes what was deleted meanwhile.
         server.failures = ["500", "410", "", failure]
         server.delete(4)
         server.forget()
@@ -200,13 +200,13 @@ async def test_a_list_that_broke_off_is_no_list(tmp_path: Path, failure: str) ->
         assert server.requests.count("list") >= 6
 
 
-async def test_quiet_watches_that_end_in_order_are_opened_again_as_soon_as_the_first(
+async def test_quiet_watches_that_end_without_an_error_do_not_increase_the_back_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "_BACKOFF_S", (0.001, 3600.0))
     monkeypatch.setattr(watch, "_LASTING_S", 0.0)
     async with followed(tmp_path) as (server, index):
-        for number in range(1, 31):  # the wait would be of days by then
+        for number in range(1, 31):  # with doubling, the back-off would be days by then
             async with asyncio.timeout(20):
                 while server.requests.count("watch") < number:
                     await asyncio.sleep(0.001)
@@ -223,7 +223,7 @@ async def has(index: JobIndex, *names: str) -> None:
 
 
 @pytest.mark.parametrize("refusal", [403, 404])
-async def test_a_namespace_that_is_gone_keeps_nobody_from_the_jobs_of_the_others(
+async def test_a_deleted_namespace_does_not_block_the_jobs_of_the_others(
     tmp_path: Path, refusal: int
 ) -> None:
     server = Server()
@@ -232,7 +232,7 @@ async def test_a_namespace_that_is_gone_keeps_nobody_from_the_jobs_of_the_others
     async with fed(tmp_path, server, "ml", "gone") as (informer, index):
         await has(index, "job-1")
         assert informer.error is not None
-        # Its Role is back: it is asked again by itself.
+        # Its Role is back: it is listed again without a restart.
         server.put(2, "gone")
         del server.refusals["gone"]
         await has(index, "job-1", "job-2")
@@ -240,7 +240,7 @@ async def test_a_namespace_that_is_gone_keeps_nobody_from_the_jobs_of_the_others
 
 
 @pytest.mark.parametrize("refusal", [403, 404])
-async def test_the_jobs_of_a_namespace_that_goes_are_taken_out_and_come_back_with_it(
+async def test_the_jobs_of_a_deleted_namespace_are_removed_and_return_with_it(
     tmp_path: Path, refusal: int
 ) -> None:
     server = Server()
@@ -248,7 +248,7 @@ async def test_the_jobs_of_a_namespace_that_goes_are_taken_out_and_come_back_wit
     server.put(2, "goes")
     async with fed(tmp_path, server, "ml", "goes") as (informer, index):
         await has(index, "job-1", "job-2")
-        # The watch that is open goes on; the next one is refused.
+        # The open watch continues; the next one is refused.
         server.refusals["goes"] = refusal
         server.break_watches()
         await has(index, "job-1")
@@ -258,7 +258,7 @@ async def test_the_jobs_of_a_namespace_that_goes_are_taken_out_and_come_back_wit
 
 
 @pytest.mark.parametrize(("namespaces", "refusal"), [((), 403), (("ml", "away"), 500)])
-async def test_a_server_that_refuses_all_or_does_not_answer_has_listed_nothing(
+async def test_a_server_that_refuses_all_or_does_not_answer_completes_no_list(
     tmp_path: Path, namespaces: tuple[str, ...], refusal: int
 ) -> None:
     server = Server()
@@ -303,7 +303,7 @@ steps = st.one_of(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_after_any_breaks_the_index_has_what_the_server_has(
+def test_after_any_failures_the_index_is_equal_to_the_server(
     tmp_path: Path, script: list[tuple[str, int]]
 ) -> None:
     async def live() -> None:

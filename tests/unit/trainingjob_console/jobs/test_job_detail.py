@@ -1,4 +1,4 @@
-"""Where a job's files are, and from when on they can go."""
+"""The files of a job, and the earliest time of their removal."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def job(annotations: dict[str, str] | None = None, **status: Any) -> dict[str, A
     return {"metadata": {"annotations": annotations or {}}, "status": {"logs": LOGS} | status}
 
 
-def test_files_go_by_their_age_once_the_job_is_over() -> None:
+def test_files_are_removed_by_age_once_the_job_has_ended() -> None:
     over = job(completionTime="2026-01-30T12:00:00Z")
     assert files(over, 3 * DAY) == {
         "path": "job_x.log",
@@ -32,14 +32,14 @@ def test_files_go_by_their_age_once_the_job_is_over() -> None:
 
 
 @pytest.mark.parametrize(("value", "kept"), [("true", True), ("", True), ("false", False)])
-def test_files_of_a_job_that_is_kept_go_on_no_day(value: str, kept: bool) -> None:
+def test_files_of_a_kept_job_have_no_removal_time(value: str, kept: bool) -> None:
     annotations = {constants.ANNOTATION_KEEP: value}
     found = files(job(annotations, completionTime="2026-01-30T12:00:00Z"), DAY)
     assert found is not None
     assert (found["kept"], found["goesAt"] is None) == (kept, kept)
 
 
-def test_a_record_says_it_too() -> None:
+def test_a_record_has_the_removal_time_too() -> None:
     record = {"logs": LOGS, "completedAt": "2026-01-30T12:00:00Z"}
     assert of_record(record, DAY)["files"] == LOGS | {
         "goesAt": "2026-01-31T12:00:00Z",
@@ -49,7 +49,7 @@ def test_a_record_says_it_too() -> None:
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("7d", 7 * DAY), ("90m", 5400.0), ("60", 60.0)])
-def test_the_age_is_written_as_for_the_operator(text: str, seconds: float) -> None:
+def test_the_age_is_parsed_as_the_operator_does(text: str, seconds: float) -> None:
     variables = {"TRAININGJOB_CONSOLE_LOG_MAX_AGE": text}
     assert Settings.from_environment(variables).log_max_age == seconds
     with pytest.raises(SettingsError, match="TRAININGJOB_CONSOLE_LOG_MAX_AGE"):

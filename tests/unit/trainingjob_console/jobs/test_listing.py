@@ -1,4 +1,4 @@
-"""Pages of live jobs: together they are the whole list, once, whatever happens in between."""
+"""Pages of live jobs: together they contain each job once, whatever changes in between."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def page_of(jobs: list[Summary], wanted: Filter, **more: Any) -> LivePage:
 
 
 @given(jobs_of_many_kinds, filters, st.sampled_from(sorted(SORTS)), st.integers(1, 7))
-def test_the_pages_are_the_list_in_order_and_each_job_is_on_one(
+def test_the_pages_are_the_sorted_list_and_each_job_is_on_one(
     jobs: list[Summary], wanted: Filter, sort: str, limit: int
 ) -> None:
     whole = page_of(jobs, wanted, sort=sort)
@@ -80,7 +80,7 @@ def test_the_pages_are_the_list_in_order_and_each_job_is_on_one(
 
 
 @given(jobs_of_many_kinds, st.data())
-def test_jobs_that_come_and_go_between_pages_neither_hide_nor_double_another(
+def test_jobs_added_or_removed_between_pages_neither_hide_nor_repeat_another(
     jobs: list[Summary], data: st.DataObject
 ) -> None:
     wanted = Filter()
@@ -100,7 +100,7 @@ def test_jobs_that_come_and_go_between_pages_neither_hide_nor_double_another(
         assert stayed <= set(shown)
 
 
-def test_a_cursor_goes_on_in_the_history_and_only_words_of_ours_are_taken() -> None:
+def test_a_cursor_continues_in_the_history_and_invalid_ones_are_refused() -> None:
     place = Cursor("name", NOW, ("a/ml", "uid")).in_history("word")
     assert Cursor.decode(place.encode()) == place
     wrong = [
@@ -118,7 +118,7 @@ def test_a_cursor_goes_on_in_the_history_and_only_words_of_ours_are_taken() -> N
 
 
 @given(st.text(max_size=40))
-def test_any_word_is_a_cursor_or_refused(word: str) -> None:
+def test_any_text_is_a_cursor_or_refused(word: str) -> None:
     try:
         Cursor.decode(word)
     except BadRequestError:
@@ -126,7 +126,7 @@ def test_any_word_is_a_cursor_or_refused(word: str) -> None:
     raise AssertionError(word)
 
 
-def test_durations_order_what_runs_and_what_is_over() -> None:
+def test_jobs_are_sorted_by_duration_whether_running_or_ended() -> None:
     over = make_summary(1, completed=BEGIN + 500)
     runs, begun_late = make_summary(2), make_summary(900)
     found = page_of([begun_late, over, runs], Filter(), sort="duration")

@@ -1,4 +1,4 @@
-"""The progress of a job is two numbers or nothing, whatever its annotation holds."""
+"""The progress of a job is two numbers or absent, whatever its annotation contains."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ def summary_with(progress: Any, **keywords: Any) -> Summary:
 
 
 @pytest.mark.parametrize("text", ["0/1", "1200/5000", "5000/5000", f"{MOST}/{MOST}"])
-def test_steps_done_and_steps_in_all_are_shown(text: str) -> None:
+def test_done_and_total_steps_are_shown(text: str) -> None:
     done, total = map(int, text.split("/"))
     assert summary_with(text).row()["progress"] == {"done": done, "total": total}
 
@@ -58,7 +58,7 @@ def test_steps_done_and_steps_in_all_are_shown(text: str) -> None:
         *("1/" + "9" * 100_000, None, 12, 0.5, True, ["1/2"], {"done": 1}),
     ],
 )
-def test_anything_else_is_shown_as_nothing(value: Any) -> None:
+def test_invalid_values_are_ignored(value: Any) -> None:
     job = summary_with(value)
     assert job == summary_with(None)
     assert job.row()["progress"] is None
@@ -72,7 +72,7 @@ def test_annotations_of_the_wrong_shape_have_no_progress(annotations: Any) -> No
 
 
 @given(st.one_of(st.text(), st.from_regex(r"\d{1,20}/\d{1,20}\n?"), st.text("0123456789/ ")))
-def test_what_is_kept_is_short_and_is_what_was_written(text: str) -> None:
+def test_the_kept_text_is_short_and_equals_the_annotation(text: str) -> None:
     kept = read_progress(text)
     assert kept in ("", text)
     assert len(kept) <= LONGEST
@@ -84,12 +84,12 @@ def test_what_is_kept_is_short_and_is_what_was_written(text: str) -> None:
         assert f"{row['done']}/{row['total']}" == text
 
 
-def test_a_job_that_is_over_has_none() -> None:
+def test_an_ended_job_has_no_progress() -> None:
     assert summary_with("3/5").progress == "3/5"
     assert summary_with("3/5", completed=BEGIN + 9).progress == ""
 
 
-def test_pages_hear_of_a_step_and_of_nothing_that_is_not_shown() -> None:
+def test_only_a_visible_change_of_the_progress_changes_the_index() -> None:
     index, heard = JobIndex(max_jobs=4, epoch="e"), list[Change]()
     index.listen(heard.append)
     for text in ("1/5", "1/5", "2/5", "nonsense", "more nonsense", "3/5"):

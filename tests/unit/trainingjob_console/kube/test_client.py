@@ -1,4 +1,4 @@
-"""Logs are bounded in number and keep no watch out."""
+"""The API server client: limited log streams, which block no watch; keep-alive; deadlines."""
 
 import asyncio
 import socket
@@ -42,7 +42,7 @@ async def test_at_the_limit_of_logs_one_more_is_refused_and_a_watch_is_opened(
         assert kube.open_logs == 3
 
 
-async def test_a_log_that_is_closed_or_refused_makes_room(tmp_path: Path) -> None:
+async def test_a_closed_or_refused_log_stream_releases_its_slot(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         kube = Kube(server.account, max_logs=1)
         try:
@@ -60,9 +60,7 @@ async def test_a_log_that_is_closed_or_refused_makes_room(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other names for it")
 @pytest.mark.parametrize("token", ["anna", None])
-async def test_a_silent_connection_is_asked_for_a_sign_of_life(
-    tmp_path: Path, token: str | None
-) -> None:
+async def test_connections_have_tcp_keep_alive(tmp_path: Path, token: str | None) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         async with server.kube.log(LOG, token=token, query=FOLLOWED, idle_s=20) as response:

@@ -1,4 +1,4 @@
-"""Lists in pages of bounded weight, a few large answers at once, and nothing of a list left out."""
+"""Lists in pages of bounded weight, few large responses at once, and no object left out."""
 
 import asyncio
 import tracemalloc
@@ -30,7 +30,7 @@ from trainingjob_console.kube.response_reader import (
 )
 
 MOST: Final = 96 * 2**20
-"""Bytes that answers take in all: see docs/limits.md."""
+"""The bytes that all responses together may take: see docs/limits.md."""
 
 
 @asynccontextmanager
@@ -52,7 +52,7 @@ async def names(kube: Kube) -> list[int]:
 
 
 async def names_in_the_end(kube: Kube) -> list[int]:
-    """Asked again for as long as the console is busy, which on a slow machine it may be for long."""
+    """Retries while the console is busy, which may take long on a slow machine."""
     while True:
         try:
             return await names(kube)
@@ -60,7 +60,7 @@ async def names_in_the_end(kube: Kube) -> list[int]:
             await asyncio.sleep(0.01)
 
 
-async def test_no_page_weighs_more_than_its_most_and_no_object_is_left_out(
+async def test_no_page_exceeds_its_maximum_weight_and_no_object_is_left_out(
     tmp_path: Path,
 ) -> None:
     sizes = [10] * 600 + [200_000] * 60 + [10] * 600
@@ -71,20 +71,20 @@ async def test_no_page_weighs_more_than_its_most_and_no_object_is_left_out(
         assert len(server.limits) < 30
 
 
-async def test_an_object_that_is_larger_than_a_page_comes_alone(tmp_path: Path) -> None:
+async def test_an_object_larger_than_a_page_is_read_alone(tmp_path: Path) -> None:
     async with served(tmp_path, [10, 2 * PAGE_WEIGHT, 10]) as (server, kube):
         assert await names(kube) == [0, 1, 2]
         assert 1 in server.limits
 
 
-async def test_an_object_that_is_larger_than_any_may_be_is_refused(tmp_path: Path) -> None:
+async def test_an_object_above_the_maximum_size_is_refused(tmp_path: Path) -> None:
     async with served(tmp_path, [10, response_reader.MAX_BYTES + 1]) as (_, kube):
         with pytest.raises(AnswerTooLargeError, match="larger than"):
             await names(kube)
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"[]", b"<html>"])
-async def test_what_is_no_list_is_not_taken_for_an_empty_one(
+async def test_an_invalid_list_does_not_count_as_an_empty_one(
     tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PaddedPods, "body", lambda *_: answer)
@@ -93,11 +93,13 @@ async def test_what_is_no_list_is_not_taken_for_an_empty_one(
             await names(kube)
 
 
-async def test_lists_at_once_take_a_bounded_part_of_the_memory(tmp_path: Path) -> None:
-    """28 lists of 10 MiB: text, copy and objects of four pages are there at once, and no more."""
+async def test_concurrent_lists_take_bounded_memory(tmp_path: Path) -> None:
+    """Read 28 lists of 10 MiB: at most four pages are in memory, each as text, copy and objects."""
     ranks = list(range(600))
     async with served(tmp_path, [16_700] * len(ranks)) as (_, kube):
-        assert await names(kube) == ranks  # the server has made its answers now
+        assert (
+            await names(kube) == ranks
+        )  # the server has built its responses now, outside of the measurement
         tracemalloc.start()
         try:
             lists = [names_in_the_end(kube) for _ in range(LARGE_AT_ONCE + MAX_WAITING)]
@@ -109,7 +111,7 @@ async def test_lists_at_once_take_a_bounded_part_of_the_memory(tmp_path: Path) -
         assert peak < MOST
 
 
-async def test_beyond_the_line_of_large_answers_one_more_is_refused(tmp_path: Path) -> None:
+async def test_a_large_response_is_refused_when_the_queue_is_full(tmp_path: Path) -> None:
     async with served(tmp_path, [50_000] * 40) as (server, kube):
         server.hold = asyncio.Event()
         limit = kube.response_reader.limit
@@ -121,13 +123,13 @@ async def test_beyond_the_line_of_large_answers_one_more_is_refused(tmp_path: Pa
             await names(kube)
         assert (caught.value.status, caught.value.retry_after_s) == (503, 2)
         events, _ = await kube.read(PODS.replace("pods", "events"), dict, token="anna")
-        assert events == {"items": []}  # what is small is answered all the same
+        assert events == {"items": []}  # small responses are not affected
         server.hold.set()
         assert {len(each) for each in await asyncio.gather(*lists)} == {40}
         assert len(kube.response_reader) == 0
 
 
-async def test_a_large_answer_that_has_no_turn_in_time_is_a_503(tmp_path: Path) -> None:
+async def test_a_large_response_that_gets_no_slot_in_time_is_a_503(tmp_path: Path) -> None:
     async with served(tmp_path, [50_000] * 40) as (server, kube):
         server.hold = asyncio.Event()
         kube.response_reader = ResponseReader(wait_s=0.05)  # type: ignore[misc]
@@ -141,7 +143,7 @@ async def test_a_large_answer_that_has_no_turn_in_time_is_a_503(tmp_path: Path) 
         assert {len(each) for each in await asyncio.gather(*lists)} == {40}
 
 
-async def test_a_large_answer_waits_for_its_turn_while_the_process_is_stalled(
+async def test_a_large_response_waits_for_its_slot_while_the_process_is_stalled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     standstill, was_read = Standstill(monkeypatch), asyncio.Event()
