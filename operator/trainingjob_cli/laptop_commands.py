@@ -16,7 +16,7 @@ _MODULES: Final = frozenset({"cel", "jsonpatch", "jsonschema", "rich", "training
 
 
 class _Sample(click.ParamType[str]):
-    """The name of a manifest that is installed with the package."""
+    """A parameter type for the name of a sample manifest."""
 
     name = "sample"
 
@@ -25,9 +25,11 @@ class _Sample(click.ParamType[str]):
         return f"[{'|'.join(_sample_names())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Accept the name of a sample."""
+        """Return the name if it is a sample."""
         if value not in _sample_names():
-            self.fail(f"{value!r} is no sample; choose from {', '.join(_sample_names())}", param)
+            self.fail(
+                f"{value!r} is not a sample; choose from {', '.join(_sample_names())}", param
+            )
         return value
 
 
@@ -39,7 +41,7 @@ def _sample_names() -> list[str]:
 
 
 class _Time(click.ParamType[float]):
-    """A time longer than nothing, written as in the operator's settings."""
+    """A parameter type for a positive duration, in the format of the operator's settings."""
 
     name = "time"
 
@@ -50,9 +52,9 @@ class _Time(click.ParamType[float]):
         try:
             seconds = parse_duration(value)
         except ValueError as error:
-            self.fail(f"{value!r} is no time: {error}", param, ctx)
+            self.fail(f"{value!r} is not a duration: {error}", param, ctx)
         if not seconds:
-            self.fail(f"{value!r} is no time: must be more than 0", param, ctx)
+            self.fail(f"{value!r} is not a valid duration: must be more than 0", param, ctx)
         return seconds
 
 
@@ -62,16 +64,16 @@ class _Time(click.ParamType[float]):
 )
 @click.argument("file", required=False)
 @click.option("--sample", type=_Sample(), help="A job that comes with trainingjob.")
-@click.option("--keep", is_flag=True, help="Leave logs, claims and records, and say where.")
+@click.option("--keep", is_flag=True, help="Keep logs, claims and records, and print where.")
 @click.option(
     "--timeout", type=_Time(), help="Stop the job after this time: seconds, or 90s, 15m, 2h."
 )
 @click.option(
     "--retain",
     type=_Time(),
-    help="Delete finished jobs after this time, and show what is removed and what stays.",
+    help="Delete finished jobs after this time, and show what is deleted and what is kept.",
 )
-@click.option("--console", is_flag=True, help="Serve the web page, too, until Ctrl-C.")
+@click.option("--console", is_flag=True, help="Serve the web console as well, until Ctrl-C.")
 @click.pass_context
 def run(
     context: click.Context,
@@ -85,10 +87,10 @@ def run(
 ) -> int:
     """Run a TrainingJob on this machine, without a cluster: its ranks become processes.
 
-    Images are not pulled; commands use this machine's programs.
+    Images are not pulled: commands run programs of this machine.
 
-    FILE is YAML with one TrainingJob and the ConfigMaps, Secrets, ... that it needs; - for standard
-    input.
+    FILE is YAML with one TrainingJob and the objects that it needs (ConfigMaps, Secrets, ...); use -
+    for standard input.
     """
     try:
         with needs_extra(_NOT_INSTALLED, _MODULES):
@@ -99,7 +101,7 @@ def run(
             return run_job(
                 file, sample, keep=keep, timeout_s=timeout, retain_s=retain, console=console
             )
-    except KeyboardInterrupt:  # before there is a job
+    except KeyboardInterrupt:  # before the job was created
         return _CANCELLED
 
 
@@ -113,12 +115,14 @@ def sandbox() -> None:
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Its folder, new or of an earlier sandbox; kept (default: a temporary one).",
+    help="Folder: new, empty or an earlier sandbox's; kept (default: a temporary one).",
 )
-@click.option("--grace", type=float, default=30.0, help="Seconds that pods get at the end.")
-@click.option("--die-with-parent", is_flag=True, help="End when the starting process ends.")
+@click.option(
+    "--grace", type=float, default=30.0, help="Grace period of the pods at the end, seconds."
+)
+@click.option("--die-with-parent", is_flag=True, help="Stop when the parent process ends.")
 def up(port: int, root: Path | None, grace: float, *, die_with_parent: bool) -> int:
-    """Start an API server and a node on this machine; print the kubeconfig's path."""
+    """Start an API server and a node on this machine, and print the path of the kubeconfig."""
     with needs_extra(_NOT_INSTALLED, _MODULES):
         from trainingjob_sandbox.starter import run_sandbox  # noqa: PLC0415
 

@@ -144,10 +144,10 @@ async def test_a_lease_that_is_not_there_is_made_where_the_operator_asks_for_one
 async def test_from_a_clone_without_settings_the_lease_that_is_missing_is_named(
     own_api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def stand_still(*_: object, **__: object) -> bool:
+    async def scale_to_zero(*_: object, **__: object) -> bool:
         return True  # the sandbox serves no Deployments
 
-    monkeypatch.setattr(DeploymentGateway, "stand_still", stand_still)
+    monkeypatch.setattr(DeploymentGateway, "scale_to_zero", scale_to_zero)
     path = str(own_api.server.kubeconfig)
     clone = Settings.from_environment({})
     of_cluster: dict[str, Any] = {"kubeconfig": path, "context": None}

@@ -28,10 +28,10 @@ async def test_nothing_is_held_only_where_the_operator_is_known_to_have_run(
 ) -> None:
     """The kubeconfig of another cluster must not make anybody believe that all is released."""
 
-    async def stand_still(*_: object, **__: object) -> bool:
+    async def scale_to_zero(*_: object, **__: object) -> bool:
         return is_its_cluster
 
-    monkeypatch.setattr(DeploymentGateway, "stand_still", stand_still)
+    monkeypatch.setattr(DeploymentGateway, "scale_to_zero", scale_to_zero)
     path = tmp_path / "kubeconfig"
     with ApiServerThread(crds=[]) as bare:
         path.write_text(kubeconfig(bare.url))

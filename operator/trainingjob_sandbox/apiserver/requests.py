@@ -50,7 +50,7 @@ class Path:
                 return cls()
         namespace = ""
         # `namespaces/x/status` is a subresource of the namespace, `namespaces/x/pods` a collection.
-        if rest[:1] == ["namespaces"] and len(rest) > 2 and rest[2] not in ("status", "finalize"):  # noqa: PLR2004 - the third part
+        if rest[:1] == ["namespaces"] and rest[2:] and rest[2] not in ("status", "finalize"):
             namespace, rest = rest[1], rest[2:]
         plural, name = [*rest, "", ""][:2]
         subresource = "/".join(rest[2:])

@@ -114,7 +114,7 @@ class Event:
 
     @property
     def old_at_revision(self) -> Stored:
-        """The old content at the event's revision, sent as DELETED when the object no longer matches a selector."""
+        """The old content at the event's revision, for DELETED events of objects that leave a selection."""
         if self._old_at_revision is None:
             assert self.old is not None
             self._old_at_revision = self.old.at(self.revision)

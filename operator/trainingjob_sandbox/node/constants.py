@@ -10,6 +10,6 @@ ANNOTATION_KUBELET_SCHEME: Final = "trainingjob.dev/sandbox-kubelet-scheme"
 
 LOOPBACK: Final = "127.0.0.1"
 NONCE_VARIABLE: Final = "TRAININGJOB_SANDBOX_NONCE"
-"""Environment variable with the cluster's nonce. Other users see a process's command line (`ps`), not its environment."""
+"""Environment variable with the cluster's nonce; other users can see command lines, not variables."""
 
 Object = dict[str, Any]
