@@ -43,7 +43,7 @@ async def test_jobs_go_however_they_ended_and_their_pods_with_them(
         for name in ("complete", "failed", "cancelled"):
             await api.wait_until_gone(name)
             [event] = await wait_for_event(api, name, "Expired")
-            assert "after it finished, as the operator's settings says" in event["message"]
+            assert "after it finished, as set by the operator's settings" in event["message"]
         async with asyncio.timeout(COLLECTED_S):
             while await api.pods("complete") or await api.pods("failed"):
                 await asyncio.sleep(0.05)

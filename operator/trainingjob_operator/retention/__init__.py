@@ -1,1 +1,1 @@
-"""Finished jobs leave the cluster when their time is over: the timer, the policies and their status."""
+"""Deletes expired finished jobs and old files, by RetentionPolicies, and writes their status."""

@@ -1,13 +1,13 @@
-"""One run of the housekeeping for one policy, once in an interval.
+"""Runs the retention of one policy on each tick of its timer.
 
-The policy of a namespace has that namespace's jobs swept. The default policy, in the operator's
-namespace, has those of all namespaces without one swept, then the index aged, then the log volume
-swept, once for all. How it went is written to the policy's status.
+For the policy of a namespace it sweeps that namespace's jobs. For the default policy, in the
+operator's namespace, it sweeps the jobs of all namespaces without a policy, logs the memory in use,
+and sweeps the log volume. The result is written to the policy's status.
 
-Runs wait for one another, so that two lists are never held at once, and a run that takes longer
-than the interval skips the next one. Nothing that goes wrong ends the timer.
+Runs are serialized, so that only one list is in memory at a time. A run that takes longer than the
+interval skips the next one. No error stops the timer.
 
-Bound: one run for each policy; what their statuses do not say yet is in `unreported`.
+Bound: one run for each policy; counts not yet in a status are in `unreported`.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 
 _WRITES: Final = 4
 _POLICY_UNKNOWN: Final = "PolicyUnknown"
-"""Why the volume was left alone: the API server did not say whose volume it is."""
+"""Reason for not sweeping the volume: the policy with the volume's id could not be read."""
 
 _logger = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ class Counts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """The numbers of what is in memory.
+    """Figures on the memory in use.
 
     Attributes:
-        jobs: jobs in the index.
-        active: those of them that have not finished.
-        waiting: keys of jobs whose records wait.
-        resident_bytes: memory of the process.
+        jobs: number of jobs in the index.
+        active: number of them that have not finished.
+        waiting: number of jobs whose records wait to be sent.
+        resident_bytes: resident memory of the process.
     """
 
     jobs: int
@@ -82,13 +82,13 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """Counts of what was done for one policy.
+class SweepResult:
+    """The results of the sweeps for one policy.
 
     Attributes:
-        jobs: how the sweep of its jobs went.
-        volume: how that of the log volume went; None: there was none.
-        left_alone: why the volume was left alone; "": it was not, or there is none.
+        jobs: the report of the sweep of its jobs.
+        volume: the report of the sweep of the log volume; None: there was none.
+        left_alone: the reason why the volume was not swept; "": it was, or there is none.
     """
 
     jobs: JobsReport
@@ -97,7 +97,7 @@ class Swept:
 
 
 class Housekeeper:
-    """Does what is due when a policy's timer fires."""
+    """Makes the runs; called by the timers of the policies."""
 
     def __init__(
         self,
@@ -121,21 +121,22 @@ class Housekeeper:
         """Prepare.
 
         Args:
-            settings: how often, whose jobs, and how long files stay.
-            cluster: where the status of policies is written.
-            policies: the policies that are known.
-            watch: lists them.
+            settings: the interval, the namespaces, and the maximum age of files.
+            cluster: the client that writes the status of policies.
+            policies: the index of policies.
+            watch: lists the policies.
             sweep: deletes jobs.
-            startup_list: what a list at the start has shown, for the first sweep of each policy.
-            unreported: what no status says yet.
-            guard: knows when nothing may be deleted.
+            startup_list: the list of the start, for the first sweep of each policy.
+            unreported: the counts that are in no status yet.
+            guard: decides when deletions are paused.
             clock: the time.
-            counts: where numbers go.
-            aging: forgets jobs in memory.
-            memory: returns what is in memory.
+            counts: the metrics.
+            aging: evicts jobs from the index.
+            memory: returns figures on the memory in use.
             volume: sweeps the log volume; None: there is none.
-            identify: reads anew who we are, or raises VolumeError: nothing is removed then.
-            volume_fault: returns why logs could not be written to it when that was last tried.
+            identify: reads this install's identity again; if it raises VolumeError, nothing is
+                removed.
+            volume_fault: returns the error of the last attempt to write a log to the volume.
         """
         self.interval_s: Final = settings.gc.interval
         self._namespaces: Final = settings.namespaces or (None,)
@@ -154,15 +155,16 @@ class Housekeeper:
         self._volume: Final = volume
         self._identify: Final = identify
         self._volume_fault: Final = volume_fault
-        self._turn: Final = asyncio.Lock()
+        self._run_lock: Final = asyncio.Lock()
         self._runs: Final[set[asyncio.Task[None]]] = set()
         self.runs_total = 0
         self.overruns_total = 0
 
     async def tick(self, namespace: str) -> None:
-        """Make one run for the policy of this namespace. Never fails.
+        """Make one run for the policy of this namespace. Never raises.
 
-        In a task of its own: kopf waits for a timer that is busy when it ends, and cancels none.
+        The run is a task of its own, which `stop` can cancel: when kopf ends it waits for a busy
+        timer, and does not cancel it.
         """
         run = asyncio.create_task(self._tick(namespace), name=f"housekeeping-{namespace}")
         self._runs.add(run)
@@ -173,7 +175,7 @@ class Housekeeper:
             self._runs.discard(run)
 
     async def stop(self) -> None:
-        """End what runs, in the middle if need be: the next process finds the rest."""
+        """Cancel all runs; the next process does the rest."""
         runs = tuple(self._runs)
         for run in runs:
             run.cancel()
@@ -184,22 +186,22 @@ class Housekeeper:
         started_at = clock.now()
         _logger.info("Cleanup: run started%s", self._of(namespace))
         try:
-            async with self._turn:
+            async with self._run_lock:
                 if not self._guard.deletions_are_paused():
                     await self._run(namespace, started_at, begun)
         except Exception:
             _logger.exception("Cleanup: the run failed; this is a bug")
         self.runs_total += 1
-        self._say_done(namespace, clock.monotonic() - begun)
+        self._log_done(namespace, clock.monotonic() - begun)
 
-    def _say_done(self, namespace: str, seconds: float) -> None:
+    def _log_done(self, namespace: str, seconds: float) -> None:
         interval = wait = self.interval_s
         if seconds > interval:
             self.overruns_total += 1
-            wait = self._beats(seconds) * interval - seconds
+            wait = self._intervals(seconds) * interval - seconds
             _logger.warning(
-                "Cleanup: the run took %.0f s, longer than its interval of %g s; what was due "
-                "meanwhile is skipped",
+                "Cleanup: the run took %.0f s, longer than its interval of %g s; the runs that "
+                "were due in the meantime are skipped",
                 seconds,
                 interval,
             )
@@ -207,10 +209,10 @@ class Housekeeper:
             "Cleanup: done in %.1f s, next run in %.0f s%s", seconds, wait, self._of(namespace)
         )
 
-    async def sweep(self, namespace: str) -> Swept:
-        """Delete what is due by the policy of this namespace; of the default one, files as well.
+    async def sweep(self, namespace: str) -> SweepResult:
+        """Sweep the jobs of the policy of this namespace; for the default one, the volume as well.
 
-        The policies are those that the caller has just listed.
+        The caller must have listed the policies just before.
         """
         started_at = self._clock.now()
         jobs = await self._with_jobs(namespace, is_listed=True)
@@ -227,20 +229,22 @@ class Housekeeper:
         )
         return jobs
 
-    async def _with_volume(self, namespace: str, jobs: JobsReport, listed_at: datetime) -> Swept:
+    async def _with_volume(
+        self, namespace: str, jobs: JobsReport, listed_at: datetime
+    ) -> SweepResult:
         if self._volume is None or not self._is_default(namespace):
-            return Swept(jobs=jobs)
+            return SweepResult(jobs=jobs)
         return await self._sweep_volume(self._volume, jobs, jobs.listed_at or listed_at)
 
     async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
         listed_at = self._clock.now()
         jobs = await self._with_jobs(namespace)
         if self._is_default(namespace):
-            self._say_memory()
+            self._log_memory()
         volume = (await self._with_volume(namespace, jobs, listed_at)).volume
         deleted = self._unreported.take_deleted(namespace)
         seconds = self._clock.monotonic() - begun
-        until_next = timedelta(seconds=self._beats(seconds) * self.interval_s)
+        until_next = timedelta(seconds=self._intervals(seconds) * self.interval_s)
         run = Run(
             started_at=started_at,
             seconds=seconds,
@@ -249,13 +253,13 @@ class Housekeeper:
             errors=jobs.errors + (volume.errors if volume is not None else 0),
             skipped=jobs.skipped,
             volume=volume,
-            untold=self._unreported.sums_of(namespace),
+            unreported_totals=self._unreported.sums_of(namespace),
         )
         if await self._write_status(namespace, run):
             self._unreported.forget_sums(namespace)
         else:
             self._unreported.add_deleted(namespace, deleted)
-            self._unreported.keep_sums(namespace, run.not_told())
+            self._unreported.keep_sums(namespace, run.totals_to_report())
 
     def _is_default(self, namespace: str) -> bool:
         return namespace == self._policies.default_namespace
@@ -263,7 +267,7 @@ class Housekeeper:
     async def _sweep_jobs(self, namespace: str, *, is_listed: bool) -> JobsReport:
         if not self._is_default(namespace):
             if self._policies.ruler_of(namespace) != namespace:
-                return JobsReport()  # it cannot be understood, and rules no job
+                return JobsReport()  # the policy cannot be parsed, and applies to no job
             return await self._sweep_by_list(namespace, (namespace,))
         try:
             if not is_listed:
@@ -274,13 +278,13 @@ class Housekeeper:
         return await self._sweep_by_list(namespace, self._namespaces)
 
     async def _sweep_by_list(self, ruler: str, namespaces: Sequence[str | None]) -> JobsReport:
-        """Sweep by the list that was read at the start, or else by one of these namespaces."""
+        """Sweep with the list of the start, or else with a new one of these namespaces."""
         if (first := self._startup_list.take(ruler)) is not None:
             return await self._sweep.delete_listed(*first)
         remember = self._volume is not None and self._is_default(ruler)
         return await self._sweep.run(namespaces, ruler=ruler, remember=remember)
 
-    def _say_memory(self) -> None:
+    def _log_memory(self) -> None:
         forgotten = self._aging.take_forgotten()
         if forgotten:
             _logger.info("Cleanup: removed %d finished or suspended jobs from memory", forgotten)
@@ -293,16 +297,16 @@ class Housekeeper:
             memory.resident_bytes / 2**20,
         )
 
-    async def _sweep_volume(self, volume: Sweep, jobs: JobsReport, listed_at: datetime) -> Swept:
-        """Sweep the volume, if it is known which jobs there are: else nothing is concluded."""
+    async def _sweep_volume(
+        self, volume: Sweep, jobs: JobsReport, listed_at: datetime
+    ) -> SweepResult:
+        """Sweep the volume, unless the list of jobs is incomplete, or the owner is unknown."""
         if not jobs.is_complete or jobs.seen is None:
             _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
             self._counts.volume_skipped(REASON_JOBS_UNKNOWN)
             why = "not all jobs could be listed"
-            return Swept(jobs=jobs, volume=_jobs_unknown(jobs), left_alone=why)
-        if (
-            self._guard.deletions_are_paused()
-        ):  # since the list was begun: it is not of now any more
+            return SweepResult(jobs=jobs, volume=_jobs_unknown(jobs), left_alone=why)
+        if self._guard.deletions_are_paused():  # since the start of the list
             _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
             self._counts.volume_skipped(REASON_CLOCK_STEPPED)
             return Swept(jobs=jobs, left_alone="the clock was set by more than an hour meanwhile")
@@ -321,7 +325,7 @@ class Housekeeper:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
             self._counts.volume_skipped(REASON_IDENTITY_UNKNOWN)
             unknown = VolumeReport(healthy=False, reason=error.reason, message=str(error))
-            return Swept(jobs=jobs, volume=unknown, left_alone=str(error))
+            return SweepResult(jobs=jobs, volume=unknown, left_alone=str(error))
         volume_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
         live = _live(jobs.seen, listed_at, volume_id)
         jobs.seen = None
@@ -334,7 +338,7 @@ class Housekeeper:
             report.directories_removed,
             report.bytes_freed,
         )
-        return Swept(jobs=jobs, volume=_with_fault(report, self._volume_fault()))
+        return SweepResult(jobs=jobs, volume=_with_fault(report, self._volume_fault()))
 
     def _files_max_age_s(self) -> float:
         policy = self._policies.get(self._policies.default_namespace)
@@ -342,7 +346,11 @@ class Housekeeper:
         return self._files_default_s if said is None else said
 
     async def _write_status(self, namespace: str, run: Run) -> bool:
-        """Write how it went into the policy, if it is there. It may have been edited: read it again."""
+        """Write the result to the policy's status; read the policy again after each conflict.
+
+        Returns:
+            True if it was written, or the policy no longer exists.
+        """
         try:
             for _ in range(_WRITES):
                 raw = await self._cluster.get_policy(namespace)
@@ -361,26 +369,26 @@ class Housekeeper:
         _logger.warning("Cleanup: cannot write the policy's status: %s", refused)
         return False
 
-    def _beats(self, seconds: float) -> int:
-        """After how many intervals from its beginning the timer fires again."""
+    def _intervals(self, seconds: float) -> int:
+        """Return the number of intervals from the start of a run to the next tick of the timer."""
         return max(math.ceil(seconds / self.interval_s), 1)
 
     def _of(self, namespace: str) -> str:
-        """Name the policy of the run, unless it is the default one, of which there is one."""
+        """Return the namespace of the run for a log line; "" for the default policy."""
         return "" if self._is_default(namespace) else f" for {namespace}"
 
 
 def _with_fault(report: VolumeReport, fault: VolumeError | None) -> VolumeReport:
-    """A volume that is full can be swept like any other, and is not healthy all the same."""
+    """Report a volume as unhealthy if logs cannot be written to it: a full one can be swept."""
     if fault is None or not report.healthy:
         return report
-    message = f"logs could not be written when that was last tried: {fault}"
+    message = f"the last attempt to write a log failed: {fault}"
     return replace(report, healthy=False, reason=fault.reason, message=message)
 
 
 def _jobs_unknown(jobs: JobsReport) -> VolumeReport:
-    """Return the report on a volume that is left alone because of this."""
-    why = "; ".join(jobs.not_listed) or f"{jobs.not_understood} were not understood"
+    """Return the report for a volume that is not swept because not all jobs were listed."""
+    why = "; ".join(jobs.not_listed) or f"{jobs.not_understood} could not be parsed"
     message = f"nothing is removed while not all jobs can be listed: {why}"
     return VolumeReport(healthy=False, reason=REASON_JOBS_UNKNOWN, message=message)
 

@@ -1,11 +1,11 @@
-"""Deletes one finished job whose time is over: decides about it as it was seen, and then acts.
+"""Deletes one expired finished job, with its uid and resourceVersion as preconditions.
 
-The deletion names the job's uid and the very version that was decided on, so that the API server
-compares it with what is stored: no read before it could say more. Whatever has happened since, a
-longer time to live, a pin, a namesake, makes it fail. Then the job is read, and decided on anew.
+The API server compares the preconditions with the stored job, so no read is needed first. If the
+job has changed since it was judged (a longer time to live, the keep annotation, another job of the
+same name), the deletion fails with a conflict. Then the job is read and judged again.
 
-Bound: `TOLD` jobs of which is remembered that it was said why they stay; of more than that at once
-it is said again.
+Bound: `MAX_REPORTED` jobs whose reason for being kept was already reported; beyond that the oldest are
+evicted, and may be reported again.
 """
 
 import logging
@@ -44,32 +44,32 @@ from trainingjob_operator.retention.policy_index import PolicyIndex
 from trainingjob_operator.retention.unreported_totals import UnreportedTotals
 
 LONGEST_WAIT_S: Final = 3600.0
-"""The longest appointment in memory; later ones belong to the sweep."""
+"""The longest delay of a key in the queue; jobs that expire later are found by the sweep."""
 
 CHANGED: Final = "Changed"
-"""Why a job stays: it is not any more what it was when it was seen."""
+"""Reason to keep a job: it has changed since it was judged."""
 
 TTL: Final = "TTL"
 HISTORY: Final = "HistoryLimit"
-"""Why a job was deleted: its time was over; there were so many newer ones."""
+"""Reasons for a deletion: the time to live is over; the history limit is exceeded."""
 
-_LOOK_AGAIN_S: Final = 1.0
+_RECHECK_S: Final = 1.0
 _CONFLICT_S: Final = 2.0
-"""Seconds to the next look after two deletions that came too late."""
+"""Seconds until the next attempt, after two conflicts."""
 
-TOLD: Final = 2000
+MAX_REPORTED: Final = 2000
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The result for a job that was to be deleted.
+    """The result of an attempt to delete a job.
 
     Attributes:
-        removed: it was deleted, by us.
-        conflict: it changed between the look and the deletion, twice in a row.
-        kept_by: why it stays, if it does; "": it is gone.
-        verdict: what was decided last, if it was there.
+        removed: whether we have deleted it.
+        conflict: whether it changed between the decision and the deletion, twice in a row.
+        kept_by: the reason why it was kept; "": it no longer exists.
+        verdict: the last verdict, if the job existed.
     """
 
     removed: bool = False
@@ -79,11 +79,11 @@ class Removal:
 
 
 class Remover:
-    """Shared by the reconciler, which deletes on time, and the sweep, which finds the rest.
+    """Deletes jobs for the reconciler, on time, and for the sweep, which finds the rest.
 
     Attributes:
-        removed_total: how many jobs were deleted, by reason.
-        errors_total: how many deletions the API server did not take.
+        removed_total: number of deleted jobs, by reason.
+        errors_total: number of failed reads and deletions.
     """
 
     def __init__(
@@ -98,24 +98,24 @@ class Remover:
         on_deleted: Callable[[JobKey, str], object] = lambda key, reason: None,
         dry_run: bool = False,
     ) -> None:
-        """Delete nothing yet.
+        """Prepare; nothing is deleted yet.
 
         Args:
-            jobs: where jobs are.
-            policies: says which policy holds for a job.
-            events: where Events go.
+            jobs: the client that reads and deletes jobs.
+            policies: decides which policy applies to a job.
+            events: the recorder of Events.
             clock: the time.
-            guard: knows when nothing may be deleted.
-            unreported: takes what the status of a policy is to say.
-            on_deleted: takes the key of a job that was deleted, and why.
-            dry_run: deletes nothing, and calls `on_deleted` all the same.
+            guard: decides when deletions are paused.
+            unreported: counts deletions for the status of policies.
+            on_deleted: called with the key of a deleted job and the reason.
+            dry_run: delete nothing, but call `on_deleted`.
         """
         self._jobs: Final = jobs
         self._policies: Final = policies
         self._events: Final = events
         self._clock: Final = clock
         self._guard: Final = guard
-        self._told: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
+        self._reported: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
         self._unreported: Final = unreported
         self._on_deleted: Final = on_deleted
         self._dry_run: Final = dry_run
@@ -125,22 +125,22 @@ class Remover:
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """Use and limit."""
-        return (Bound("told_to_stay", len(self._told), TOLD),)
+        return (Bound("told_to_stay", len(self._reported), MAX_REPORTED),)
 
     def judge(self, job: JobView) -> Verdict:
-        """Return the decision about a job, as it was seen."""
+        """Return the verdict about a job as it was seen."""
         inherited = self._policies.inherited_by(job.key.namespace)
         return judge(job, inherited, now=self._clock.now())
 
     def is_held(self, verdict: Verdict) -> bool:
-        """True if a job is due and stays all the same."""
+        """True if a job is due, but something keeps it."""
         return verdict.is_held(now=self._clock.now())
 
     async def when_finished(self, job: JobView) -> float | None:
-        """Delete a job if its time is over.
+        """Delete a finished job if it has expired.
 
         Returns:
-            In how many seconds to look again; None: it is gone, or the sweep will find it.
+            The seconds until the next check; None: it was deleted, or is left to the sweep.
 
         Raises:
             KubernetesError: it could not be read or deleted; try again later.
@@ -148,27 +148,27 @@ class Remover:
         verdict = self.judge(job)
         if verdict.expired:
             if self._guard.deletions_are_paused():
-                return self._guard.hold_s + _LOOK_AGAIN_S  # once it is surely over
+                return self._guard.hold_s + _RECHECK_S  # the pause is over by then
             try:
                 removal = await self.remove(job)
             except KubernetesError as error:
                 if not error.permanent:
                     raise
                 _logger.warning("Cleanup: cannot remove job %s: %s", job.key, error)
-                return None  # a right is missing, or admission says no: the sweep asks again
+                return None  # forbidden, or denied by admission: the sweep tries again
             if removal.conflict:
                 return _CONFLICT_S
             if removal.verdict is None:
                 return None
             verdict = removal.verdict
-        self.tell(job, verdict)
+        self.report_kept(job, verdict)
         return self._wait(verdict)
 
     async def remove(self, job: JobView) -> Removal:
-        """Delete a job whose time is over, if that holds by now and it is still as it was seen.
+        """Delete an expired job; after a conflict read it, judge it again, and try once more.
 
         Raises:
-            KubernetesError: it could not be deleted, or not be read after it had changed.
+            KubernetesError: it could not be deleted, or not be read after a conflict.
         """
         with self._counting_errors():
             removal = await self._remove(job)
@@ -177,12 +177,12 @@ class Remover:
             return await self._read_and_remove(job.key, job.uid)
 
     async def remove_surplus(self, key: JobKey, uid: str, by: Inherited) -> Removal:
-        """Delete a job that is one too many, if that is still right when it is read.
+        """Delete a job that exceeds a history limit, if that is still true when it is read.
 
         Args:
             key: the job's key.
-            uid: of this very job.
-            by: the rules by whose history limit it is; it goes only while they hold.
+            uid: the job's uid.
+            by: the rules with the history limit; it is deleted only if they still apply.
 
         Raises:
             KubernetesError: it could not be read or deleted.
@@ -204,16 +204,15 @@ class Remover:
         raw = await self._jobs.get_job(key)
         job = job_view(raw) if raw is not None else None
         if job is None or job.uid != uid:
-            return Removal()  # gone, or a namesake: its time is its own
+            return Removal()  # deleted, or replaced by another job of the same name
         return await self._remove(job, surplus_by)
 
     async def _remove(self, job: JobView, surplus_by: Inherited | None = None) -> Removal:
         verdict = self.judge(job)
         if not verdict.expired and not self._is_surplus(job, surplus_by):
             return Removal(kept_by=verdict.held_by or CHANGED, verdict=verdict)
-        if (
-            self._guard.deletions_are_paused()
-        ):  # asked after the judgement: a sweep takes time, too
+        # Checked after the verdict: the sweep that lists the jobs takes time, too.
+        if self._guard.deletions_are_paused():
             return Removal(kept_by=REASON_CLOCK_STEPPED, verdict=verdict)
         return await self._delete(job, verdict)
 
@@ -227,45 +226,49 @@ class Remover:
         except ConflictError:
             return Removal(conflict=True, kept_by=CHANGED, verdict=verdict)
         if was_there:
-            self._note(job, verdict, reason)
+            self._count_and_report(job, verdict, reason)
             self._on_deleted(job.key, reason)
         return Removal(removed=was_there)
 
     def _is_surplus(self, job: JobView, by: Inherited | None) -> bool:
-        """True if it still is one too many: the policy may have been edited since."""
+        """True if it still exceeds the history limit: the policy may have been edited since."""
         if by is None or not counts_for_history(job):
             return False
         return self._policies.inherited_by(job.key.namespace) == by
 
-    def tell(self, job: JobView, verdict: Verdict) -> None:
-        """Say of a job, once, that it stays: it would be created again, or finished in the future."""
-        if verdict.ahead and self._is_news(job, FINISHED_AHEAD):
+    def report_kept(self, job: JobView, verdict: Verdict) -> None:
+        """Report once why a job is kept: a GitOps tool owns it, or it finished in the future."""
+        if verdict.ahead and self._is_first_report(job, FINISHED_AHEAD):
             _logger.warning(
-                "Cleanup: job %s says that it finished in the future, %s from now: a clock was "
-                "ahead, or ours is behind; it is deleted that much later",
+                "Cleanup: the completion time of job %s is in the future, %s from now: a clock was "
+                "ahead, or ours is behind; the job is deleted that much later",
                 job.key,
                 age(verdict.ahead.total_seconds()),
             )
-        if verdict.held_by == GITOPS and self.is_held(verdict) and self._is_news(job, GITOPS):
-            self._tell_of_gitops(job)
+        if (
+            verdict.held_by == GITOPS
+            and self.is_held(verdict)
+            and self._is_first_report(job, GITOPS)
+        ):
+            self._report_gitops(job)
 
-    def _is_news(self, job: JobView, reason: str) -> bool:
-        """True if that was not said of this job yet."""
-        if (job.uid, reason) in self._told:
+    def _is_first_report(self, job: JobView, reason: str) -> bool:
+        """True if this was not reported for this job yet."""
+        if (job.uid, reason) in self._reported:
             return False
-        self._told[job.uid, reason] = None
-        if len(self._told) > TOLD:
-            self._told.popitem(last=False)
+        self._reported[job.uid, reason] = None
+        if len(self._reported) > MAX_REPORTED:
+            self._reported.popitem(last=False)
         return True
 
-    def _tell_of_gitops(self, job: JobView) -> None:
+    def _report_gitops(self, job: JobView) -> None:
         message = (
             f"its time to live is over, but {job.gitops_owner} owns it and would create it again; "
-            "set spec.ttlSecondsAfterFinished to have it deleted all the same"
+            "to delete it anyway, set spec.ttlSecondsAfterFinished"
         )
         self._events.record(job, Event(reason=REASON_NOT_DELETED, message=message))
 
-    def _note(self, job: JobView, verdict: Verdict, reason: str) -> None:
+    def _count_and_report(self, job: JobView, verdict: Verdict, reason: str) -> None:
         self.removed_total[reason] += 1
         ruler = self._policies.ruler_of(job.key.namespace)
         self._unreported.add_deleted(ruler, {reason: 1})
@@ -274,7 +277,7 @@ class Remover:
         _logger.info(
             "Cleanup: removed job %s (%s, finished %s ago)", job.key, job.status.phase, old
         )
-        why = f"as {verdict.rule} says" if reason == TTL else "to make room for newer ones"
+        why = f"as set by {verdict.rule}" if reason == TTL else "because of the history limit"
         message = f"deleted {old} after it finished, {why}"
         self._events.record(job, Event(reason=REASON_EXPIRED, message=message))
 

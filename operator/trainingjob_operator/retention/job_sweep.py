@@ -1,14 +1,14 @@
-"""One sweep of the jobs that a policy rules: finds what is over, and has it deleted.
+"""Sweeps the jobs of one policy: lists them, and deletes those that are expired or surplus.
 
-The list is read as a stream, a page at a time, and nothing is kept of it but what was asked for:
-a hundred thousand jobs take as much memory as a page. Jobs whose time is over are mostly gone by
-then, deleted on time; here is what memory has forgotten, what waited for a record, and what a
-history limit says.
+The list is streamed page by page, and only the requested data is kept of it, so a hundred thousand
+jobs take no more memory than one page. Most expired jobs were already deleted on time. The sweep
+finds those that were evicted from memory, those that waited for their record, and those that exceed
+a history limit.
 
-A list that fails ends the sweep. One that is forbidden (the Role of its namespace is missing) does
-not keep the other namespaces from theirs, but the picture is not complete then. What was deleted
-before that was decided on by itself, and a job that was one too many had so many newer ones:
-neither needs the rest of the list.
+If a list fails, the sweep ends. If one is forbidden (the Role of its namespace is missing), the
+other namespaces are swept all the same, and the result is marked as incomplete. Deletions made
+before a failure were right: an expired job is judged by itself, and a surplus one had enough newer
+jobs, so neither depends on the rest of the list.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ from trainingjob_operator.retention.job_deleter import Remover
 from trainingjob_operator.retention.policy_index import PolicyIndex
 
 AT_ONCE: Final = 16
-"""Deletions in flight at most: the list waits for those of its page."""
+"""Maximum number of concurrent deletions; the next page is read when those of this one are done."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class ListedJobs:
-    """The result of a complete list of jobs, for the sweep of the volume.
+    """The jobs of a complete list, for the sweep of the volume.
 
-    It grows with the jobs of the cluster, some 200 bytes each, and is gone when that sweep ends.
+    It takes some 200 bytes for each job of the cluster, and is dropped when that sweep ends.
     """
 
     uids: set[str] = field(default_factory=set)
@@ -52,7 +52,7 @@ class ListedJobs:
     kept: set[str] = field(default_factory=set)
 
     def note(self, job: JobView) -> None:
-        """Take in a job of any policy."""
+        """Add a job of any policy."""
         self.uids.add(job.uid)
         if job.keep:
             self.kept.add(job.uid)
@@ -66,18 +66,18 @@ class ListedJobs:
 
 @dataclass(slots=True)
 class JobsReport:
-    """Result of a sweep.
+    """The result of a sweep.
 
     Attributes:
-        examined: jobs that were looked at.
-        errors: jobs that could not be deleted, and lists that failed.
-        skipped: jobs that stay although their time is over, or would be by a clock that was not
-            ahead: how many, by reason.
-        not_understood: jobs at which we failed.
-        not_listed: why lists failed, one of each namespace.
-        is_complete: every list was read to its end, and understood.
-        seen: what was asked for of all jobs.
-        listed_at: before the lists were begun; None: when the sweep was.
+        examined: number of listed jobs.
+        errors: number of jobs that could not be deleted, and of lists that failed.
+        skipped: number of kept jobs by reason: they are expired, or would be if their completion
+            time were not in the future.
+        not_understood: number of jobs that could not be judged.
+        not_listed: the errors of failed lists, one for each namespace.
+        is_complete: whether every list was read to its end, and every job judged.
+        seen: the jobs of the lists, if requested.
+        listed_at: a time before the first list; None: the start of the sweep.
     """
 
     examined: int = 0
@@ -92,7 +92,7 @@ class JobsReport:
 
 @dataclass(frozen=True, slots=True)
 class Surplus:
-    """A job that is one too many by a history limit of these rules; there is no view of it any more."""
+    """A job that exceeds the history limit of these rules; its view is no longer in memory."""
 
     key: JobKey
     uid: str
@@ -103,7 +103,7 @@ DueJob = JobView | Surplus
 
 
 class JobSweep:
-    """Makes sweeps, one at a time."""
+    """Makes sweeps; one at a time."""
 
     def __init__(
         self,
@@ -116,10 +116,10 @@ class JobSweep:
         """Prepare.
 
         Args:
-            jobs: where jobs are.
-            policies: who rules which namespace.
+            jobs: the client that lists jobs.
+            policies: decides which policy applies to a namespace.
             remover: deletes one job.
-            enqueue: takes the key of a job that the reconciler has yet to let go.
+            enqueue: takes the key of a job that the reconciler still has to release.
         """
         self._jobs: Final = jobs
         self._policies: Final = policies
@@ -129,12 +129,12 @@ class JobSweep:
     async def run(
         self, namespaces: Sequence[str | None], *, ruler: str, remember: bool = False
     ) -> JobsReport:
-        """Look at every job of these namespaces, and delete those of this policy that are over.
+        """Judge every job of these namespaces, and delete those of this policy that are due.
 
         Args:
-            namespaces: what to list; None alone stands for everything.
+            namespaces: the namespaces to list; None alone stands for all.
             ruler: the namespace of the policy.
-            remember: keep what the volume's sweep needs, of all jobs, under any policy.
+            remember: collect all jobs, of any policy, for the sweep of the volume.
         """
         report = JobsReport(seen=ListedJobs() if remember else None)
         try:
@@ -166,21 +166,21 @@ class JobSweep:
                 try:
                     due += self.look(job_view(raw), ruler, histories, report)
                 except Exception:
-                    # What is not understood is counted, and the list is not complete without it.
+                    # A job that cannot be judged is counted, and makes the list incomplete.
                     report.errors += 1
                     report.not_understood += 1
-                    _logger.exception("Cleanup: a job could not be looked at; this is a bug")
+                    _logger.exception("Cleanup: a job could not be judged; this is a bug")
             await self._delete(due, report)
 
     async def delete_listed(self, due: list[DueJob], report: JobsReport) -> JobsReport:
-        """Delete what a list has shown to be due, each if it still is, and count it in the report."""
+        """Delete the due jobs of an earlier list, if they are still due, and count them."""
         await self._delete(due, report)
         return report
 
     def look(
         self, job: JobView, ruler: str, histories: "Histories", report: JobsReport
     ) -> list[DueJob]:
-        """Look at a job that was listed, for the policy of this namespace; return what is due."""
+        """Judge a listed job for the policy of this namespace; return the jobs that are due."""
         report.examined += 1
         if report.seen is not None:
             report.seen.note(job)
@@ -194,21 +194,21 @@ class JobSweep:
         verdict = self._remover.judge(job)
         if verdict.expired:
             return [job]
-        self._remover.tell(job, verdict)
+        self._remover.report_kept(job, verdict)
         if verdict.ahead:
             report.skipped[FINISHED_AHEAD] += 1
         elif self._remover.is_held(verdict):
             report.skipped[verdict.held_by] += 1
             if verdict.held_by == RECORD_HELD:
                 self._enqueue(job.key)
-        # One that finished in the future would be the newest until then, at the cost of newer ones.
+        # A job that "finished" in the future would count as the newest, and displace newer ones.
         surplus = history.keep_newest(job) if history is not None and not verdict.ahead else None
         if history is None or surplus is None:
             return []
         return [Surplus(surplus.key, surplus.uid, history.inherited)]
 
     async def _delete(self, due: list[DueJob], report: JobsReport) -> None:
-        """Delete all of these, the next one as soon as one is through."""
+        """Delete these jobs with bounded concurrency."""
         waiting = iter(due)
 
         async def delete_in_turn() -> None:
@@ -218,7 +218,7 @@ class JobSweep:
         await asyncio.gather(*(delete_in_turn() for _ in due[:AT_ONCE]))
 
     async def _delete_one(self, due: DueJob, report: JobsReport) -> None:
-        """Delete a job. One that cannot be deleted is counted, and holds no other."""
+        """Delete a job. A failure is counted, and does not stop the others."""
         try:
             if isinstance(due, JobView):
                 removal = await self._remover.remove(due)
@@ -238,7 +238,7 @@ class JobSweep:
 
 
 class Histories:
-    """The history of the namespace that the list is at: lists are in the order of namespaces."""
+    """Holds the history of the current namespace: a list is ordered by namespaces."""
 
     def __init__(self, policies: PolicyIndex) -> None:
         self._policies: Final = policies
@@ -246,7 +246,7 @@ class Histories:
         self._history: History | None = None
 
     def of(self, namespace: str) -> History | None:
-        """The history of this namespace; None: what holds there is not known."""
+        """Return the history of this namespace; None: its rules are unknown."""
         if namespace != self._namespace:
             inherited = self._policies.inherited_by(namespace)
             self._namespace = namespace

@@ -1,11 +1,11 @@
-"""The RetentionPolicies as they were last seen, by namespace.
+"""Indexes the last seen RetentionPolicies by namespace.
 
-A policy that cannot be understood (an older CRD, a hand in the store) is as good as none: the
-default policy rules its namespace, and its status says so.
+A policy that cannot be parsed (an older CRD, an edit in etcd) counts as missing: the default policy
+applies to its namespace, and the policy's status says so.
 
-Bound: `limit` namespaces. At the limit further policies are not remembered, and it is remembered
-that there are some: of a namespace that is not known then nothing is concluded, so that a job goes
-by its own time only. The same holds for a namespace whose policies could not be listed.
+Bound: `limit` namespaces. Further policies are not stored, and the index is marked as incomplete.
+Then nothing is concluded about a namespace that is not in it: its jobs are deleted only by a time
+to live of their own. The same holds for a namespace whose policies could not be listed.
 """
 
 from collections.abc import Collection
@@ -23,18 +23,18 @@ class PolicyIndex:
     """The policy of each namespace. Synchronous; filled from lists and from the watch.
 
     Attributes:
-        changes_total: how often it came to say something else than before.
+        changes_total: number of changes of the rules in it.
     """
 
     def __init__(
         self, default_namespace: str, *, settings_ttl_s: float, limit: int = LIMIT
     ) -> None:
-        """Make an empty book, of which nothing is concluded until a list was taken in.
+        """Start empty and incomplete: nothing is concluded before the first list.
 
         Args:
-            default_namespace: where the policy lives that rules all namespaces without one.
-            settings_ttl_s: how long a finished job is kept when no policy says anything.
-            limit: policies that are remembered at most.
+            default_namespace: the namespace of the policy for all namespaces without their own.
+            settings_ttl_s: how long a finished job is kept if no policy sets a time.
+            limit: maximum number of policies.
         """
         self.default_namespace: Final = default_namespace
         self.limit: Final = limit
@@ -54,25 +54,25 @@ class PolicyIndex:
 
     @property
     def has_default(self) -> bool:
-        """True if the default policy is there."""
+        """True if the default policy exists."""
         return self.default_namespace in self._known
 
     def get(self, namespace: str) -> PolicyView | None:
-        """The policy of a namespace, if it has one."""
+        """Return the policy of a namespace, if it has one."""
         return self._known.get(namespace)
 
     @property
     def namespaces(self) -> frozenset[str]:
-        """The namespaces whose policies are known."""
+        """The namespaces that have a policy in the index."""
         return frozenset(self._known)
 
     def ruler_of(self, namespace: str) -> str:
-        """The namespace whose policy looks after the jobs of this one."""
+        """Return the namespace of the policy that applies to the jobs of this namespace."""
         known = self._known.get(namespace)
         return namespace if known is not None and known.invalid is None else self.default_namespace
 
     def inherited_by(self, namespace: str) -> Inherited | None:
-        """Return the rules for the jobs of a namespace; None: they are not known."""
+        """Return the rules for the jobs of a namespace; None: they are unknown."""
         own = self._known.get(namespace)
         default = self._known.get(self.default_namespace)
         if own is None and not self._is_known(namespace):
@@ -86,14 +86,14 @@ class PolicyIndex:
         )
 
     def _is_known(self, namespace: str) -> bool:
-        """True if a namespace without a policy in the book has none."""
+        """True if a namespace that is not in the index certainly has no policy."""
         return self._is_complete and namespace not in self._unread
 
     def put(self, policy: PolicyView) -> bool:
-        """Take in a policy as it was just seen; what is older than the book has is ignored.
+        """Store a policy, unless the index has a newer version of it.
 
         Returns:
-            Whether it says something else than what the book had.
+            True if its rules differ from the ones before.
         """
         known = self._known.get(policy.namespace)
         is_default = policy.namespace == self.default_namespace
@@ -110,7 +110,7 @@ class PolicyIndex:
         return old != (policy.rules, policy.invalid)
 
     def forget(self, namespace: str, uid: str) -> bool:
-        """Remove a policy that is gone, if it is this very one."""
+        """Remove a deleted policy, if the uid is equal."""
         known = self._known.get(namespace)
         if known is None or known.uid != uid:
             return False
@@ -121,18 +121,19 @@ class PolicyIndex:
     def replace(
         self, policies: Collection[PolicyView], version: str, *, unread: Collection[str] = ()
     ) -> set[str]:
-        """Take in a complete list, read at this resourceVersion.
+        """Replace the contents by a complete list, read at this resourceVersion.
 
-        What it lacks is gone, unless it is newer than the list. What it has holds, even if it is
-        older than what was known by then: that means that the cluster was restored.
+        A policy that is missing from the list was deleted, unless it is newer than the list. A
+        policy in the list is stored even if it is older than the known version: then etcd was
+        restored from a backup.
 
         Args:
-            policies: what was listed.
-            version: the list's.
-            unread: namespaces that could not be listed: what is known of them stays.
+            policies: the listed policies.
+            version: the resourceVersion of the list.
+            unread: namespaces that could not be listed; their known policies are kept.
 
         Returns:
-            The namespaces about which the book says something else now.
+            The namespaces whose rules have changed.
         """
         listed = {policy.namespace for policy in policies}
         gone = [

@@ -1,4 +1,4 @@
-"""The status of a policy after a run of the housekeeping: a log that kubectl shows."""
+"""Builds the status patch of a policy after a run: counts, totals and conditions."""
 
 import math
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ _MAX_REASONS: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Result of a run.
+    """The result of a run.
 
     Attributes:
-        started_at: when it began.
-        seconds: how long it took.
-        next_at: when the next one is due.
-        jobs_deleted: by it, and on time since the run before.
-        errors: all in all.
-        skipped: jobs that stay although they were due: how many, by reason.
-        volume: how the sweep of the volume went; None: there was none.
-        untold: what earlier runs did and no status says, for the sums of all runs.
+        started_at: the start of the run.
+        seconds: its duration.
+        next_at: the start of the next run.
+        jobs_deleted: jobs deleted by the run, and on time since the run before.
+        errors: the number of all errors.
+        skipped: the number of due jobs that were kept, by reason.
+        volume: the report of the sweep of the volume; None: there was none.
+        unreported_totals: the totals of earlier runs whose status could not be written.
     """
 
     started_at: datetime
@@ -48,11 +48,11 @@ class Run:
     errors: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     volume: VolumeReport | None = None
-    untold: Mapping[str, int] = field(default_factory=dict)
+    unreported_totals: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, int]:
-        """Return what it did, by the names that status has for it."""
+        """The counts of the run, by their names in the status."""
         volume = self.volume or VolumeReport()
         return {
             "jobsDeleted": self.jobs_deleted,
@@ -62,32 +62,35 @@ class Run:
             "errors": self.errors,
         }
 
-    def not_told(self) -> dict[str, int]:
-        """Return what the sums of the next run take along, if this one's status was not written.
+    def totals_to_report(self) -> dict[str, int]:
+        """Return the totals that the next run has to add, if this one's status was not written.
 
-        Not the jobs: some of them went between the runs, and the job deleter counts them.
+        Deleted jobs are not among them: `UnreportedTotals` keeps their number separately, since
+        some are deleted between the runs.
         """
         return {
-            name: min(self.untold.get(name, 0) + count, _MAX_TOTAL)
+            name: min(self.unreported_totals.get(name, 0) + count, _MAX_TOTAL)
             for name, count in self.figures.items()
             if name != "jobsDeleted"
         }
 
 
 def status_patch(raw: Object, inherited: Inherited | None, run: Run, *, now: datetime) -> Object:
-    """The patch of a policy's status, for the very version that was read.
+    """Return the patch of a policy's status, with uid and resourceVersion as preconditions.
 
     Args:
-        raw: the policy as it was just read.
-        inherited: what holds in its namespace; None: that is not known.
-        run: how the run went.
+        raw: the policy as just read.
+        inherited: the rules of its namespace; None: unknown.
+        run: the result of the run.
         now: the time.
     """
     metadata, old, policy = raw["metadata"], as_dict(raw.get("status")), policy_view(raw)
     volume, last = run.volume or VolumeReport(), run.figures
     totals = as_dict(old.get("totals"))
     sums = {
-        name: min(as_int(totals.get(name)) + run.untold.get(name, 0) + count, _MAX_TOTAL)
+        name: min(
+            as_int(totals.get(name)) + run.unreported_totals.get(name, 0) + count, _MAX_TOTAL
+        )
         for name, count in last.items()
     }
     status: Object = {
@@ -116,7 +119,7 @@ def _limit(name: str) -> int:
 
 
 def _skipped(old: Mapping[str, Any], run: Run) -> Object:
-    """A merge patch of the whole table: what the last run had and this one has not, goes."""
+    """Return a merge patch of the table, which removes the reasons that are missing in this run."""
     volume = run.volume.skipped if run.volume is not None else {}
     counted = {name: count for name, count in {**run.skipped, **volume}.items() if count}
     largest = sorted(counted, key=lambda name: -counted[name])[:_MAX_REASONS]
@@ -125,13 +128,13 @@ def _skipped(old: Mapping[str, Any], run: Run) -> Object:
 
 
 def _conditions(old: Object, policy: PolicyView, run: Run, now: datetime) -> list[Object]:
-    """Ours, and those of others that are there."""
+    """Return our conditions and the existing ones of others."""
     said = [
         (CONDITION_VALID, policy.invalid is None)
         + (
             (REASON_VALID, "")
             if policy.invalid is None
-            else (REASON_INVALID_SPEC, f"{policy.invalid}; the default policy rules instead")
+            else (REASON_INVALID_SPEC, f"{policy.invalid}; the default policy applies instead")
         )
     ]
     volume = run.volume

@@ -1,11 +1,11 @@
-"""Keeps the book of RetentionPolicies, and sees to it that the default one is there.
+"""Fills the index of RetentionPolicies, and creates the default policy if it is missing.
 
-The book is filled from lists, at the start and every few minutes, and from the watch in between.
-When a policy says something else than before, the finished jobs in memory are looked at again: a
-shorter time to live takes effect at once.
+The index is filled from lists, at the start and every few minutes, and from the watch in between.
+When the rules of a policy change, the finished jobs in memory are enqueued, so that a shorter time
+to live takes effect at once.
 
-A namespace whose policies are forbidden to us is left out, and asked about again every half
-minute; what the watch reports, or was known before, stays.
+A namespace whose policies may not be listed (403) is left out, and listed again every half minute.
+Its policies that are known from before or from the watch are kept.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ _logger = logging.getLogger(__name__)
 
 
 class PolicyWatch:
-    """The intake of changes of policies."""
+    """Handles watch events and lists of policies."""
 
     def __init__(
         self,
         api: Cluster,
-        book: PolicyIndex,
+        policies: PolicyIndex,
         index: JobIndex,
         *,
         namespaces: Sequence[str | None],
@@ -51,54 +51,54 @@ class PolicyWatch:
         """Prepare; nothing is sent yet.
 
         Args:
-            api: where policies are.
-            book: where they are remembered.
+            api: the client that lists and creates policies.
+            policies: the index to fill.
             index: the jobs in memory.
-            namespaces: where policies count; None alone stands for everywhere.
+            namespaces: the namespaces whose policies count; None alone stands for all.
             forbidden_lists: the lists that are forbidden to us.
-            unreported: what was done for policies that are gone leaves it.
-            enqueue: takes the key of a job for which something else may hold by now.
-            creates_default: creates the default policy where it is missing.
+            unreported: the counts to drop for deleted policies.
+            enqueue: takes the key of a job whose rules may have changed.
+            creates_default: create the default policy if it is missing.
         """
         self._api: Final = api
-        self._book: Final = book
+        self._policies: Final = policies
         self._index: Final = index
         self._namespaces: Final = namespaces
         self._forbidden_lists: Final = forbidden_lists
         self._unreported: Final = unreported
         self._enqueue: Final = enqueue
         self._creates_default: Final = creates_default
-        self._turn: Final = asyncio.Lock()
+        self._refresh_lock: Final = asyncio.Lock()
         self._wake: Final = asyncio.Event()
         self._is_fresh = False
 
     def policy_event(self, kind: str | None, raw: dict[str, Any]) -> None:
-        """A RetentionPolicy was listed (None), ADDED, MODIFIED or DELETED."""
+        """Handle a RetentionPolicy that was listed (None), ADDED, MODIFIED or DELETED."""
         if not _counts(raw):
             return
         policy = policy_view(raw)
         if kind == DELETED:
-            if self._book.forget(policy.namespace, policy.uid):
+            if self._policies.forget(policy.namespace, policy.uid):
                 self._unreported.forget(policy.namespace)
                 self._apply({policy.namespace})
                 self._wake.set()
-        elif self._book.put(policy):
+        elif self._policies.put(policy):
             self._apply({policy.namespace})
 
     def is_there(self, namespace: str, uid: str) -> bool:
-        """True if this very policy was seen, and not seen to go."""
-        policy = self._book.get(namespace)
+        """True if the policy with this uid was seen, and its deletion was not."""
+        policy = self._policies.get(namespace)
         return policy is not None and policy.uid == uid
 
     async def refresh(self) -> None:
-        """List all policies that we may, and create the default one if it is not there.
+        """List all policies that we may list, and create the default one if it is missing.
 
         Raises:
-            KubernetesError: they could not be listed, or it could not be created.
+            KubernetesError: they could not be listed, or the default one not be created.
         """
-        # One after the other: a list that began before another one brings back what that one
-        # rightly lacked.
-        async with self._turn:
+        # One list at a time: the result of one that started before another would restore a policy
+        # whose deletion the other has shown.
+        async with self._refresh_lock:
             await self._refresh()
 
     async def _refresh(self) -> None:
@@ -108,41 +108,43 @@ class PolicyWatch:
         for namespace in self._namespaces:
             try:
                 async for page in self._api.list_policies(namespace):
-                    # Of several lists the first: what is newer than that is not taken for gone.
+                    # Use the version of the first list: a newer policy counts as existing.
                     version = version or page.resource_version
                     found += (policy_view(raw) for raw in page.items if _counts(raw))
             except ForbiddenError as error:
                 if namespace is None or len(unread) + 1 == len(self._namespaces):
                     raise  # nothing at all can be read
                 unread.append(namespace)
-                self._say_unread(namespace, error)
+                self._log_forbidden(namespace, error)
             else:
-                self._say_read(namespace)
-        changed = self._book.replace(found, version, unread=unread)
+                self._log_allowed(namespace)
+        changed = self._policies.replace(found, version, unread=unread)
         for namespace in changed:
-            if self._book.get(namespace) is None:
+            if self._policies.get(namespace) is None:
                 self._unreported.forget(namespace)
         self._apply(changed)
-        is_missing = not self._book.has_default and self._book.default_namespace not in unread
+        is_missing = (
+            not self._policies.has_default and self._policies.default_namespace not in unread
+        )
         if is_missing and self._creates_default:
             await self._create_default()
         self._is_fresh = not unread
 
-    def _say_unread(self, namespace: str, error: ForbiddenError) -> None:
+    def _log_forbidden(self, namespace: str, error: ForbiddenError) -> None:
         if self._forbidden_lists.note_forbidden(_WHAT, namespace):
             _logger.warning(
-                "cannot list the RetentionPolicies of namespace %s: %s; without them its jobs are "
-                "deleted only by a time of their own",
+                "cannot list the RetentionPolicies of namespace %s: %s; until then a job there is "
+                "deleted only if its own spec.ttlSecondsAfterFinished says so",
                 namespace,
                 error,
             )
 
-    def _say_read(self, namespace: str | None) -> None:
+    def _log_allowed(self, namespace: str | None) -> None:
         if self._forbidden_lists.note_allowed(_WHAT, namespace):
             _logger.info("the RetentionPolicies of namespace %s can be listed now", namespace)
 
     async def run(self) -> None:
-        """Refresh the book every few minutes, and when a policy has gone, until cancelled."""
+        """Refresh the index every few minutes, and when a policy was deleted, until cancelled."""
         while True:
             if not self._is_fresh:
                 try:
@@ -156,16 +158,16 @@ class PolicyWatch:
             self._is_fresh = False
 
     async def _create_default(self) -> None:
-        namespace = self._book.default_namespace
-        with suppress(AlreadyExistsError):  # the watch is about to bring it
-            self._book.put(policy_view(await self._api.create_policy(namespace)))
+        namespace = self._policies.default_namespace
+        with suppress(AlreadyExistsError):  # the watch will deliver it
+            self._policies.put(policy_view(await self._api.create_policy(namespace)))
             _logger.info("created the default RetentionPolicy in namespace %s", namespace)
 
     def _apply(self, namespaces: set[str]) -> None:
-        """Look again at the jobs of a policy that has changed: they may be due by now."""
+        """Enqueue the finished jobs of changed policies: they may be due now."""
         if not namespaces:
             return
-        concerns_all = self._book.default_namespace in namespaces
+        concerns_all = self._policies.default_namespace in namespaces
         for entry in self._index:
             job = entry.job
             if job.status.is_finished and (concerns_all or job.key.namespace in namespaces):

@@ -1,15 +1,15 @@
-"""The first sweep of each policy, by the list from which the index is filled at a start.
+"""Reuses the job list of the operator's start for the first sweep of each policy.
 
-Every job is listed then, before anything is decided. What a sweep needs of that list is noted as it
-comes, so that the first sweeps, which are due within a minute, need not list everything once more.
-What is due is deleted as ever: judged again, and by uid and version.
+At its start the operator lists every job to fill the index. What the sweeps need is collected from
+that list, so the first sweeps, due within a minute, need not list all jobs again. Due jobs are
+deleted as always: judged again, and with uid and resourceVersion as preconditions.
 
-A sweep lists by itself where that list does not say enough: it is not complete, or is old by now;
-policies have changed since, or were not known; a job could not be looked at; there was too much; or
-a history limit takes one, which takes that the newer ones are still there.
+A sweep makes its own list if this one does not suffice: it is incomplete or too old; policies have
+changed since, or were unknown; a job could not be judged; too many jobs are due; or one exceeds a
+history limit, which is true only while the newer jobs exist.
 
-Bound: `MOST_DUE` jobs that are due, a report for each policy, and what the sweep of the volume needs
-of all jobs. What no sweep has asked for is gone when the list is old.
+Bound: `MAX_DUE` due jobs, a report for each policy, and the uids of all jobs for the sweep of the
+volume. All of it is dropped when the list is too old.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ from trainingjob_operator.retention.job_sweep import (
 )
 from trainingjob_operator.retention.policy_index import PolicyIndex
 
-MOST_DUE: Final = 1_000
+MAX_DUE: Final = 1_000
 FRESH_S: Final = 120.0
-"""Seconds after which the list is too old; the first sweeps begin within a minute of a start."""
+"""Seconds after which the list is too old; the first sweeps start within a minute."""
 
 _logger = logging.getLogger(__name__)
 
 
 class StartupList:
-    """Takes in one complete list; a `jobs.protocols.ListReader`."""
+    """Collects due jobs from one complete list; a `jobs.protocols.ListReader`."""
 
     def __init__(
         self, sweep: JobSweep, policies: PolicyIndex, clock: Clock, *, remember: bool
@@ -46,10 +46,10 @@ class StartupList:
         """Prepare.
 
         Args:
-            sweep: looks at a job.
-            policies: who rules which namespace.
+            sweep: judges a job.
+            policies: decides which policy applies to a namespace.
             clock: the time.
-            remember: keep what the volume's sweep needs, of all jobs.
+            remember: collect the jobs for the sweep of the volume.
         """
         self._sweep: Final = sweep
         self._policies: Final = policies
@@ -72,16 +72,16 @@ class StartupList:
     @property
     def bounds(self) -> tuple[Bound, ...]:
         """Use and limit."""
-        return (Bound("first_look_due", self._due_total, MOST_DUE),)
+        return (Bound("first_look_due", self._due_total, MAX_DUE),)
 
     def begin(self) -> None:
-        """Begin with a list, and forget one that was not read to its end."""
+        """Start a list, and drop an earlier one that was not read to its end."""
         self._reset()
         default = self._policies.default_namespace
         self._reports[default].seen = ListedJobs() if self._remember else None
 
     def look(self, job: JobView) -> None:
-        """Take in a job of the list; those of one namespace come together."""
+        """Judge a job of the list; the jobs of one namespace must come in a row."""
         if self._is_void:
             return
         default = self._policies.default_namespace
@@ -92,18 +92,18 @@ class StartupList:
                 self._due_total += len(due)
                 self._is_void |= any(isinstance(each, Surplus) for each in due)
         except Exception:
-            _logger.exception("job %s could not be looked at; this is a bug", job.key)
+            _logger.exception("job %s could not be judged; this is a bug", job.key)
             self._is_void = True
-        if self._is_void or self._due_total > MOST_DUE:
+        if self._is_void or self._due_total > MAX_DUE:
             self.forget()
 
     def end(self, *, is_complete: bool) -> None:
-        """Take note that the list was read to its end; of what it lacks nothing is known."""
+        """Finish the list; if it is incomplete, it is not used."""
         self._is_complete = is_complete and not self._is_void
         self._timer = asyncio.get_running_loop().call_later(FRESH_S, self.forget)
 
     def take(self, ruler: str) -> tuple[list[DueJob], JobsReport] | None:
-        """Return what the list says for the policy of this namespace, once; None: not enough.
+        """Return the due jobs and the report for a policy, once; None: the list does not suffice.
 
         Args:
             ruler: the namespace of the policy.
@@ -122,7 +122,7 @@ class StartupList:
         return JobsReport(is_complete=True, listed_at=self._begun_at)
 
     def forget(self) -> None:
-        """Forget everything; from now on every sweep lists by itself."""
+        """Drop everything; from now on every sweep makes its own list."""
         if self._timer is not None:
             self._timer.cancel()
         self._reset()

@@ -44,7 +44,7 @@ TTL_S: Final = HOUR_S
 def look_seldom() -> None:
     """Let ten million looks a year at clocks and memory, which find nothing, be a million."""
     memory_pressure.EVERY_S = index_expiry.EVERY_S = 300.0  # type: ignore[misc]
-    clock_guard.BEAT_S = 50.0  # type: ignore[misc]
+    clock_guard.HEARTBEAT_S = 50.0  # type: ignore[misc]
 
 
 class _Nothing(list[Any]):

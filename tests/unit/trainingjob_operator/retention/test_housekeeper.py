@@ -285,7 +285,7 @@ async def test_a_policy_that_cannot_be_understood_says_so_and_the_default_one_ru
     [condition] = home.status("ml")["conditions"]
     assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
     assert "spec.ttlSecondsAfterFinished: must be a whole number" in condition["message"]
-    assert condition["message"].endswith("the default policy rules instead")
+    assert condition["message"].endswith("the default policy applies instead")
     await home.keeper.tick("ops")
     assert names(home.cluster) == []
 

@@ -304,11 +304,11 @@ async def test_jobs_that_finished_in_the_future_are_deferred_counted_and_told_on
         caplog.clear()
         report = await looks.run((None,), ruler="ops")
         assert dict(report.skipped) == {"FinishedAhead": 1}
-        return [r.getMessage() for r in caplog.records if "finished in the future" in r.message]
+        return [r.getMessage() for r in caplog.records if "is in the future" in r.message]
 
     assert names(cluster) == ["a-moment-ahead", "ahead", "newest"], "it displaces no newer one"
-    [said] = [r for r in caplog.records if "finished in the future" in r.getMessage()]
-    assert (said.levelname, "job ml/ahead says" in said.getMessage()) == ("WARNING", True)
+    [said] = [r for r in caplog.records if "is in the future" in r.getMessage()]
+    assert (said.levelname, "time of job ml/ahead is" in said.getMessage()) == ("WARNING", True)
     assert "2h from now" in said.getMessage()
     assert await told() == await told() == [], "once a job, and counted by every sweep"
 

@@ -25,7 +25,7 @@ async def test_a_volume_that_takes_no_logs_is_not_healthy_though_it_can_be_swept
         await home.keeper.tick("ops")
         [found] = [c for c in home.status()["conditions"] if c["type"] == "VolumeHealthy"]
         said.append((found["status"], found["reason"], found["message"]))
-    told = "logs could not be written when that was last tried: it is full"
+    told = "the last attempt to write a log failed: it is full"
     assert said == [("False", "Unavailable", told), ("True", "Healthy", "")]
     assert home.counts.volumes == [well, well], "the sweeps themselves were successes"
 

@@ -195,7 +195,7 @@ async def test_a_list_that_lacks_a_namespace_is_of_no_use() -> None:
 
 @leaping_time
 async def test_more_than_the_limit_is_left_to_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(startup_list, "MOST_DUE", 2)
+    monkeypatch.setattr(startup_list, "MAX_DUE", 2)
     cluster = Listed()
     for number in range(3):
         ended(cluster, f"old-{number}")
