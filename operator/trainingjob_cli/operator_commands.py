@@ -143,10 +143,10 @@ def gc(**options: Any) -> int:
 )
 def smoke(kubeconfig: str | None, context: str | None, **options: Any) -> int:
     """Submit a small job, wait for its end and its record, and delete it."""
-    from trainingjob_operator.commands.smoke import smoke, trial_from  # noqa: PLC0415
+    from trainingjob_operator.commands.smoke import smoke, smoke_job_from  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
-    trial, settings = trial_from(**options), Settings.from_environment()
+    trial, settings = smoke_job_from(**options), Settings.from_environment()
     works = asyncio.run(smoke(settings, trial, kubeconfig=kubeconfig, context=context))
     return SUCCESS if works else FAILURE
 
@@ -188,9 +188,9 @@ def smoke(kubeconfig: str | None, context: str | None, **options: Any) -> int:
 @output_option
 def prune(live: tuple[str, ...], **options: Any) -> int:
     """Remove old files of a log volume by hand, without a cluster."""
-    from trainingjob_operator.commands.prune import Order, prune  # noqa: PLC0415
+    from trainingjob_operator.commands.prune import PruneOptions, prune  # noqa: PLC0415
 
-    return SUCCESS if prune(Order(live=list(live) or None, **options)) else FAILURE
+    return SUCCESS if prune(PruneOptions(live=list(live) or None, **options)) else FAILURE
 
 
 @click.command()

@@ -222,9 +222,9 @@ async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(
         for name in ("running", "unstored"):
             assert not (await api.job(name))["metadata"].get("finalizers")
         said = node.log(UNINSTALL_NAME)
-        assert "1 records could not be stored and wait in the status of their jobs" in said
+        assert "1 records could not be stored and stay pending in the status of their jobs" in said
         assert (await api.job("unstored"))["status"]["recordState"] == "Pending"
-        assert "scaled to 0, and its pod is gone" in said
+        assert "scaled to 0, and its pod is deleted" in said
         # Two jobs, and the policy beside them, which an earlier version would have held.
         assert "released 3 objects; stored 0 records, gave up 0" in said
         ours = f"-lapp.kubernetes.io/instance={RELEASE}"

@@ -87,11 +87,11 @@ async def test_beside_an_operator_nothing_is_done_and_it_is_named(
         assert not await collected(own_api, elects=elects)
         assert not await released(own_api)
         said = capsys.readouterr().err
-        assert said.count(f"{operator.state.identity} works: it holds the Lease ml/") == 2
+        assert said.count(f"{operator.state.identity} is active: it holds the Lease ml/") == 2
         assert "scale deployment/trainingjob-operator --replicas=0" in said
         assert (await own_api.job("held"))["metadata"]["finalizers"] == [FINALIZER_RECORD]
         await collected(own_api, dry_run=True)
-        assert "works: it holds" not in capsys.readouterr().err
+        assert "is active: it holds" not in capsys.readouterr().err
         assert operator.leads
     # It has stopped, and given the Lease back.
     assert await released(own_api)
@@ -128,7 +128,7 @@ async def test_an_operator_that_takes_the_lease_of_a_dead_one_meanwhile_is_named
             await asyncio.sleep(0.05)
         assert not await released(own_api)
         assert standby.leads
-    assert f"{standby.state.identity} works: it holds" in capsys.readouterr().err
+    assert f"{standby.state.identity} is active: it holds" in capsys.readouterr().err
     await standby.stop()
 
 
@@ -159,7 +159,7 @@ async def test_from_a_clone_without_settings_the_lease_that_is_missing_is_named(
     async with leader(own_api, "ml", lease="train") as operator:
         # The chart gives Deployment and Lease one name, so that --stop names both.
         said = await says(clone, deployment="ml/train")
-        assert f"{operator.state.identity} works: it holds the Lease ml/train" in said
+        assert f"{operator.state.identity} is active: it holds the Lease ml/train" in said
         # What the settings name wins.
         named = Settings.from_environment(
             {
@@ -167,7 +167,7 @@ async def test_from_a_clone_without_settings_the_lease_that_is_missing_is_named(
                 "TRAININGJOB_OPERATOR_NAMESPACE": "x",
             }
         )
-        missing = ": nothing says that no operator works. If one does, name its Lease by "
+        missing = ": an operator may still be active. If one is, name its Lease by "
         assert f"there is no Lease x/other{missing}" in await says(named, deployment="ml/train")
         nowhere = f"there is no Lease default/trainingjob-operator{missing}"
         for options in ({}, {"only": ["ml"]}, {"spared": ["other"]}):
@@ -189,7 +189,10 @@ async def test_namespaces_are_left_only_when_the_operator_that_stays_serves_them
             impatient.setattr(namespace_handover, "HANDOVER_TIMEOUT_S", 0.0)
             for options in ({"only": ["ml", "third"]}, {"spared": ["ml"]}):
                 assert not await released(own_api, **options)
-                assert "still serves ml,other, and would hold again" in capsys.readouterr().err
+                assert (
+                    "still serves ml,other, and would add released finalizers again"
+                    in capsys.readouterr().err
+                )
         assert await released(own_api, spared=["ml", "other"])
         waits = asyncio.create_task(released(own_api, only=["ml"]))
         async with asyncio.timeout(30):

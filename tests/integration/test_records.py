@@ -238,7 +238,7 @@ async def test_when_the_operator_goes_nothing_holds_a_namespace(
     await api.client.delete(f"{jobs}/unstored")
     code, out, err = await farewell(api_server, api)
     assert (code, out) == (1, "")
-    assert f"1 are still held (first: {api.namespace}" in err
+    assert f"1 objects still have their finalizer (first: {api.namespace}" in err
     assert "--discard" in err
     assert (await api.job("unstored"))["metadata"]["finalizers"] == [FINALIZER]
     assert not (await api.job("running"))["metadata"].get("finalizers")
@@ -265,7 +265,7 @@ async def test_what_an_uninstall_cannot_store_waits_in_the_job_and_the_next_inst
     code, out, err = await farewell(api_server, api, "--discard")
     assert (code, out) == (0, "")
     assert "gave up 0" in err
-    assert "1 records could not be stored and wait" in err
+    assert "1 records could not be stored and stay pending" in err
     job = await api.job("unstored")
     assert not job["metadata"].get("finalizers")
     assert job["status"]["recordState"] == "Pending"

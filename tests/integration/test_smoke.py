@@ -9,7 +9,7 @@ import pytest
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.processes.operator import operating
 from tests.support.records.service import RecordServiceProcess
-from trainingjob_operator.commands.smoke import Trial, smoke
+from trainingjob_operator.commands.smoke import SmokeJob, smoke
 from trainingjob_operator.settings import Settings
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.apiserver.server_thread import kubeconfig
@@ -17,8 +17,8 @@ from trainingjob_sandbox.apiserver.server_thread import kubeconfig
 PATIENCE_S = 60.0
 
 
-def trial(namespace: str, *, patience_s: float = PATIENCE_S) -> Trial:
-    return Trial(namespace, "i:1", {}, patience_s=patience_s, reads_record=True)
+def trial(namespace: str, *, patience_s: float = PATIENCE_S) -> SmokeJob:
+    return SmokeJob(namespace, "i:1", {}, patience_s=patience_s, reads_record=True)
 
 
 async def submitted(api: Api) -> str:
@@ -78,7 +78,7 @@ async def test_a_job_goes_through_all_steps_or_the_step_that_failed_is_named(
             )
             works, said = await tried(code=0)
             assert not works
-            assert "but the endpoint does not give it: HTTP 401" in said
+            assert "but it cannot be read from the endpoint: HTTP 401" in said
 
 
 async def test_without_an_operator_it_says_so_and_leaves_nothing(
@@ -88,7 +88,7 @@ async def test_without_an_operator_it_says_so_and_leaves_nothing(
     waits = trial(api.namespace, patience_s=1.0)
     assert not await smoke(Settings(), waits, kubeconfig=path, context=None)
     said = capsys.readouterr().err
-    assert "did not finish within 1 s; no operator has looked at it" in said
+    assert "did not finish within 1 s; no operator has processed it" in said
     assert not await jobs(api)
 
 

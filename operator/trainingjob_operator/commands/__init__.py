@@ -1,1 +1,1 @@
-"""What is run once and ends: `trainingjob gc`, `prune`, `release-finalizers`, `record-token`, `smoke`."""
+"""One-shot commands: `trainingjob gc`, `prune`, `release-finalizers`, `record-token`, `smoke`."""

@@ -1,4 +1,4 @@
-"""The operator's Lease, as a command takes it: so that no operator works at the same time."""
+"""Acquires the operator's Lease for a command, so that no operator works at the same time."""
 
 import asyncio
 import os
@@ -19,23 +19,23 @@ from trainingjob_operator.settings import Settings
 
 _LOOK_S: Final = 0.1
 _SLACK_S: Final = 10.0
-"""Beyond the duration of a Lease whose holder is dead, for the calls."""
+"""Extra waiting time, for the API calls, beyond the duration of a Lease whose holder is dead."""
 
 
 class LeaseHeldError(OperatorError):
-    """An operator works, or may work: nothing was done. The message says which, and what to do."""
+    """An operator is active, or may be. Nothing was done; the message says what to do."""
 
 
 class CommandLeaseGateway(LeaseGateway):
-    """The Lease as the settings name it; nothing is served by a command that holds it."""
+    """Reads and writes the operator's Lease; a command that holds it serves no namespaces."""
 
     def __init__(self, settings: Settings, connection: Connection, deployment: str = "") -> None:
         """Prepare the calls.
 
         Args:
-            settings: what they name wins.
-            connection: whose namespace it is, if nothing else names one.
-            deployment: `[NAMESPACE/]NAME` of the operator; the chart calls its Lease the same.
+            settings: the operator's; a namespace or Lease name set in them takes precedence.
+            connection: its namespace is the default.
+            deployment: `[NAMESPACE/]NAME` of the operator; the chart gives its Lease the same name.
         """
         namespace, _, name = deployment.rpartition("/")
         election = settings.leader_election
@@ -51,7 +51,7 @@ class CommandLeaseGateway(LeaseGateway):
         )
 
     def say_missing(self, say: Callable[[str], None], *, is_forbidden: bool = False) -> None:
-        """Say that the Lease tells nothing, unless the settings are those of an install without one."""
+        """Warn that there is no usable Lease, unless the settings disable leader election."""
         if self._is_none_expected:
             return
         found = (
@@ -60,7 +60,7 @@ class CommandLeaseGateway(LeaseGateway):
             else f"there is no Lease {self.namespace}/{self.name}"
         )
         say(
-            f"{found}: nothing says that no operator works. If one does, name its Lease by "
+            f"{found}: an operator may still be active. If one is, name its Lease by "
             "TRAININGJOB_OPERATOR_NAMESPACE and TRAININGJOB_LEADER_ELECTION__LEASE_NAME, and run "
             "this again"
         )
@@ -75,15 +75,15 @@ async def holding_lease(
     say: Callable[[str], None],
     deployment: str = "",
 ) -> AsyncIterator[MayWrite | None]:
-    """Hold the Lease for as long as the block lasts, and end the process when it is lost.
+    """Hold the Lease during the block, and exit the process when the Lease is lost.
 
-    Where the settings do not ask for leader election it is taken only if there is one: the command
-    may run on a machine that has not the operator's settings, and then says that it has none.
+    If the settings do not enable leader election, the Lease is acquired only if it exists. The
+    command may run on a machine without the operator's settings, so it warns if there is no Lease.
 
     Args:
         settings: the operator's.
         connection: the API server, and the account there.
-        command: its name, which the Lease shows.
+        command: the name of the command, part of the holder's identity.
         say: prints a line.
         deployment: see `CommandLeaseGateway`.
 
@@ -91,7 +91,7 @@ async def holding_lease(
         See `MayWrite`; None: there is no Lease to hold.
 
     Raises:
-        LeaseHeldError: an operator holds the Lease, or it cannot be taken.
+        LeaseHeldError: an operator holds the Lease, or it cannot be acquired.
     """
     gateway = CommandLeaseGateway(settings, connection, deployment)
     if not settings.leader_election.enabled and not await _is_there(gateway, say):
@@ -104,7 +104,7 @@ async def holding_lease(
         clock,
         identity=new_identity(f"{command}@{socket.gethostname()}"),
         times=settings.leader_election.times,
-        on_lost=lambda _: _end(command),
+        on_lost=lambda _: _exit_process(command),
     )
     leadership.start()
     try:
@@ -117,7 +117,7 @@ async def holding_lease(
 async def _is_there(gateway: CommandLeaseGateway, say: Callable[[str], None]) -> bool:
     try:
         is_there = await gateway.read_lease() is not None
-    except ForbiddenError:  # an install without leader election gives no right to look
+    except ForbiddenError:  # an install without leader election has no right to read Leases
         gateway.say_missing(say, is_forbidden=True)
         return False
     if not is_there:
@@ -136,33 +136,34 @@ async def _until_acquired(leadership: Leadership, gateway: LeaseGateway, clock: 
 async def _wait(
     leadership: Leadership, gateway: LeaseGateway, acquired: "asyncio.Task[None]", clock: Clock
 ) -> None:
-    """Wait until the Lease is ours, or its holder is seen alive: it has renewed it."""
+    """Wait until we have acquired the Lease, or its holder was seen to renew it."""
     first: LeaseView | None = None
     begun = clock.monotonic()
     while not acquired.done():
         seen = leadership.state.observed
         if seen is not None and (first is None or seen.holder != first.holder):
-            first = seen  # of one that has just taken it a renewal is still to be seen
+            first = seen  # a new holder: it has to renew the Lease to count as alive
         if seen is not None and seen.holder and seen != first:
             raise LeaseHeldError(
-                f"{seen.holder} works: it holds the Lease {gateway.namespace}/{gateway.name}, and "
-                "renews it. Nothing was done. If it is the operator, stop it (kubectl -n "
+                f"{seen.holder} is active: it holds the Lease "
+                f"{gateway.namespace}/{gateway.name} and renews it. Nothing was done. If it is "
+                "the operator, stop it (kubectl -n "
                 f"{gateway.namespace} scale deployment/{gateway.name} --replicas=0), and run this "
                 "again"
             )
-        patience_s = max(leadership.state.times.duration_s, seen.duration_s if seen else 0)
-        if clock.monotonic() > begun + patience_s + _SLACK_S:
-            why = leadership.standby_problem() or "its holder changes again and again"
+        timeout_s = max(leadership.state.times.duration_s, seen.duration_s if seen else 0)
+        if clock.monotonic() > begun + timeout_s + _SLACK_S:
+            why = leadership.standby_problem() or "its holder keeps changing"
             raise LeaseHeldError(
-                f"the Lease {gateway.namespace}/{gateway.name} could not be taken, so an operator "
-                f"may be working, and nothing was done: {why}"
+                f"the Lease {gateway.namespace}/{gateway.name} could not be acquired, so an "
+                f"operator may be active, and nothing was done: {why}"
             )
         await asyncio.sleep(_LOOK_S)
     acquired.result()
 
 
-def _end(command: str) -> None:
-    """End the process, from a thread: another one may work from now on."""
-    sys.stderr.write(f"trainingjob {command}: the Lease was lost on the way; run this again\n")
+def _exit_process(command: str) -> None:
+    """Exit the process, from a thread: another holder may be active from now on."""
+    sys.stderr.write(f"trainingjob {command}: the Lease was lost during the run; run this again\n")
     sys.stderr.flush()
     os._exit(EXIT_CODE)

@@ -1,11 +1,11 @@
-"""For the day the operator goes, or leaves a namespace: frees every object that our finalizers hold.
+"""Releases our finalizers from all jobs and policies, for an uninstall or for given namespaces.
 
-Run it where no operator serves, or it puts them back. Records that wait are stored first. One
-that cannot be stored stays owed: its job is freed of the finalizer and goes on saying so in
-`status.recordState`, and the next install stores it. Only a job that ends with its finalizer,
-because somebody has deleted it, would take its record along: it stays held, unless its record was
-rejected, has waited for as long as a deletion waits at most, or is discarded. Then the record goes
-where the caller says, before the job goes.
+No operator may serve these namespaces meanwhile, or it adds the finalizers again. Pending records
+are stored first. If a record cannot be stored, its job is released all the same and keeps the
+pending `status.recordState`, so the next install stores the record. The exception is a job that is
+being deleted: with its finalizer the job and its record would disappear. So it is not released,
+unless its record was rejected, was pending for the maximum time that a deletion waits, or is
+discarded. Then the record is passed to the caller before the job is released.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ from trainingjob_operator.core.untyped_json import as_dict
 from trainingjob_operator.kube.cluster import Cluster, Object, Page
 from trainingjob_operator.records.outbox import Writer
 
-PATIENCE_S: Final = 60.0
-"""For so long records are tried after the last one that was stored."""
+TIMEOUT_S: Final = 60.0
+"""Seconds for which storing records is tried after the last success."""
 
 _AT_ONCE: Final = 8
 _BACKOFF: Final = Backoff(0.2, 5.0)
@@ -46,15 +46,16 @@ _NOT_STORED: Final = "its record is not stored"
 
 
 @dataclass
-class Account:
-    """Counts of what was stored, released and left.
+class ReleaseReport:
+    """The counts of stored, released and remaining objects.
 
     Attributes:
-        released: objects that nothing of ours holds any more.
-        stored: records that were stored on the way.
-        waiting: jobs that were freed, and in whose status a record waits for the next install.
-        lost: records that were given up: their jobs are gone, or go with their definition.
-        held: what is still held: its record is not stored, or what the API server said.
+        released: number of objects whose finalizer was released.
+        stored: number of records stored.
+        waiting: number of released jobs whose record stays pending for the next install.
+        lost: number of records given up: their jobs are deleted, or will be with the CRD.
+        held: objects not released, each with the reason: a record that is not stored, or an error
+            of the API server.
     """
 
     released: int = 0
@@ -65,7 +66,7 @@ class Account:
 
 
 class FinalizerRelease:
-    """Walks over all jobs and policies once."""
+    """Goes through all jobs and policies once, and releases their finalizers."""
 
     def __init__(
         self,
@@ -85,18 +86,19 @@ class FinalizerRelease:
         """Prepare; nothing is sent yet.
 
         Args:
-            objects: where jobs and policies are.
+            objects: the client for jobs and policies.
             writer: writes one record; None: there is no endpoint.
             cluster: the name of this cluster, for the record.
-            namespaces: where to look; None alone stands for everywhere.
-            discard: give up what cannot be stored of jobs that go; else they are held.
-            on_lost: takes a record that is given up, before its job is freed. It can come again,
-                when the job changes just then.
-            settings: for how long a deleted job waits for its record.
+            namespaces: the namespaces to process; None alone stands for all.
+            discard: give up the records of deleted jobs that cannot be stored; else these jobs are
+                not released.
+            on_lost: takes a record that is given up, before its job is released. It may get the
+                same record again if the job changes at that moment.
+            settings: how long a deleted job waits for its record.
             clock: the time.
-            jobs_go_too: every job will be deleted, not only those that somebody has deleted.
-            policies_too: where to look for policies beside that.
-            spared: namespaces whose objects stay as they are.
+            jobs_go_too: every job will be deleted, not only those that are being deleted now.
+            policies_too: further namespaces in which only policies are released.
+            spared: namespaces to skip.
         """
         self._objects: Final = objects
         self._writer: Final = writer
@@ -109,11 +111,11 @@ class FinalizerRelease:
         self._settings: Final = replace(settings, recording=True, archiving=False)
         self._jobs_go_too: Final = jobs_go_too
         self._clock: Final = clock
-        self._until = clock.monotonic() + PATIENCE_S
-        self._account: Final = Account()
+        self._until = clock.monotonic() + TIMEOUT_S
+        self._account: Final = ReleaseReport()
 
-    async def run(self) -> Account:
-        """Free everything that may go.
+    async def run(self) -> ReleaseReport:
+        """Release every object that may be released.
 
         Raises:
             KubernetesError: the API server refused, or did not answer; run it again.
@@ -122,7 +124,7 @@ class FinalizerRelease:
             async for page in self._objects.list_jobs(namespace):
                 held = [raw for raw in self._chosen(page) if _is_of_use(job_view(raw))]
                 for batch in batches(held, _AT_ONCE):
-                    # Let all of them end: a client that is closed below them tells nothing.
+                    # Await all of them, since the caller closes the client after an error.
                     results = await asyncio.gather(
                         *(self._free_job(raw) for raw in batch), return_exceptions=True
                     )
@@ -134,7 +136,7 @@ class FinalizerRelease:
         return self._account
 
     def _chosen(self, page: Page) -> list[Object]:
-        """Return the objects of a page that are not in a namespace that is spared."""
+        """Return the objects of a page that are not in a spared namespace."""
         return [raw for raw in page.items if raw["metadata"]["namespace"] not in self._spared]
 
     async def _free_policies(self, namespace: str | None) -> None:
@@ -163,15 +165,16 @@ class FinalizerRelease:
             self._account.waiting += result != "Stored" and not is_lost
 
     def _may_be_lost(self, job: JobView, result: str) -> bool:
-        """True if the job may go without its record: as the operator lets it go, or discarded."""
+        """True if the record may be lost: discarded, or given up as the operator would do."""
         is_rejected = result == "Rejected" or job.status.record_state == RecordState.REJECTED
         is_overdue = self._clock.now() >= release_deadline(job, self._settings)
         return self._discard or (job.deleting and (is_rejected or is_overdue))
 
     def _ended(self, job: JobView) -> JobView:
-        """The job with the status that it would end with, if it is being deleted while it runs.
+        """Return the job with its final status, if it is being deleted while it runs.
 
-        The operator, which would have written that, is gone; the job goes with its finalizer.
+        The operator would have written that status, but is stopped, and the job disappears as soon
+        as it is released.
         """
         if not job.deleting or not job.owes_record or job.status.is_finished:
             return job
@@ -179,16 +182,16 @@ class FinalizerRelease:
         return replace(job, status=plan(seen, self._settings, now=self._clock.now()).status)
 
     async def _release(self, job: JobView, raw: Object) -> bool:
-        """Take the finalizer off a job that has it; False: that was refused."""
+        """Release the job's finalizer, if it has it; False: the API server refused."""
         return await self._free(raw, FINALIZER_RECORD) if job.owes_record else True
 
     async def _free(self, raw: Object, finalizer: str) -> bool:
         try:
             await self._objects.remove_finalizer(raw, finalizer)
         except (ConflictError, ForbiddenError, InvalidError) as error:
-            # Somebody writes to it just now, or it is a namesake's by now (a failed `test` of a
-            # JSON patch is a 422), or somebody's admission says no. That must not hold the others;
-            # it is found again when this is run again.
+            # A concurrent write, another object of the same name (the failed `test` of the JSON
+            # patch is a 422), or a denial by admission. It must not stop the others; the next run
+            # of the command finds the object again.
             metadata = raw["metadata"]
             name = f"{metadata['namespace']}/{metadata['name']}"
             self._account.held.append(f"{name}: {error}")
@@ -202,9 +205,9 @@ class FinalizerRelease:
         return build_record(job, job.status, labels=labels, spec=spec, cluster=self._cluster)
 
     async def _store(self, record: Object, *, once_at_least: bool) -> str:
-        """Try to store a record: `Stored`, `Rejected`, or "" if the endpoint did not take it.
+        """Try to store a record; return `Stored`, `Rejected`, or "" if it could not be stored.
 
-        A refused connection is answered at once: what counts is the time, not the tries.
+        The limit is a time, not a number of tries, since a refused connection fails at once.
         """
         for number in count():
             left = self._until - self._clock.monotonic()
@@ -218,8 +221,8 @@ class FinalizerRelease:
             except RecordConflictError:
                 if record["revision"] > 1:
                     return "Rejected"
-                # Stored before the terminal write, and then the process died. The object is the
-                # truth, and a higher revision wins; see `core.record_lifecycle`.
+                # The operator stored a record, and died before its terminal write. The object is
+                # authoritative, and a higher revision wins; see `core.record_lifecycle`.
                 record, wait = record | {"revision": 2}, 0.0
             except RecordRejectedError:
                 return "Rejected"
@@ -228,12 +231,12 @@ class FinalizerRelease:
             except (RecordError, TimeoutError):
                 pass
             else:
-                self._until = self._clock.monotonic() + PATIENCE_S
+                self._until = self._clock.monotonic() + TIMEOUT_S
                 return "Stored"
             await asyncio.sleep(min(wait, max(self._until - self._clock.monotonic(), 0.0)))
         raise AssertionError  # `count` has no end
 
 
 def _is_of_use(job: JobView) -> bool:
-    """True if the job is held by us, or its record waits, as an earlier run has left it."""
+    """True if the job has our finalizer, or its record is pending since an earlier run."""
     return job.owes_record or job.status.record_waits

@@ -1,4 +1,4 @@
-"""`trainingjob gc`: housekeeping by hand, or only a look at what it would do."""
+"""`trainingjob gc`: runs the retention of all policies once, or as a dry run."""
 
 import json
 import sys
@@ -24,18 +24,19 @@ from trainingjob_operator.volume.sweep.report_format import Listing, print_summa
 from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 
-_NO_VOLUME: Final = "TRAININGJOB_VOLUME__ROOT is not set: there is no volume to look at"
+_NO_VOLUME: Final = "TRAININGJOB_VOLUME__ROOT is not set: there is no volume to sweep"
 
 
 @dataclass(slots=True)
-class Account:
-    """Counts of what was done, or would be.
+class GcReport:
+    """The results of the run, or of the dry run.
 
     Attributes:
-        jobs: those that were or would be deleted, and why.
-        failed: why something was not looked at, or not done.
-        volume: how the volume's sweep went; None: there was none.
-        listing: what would go from the volume; None: it did go.
+        jobs: the jobs that were or would be deleted, and the reasons.
+        failed: messages about everything that could not be checked or done.
+        skipped: number of due jobs that were kept, by reason.
+        volume: the report of the sweep of the volume; None: there was none.
+        listing: the entries of the volume that a dry run would remove; None: no dry run.
     """
 
     jobs: list[tuple[JobKey, str]] = field(default_factory=list)
@@ -46,20 +47,20 @@ class Account:
 
     @property
     def went_well(self) -> bool:
-        """True if everything was looked at, and everything due was done."""
+        """True if everything was checked, and everything due was removed."""
         healthy = self.volume is None or (self.volume.healthy is True and not self.volume.errors)
         return healthy and not self.failed
 
 
 class _DryRun:
-    """Judges the entries of a volume, and removes none."""
+    """Judges the entries of a volume without removing any."""
 
     def __init__(self, sweep: LogSweep, listing: Listing) -> None:
         self._sweep: Final = sweep
         self._listing: Final = listing
 
     async def sweep_in_thread(self, live: LiveJobs, *, max_age_s: float) -> VolumeReport:
-        """List what would go."""
+        """List the entries that a sweep would remove."""
         return self._sweep.dry_run(live, max_age_s=max_age_s, on_verdict=self._listing.add)
 
 
@@ -72,17 +73,20 @@ async def collect(
     output: str,
     clock: Clock | None = None,
 ) -> bool:
-    """Keep house once, or tell what would be done; whether all went well.
+    """Run the retention once, or as a dry run, and print the result.
+
+    Returns:
+        True if nothing failed.
 
     Raises:
-        SettingsError: there is no API server to be found.
+        SettingsError: no API server is configured.
     """
     instance_label.set(settings.gc.argocd_label)
     connection = await connect(kubeconfig, context)
     clock = clock or SystemClock()
-    account = Account(listing=Listing() if dry_run else None)
+    report = GcReport(listing=Listing() if dry_run else None)
     home = settings.own_namespace(connection.namespace)
-    # The operator keeps house itself. Whoever only looks needs no Lease.
+    # The operator runs the retention as well, so take its Lease. A dry run needs none.
     alone: AbstractAsyncContextManager[MayWrite | None] = (
         nullcontext() if dry_run else holding_lease(settings, connection, command="gc", say=_say)
     )
@@ -100,18 +104,18 @@ async def collect(
                 namespace=home,
                 on_pass=lambda seconds: None,
                 counts=Metrics().gc,
-                volume=_volume(settings, clock, account.listing),
-                on_deleted=lambda key, reason: account.jobs.append((key, reason)),
+                volume=_volume(settings, clock, report.listing),
+                on_deleted=lambda key, reason: report.jobs.append((key, reason)),
                 creates_default=False,
                 dry_run=dry_run,
             )
-            await _sweep(engine, account)
+            await _sweep(engine, report)
     except LeaseHeldError as error:
-        account.failed.append(f"{error}; with --dry-run it only looks, at any time")
+        report.failed.append(f"{error}; --dry-run works at any time")
     except KubernetesError as error:
-        account.failed.append(f"the API server: {error}; run it again")
-    _tell(account, output)
-    return account.went_well
+        report.failed.append(f"the API server: {error}; run it again")
+    _print_report(report, output)
+    return report.went_well
 
 
 def _volume(settings: Settings, clock: Clock, listing: Listing | None) -> LogVolume | None:
@@ -119,40 +123,40 @@ def _volume(settings: Settings, clock: Clock, listing: Listing | None) -> LogVol
     if volume is None or listing is None:
         return volume
     if not isinstance(volume.sweep, LogSweep):
-        raise TypeError("only a LogSweep can look at a volume and remove nothing")
+        raise TypeError("only a LogSweep can make a dry run")
     return replace(volume, sweep=_DryRun(volume.sweep, listing))
 
 
-async def _sweep(engine: Engine, account: Account) -> None:
-    """Sweep once for each policy, the default one first, and write no status."""
+async def _sweep(engine: Engine, report: GcReport) -> None:
+    """Sweep once for each policy, the default one first, without writing any status."""
     policies, home = engine.policies, engine.policies.default_namespace
     await engine.policy_watch.refresh()
     unreadable = engine.forbidden_lists.namespaces()
-    account.failed += [
-        f"the RetentionPolicies of namespace {namespace} may not be listed: its jobs are deleted "
-        "only by a time of their own"
+    report.failed += [
+        f"the RetentionPolicies of namespace {namespace} may not be listed: a job there is "
+        "deleted only if its own spec.ttlSecondsAfterFinished says so"
         for namespace in unreadable
     ]
     if not policies.has_default:
         if home not in unreadable:
-            account.failed.append(f"nothing is looked at: {_no_policy(home)}")
+            report.failed.append(f"nothing was checked: {_no_policy(home)}")
         return
     for namespace in (home, *sorted(policies.namespaces - {home})):
         swept = await engine.housekeeper.sweep(namespace)
-        _count(swept.jobs, account)
+        _count(swept.jobs, report)
         if swept.left_alone:
-            account.failed.append(f"the volume is left alone: {swept.left_alone}")
+            report.failed.append(f"the volume is left alone: {swept.left_alone}")
         elif namespace == home:
-            account.volume = swept.volume
+            report.volume = swept.volume
 
 
-def _count(report: JobsReport, account: Account) -> None:
-    for reason, count in report.skipped.items():
-        account.skipped[reason] = account.skipped.get(reason, 0) + count
-    if report.errors:
-        account.failed.append(f"{report.errors} jobs or lists of jobs could not be dealt with")
-    if leapt := report.skipped.get(REASON_CLOCK_STEPPED):
-        account.failed.append(
+def _count(jobs: JobsReport, report: GcReport) -> None:
+    for reason, count in jobs.skipped.items():
+        report.skipped[reason] = report.skipped.get(reason, 0) + count
+    if jobs.errors:
+        report.failed.append(f"{jobs.errors} jobs or lists of jobs could not be processed")
+    if leapt := jobs.skipped.get(REASON_CLOCK_STEPPED):
+        report.failed.append(
             f"{leapt} jobs are left alone: the clock was set by more than an hour; run it again"
         )
 
@@ -160,50 +164,50 @@ def _count(report: JobsReport, account: Account) -> None:
 def _no_policy(namespace: str) -> str:
     return (
         f"there is no RetentionPolicy `{POLICY_NAME}` in namespace {namespace}, which the operator "
-        "creates in its own: is this the operator's cluster (--kubeconfig, --context), and "
-        "TRAININGJOB_OPERATOR_NAMESPACE its namespace?"
+        "creates in its own namespace: is this the operator's cluster (--kubeconfig, --context), "
+        "and TRAININGJOB_OPERATOR_NAMESPACE its namespace?"
     )
 
 
-# --- telling it -----------------------------------------------------------------------------------
+# --- output ---------------------------------------------------------------------------------------
 
 
-def _tell(account: Account, output: str) -> None:
+def _print_report(report: GcReport, output: str) -> None:
     if output == "json":
-        sys.stdout.write(json.dumps(_document(account), indent=2) + "\n")
+        sys.stdout.write(json.dumps(_document(report), indent=2) + "\n")
     else:
-        _print(account)
-    for line in account.failed:
+        _print(report)
+    for line in report.failed:
         _say(line)
-    if account.volume is None and not account.failed:
+    if report.volume is None and not report.failed:
         _say(_NO_VOLUME)
-    elif account.volume is not None and account.volume.healthy is not True:
-        _say(account.volume.message)
+    elif report.volume is not None and report.volume.healthy is not True:
+        _say(report.volume.message)
 
 
-def _print(account: Account) -> None:
-    verb = "removed" if account.listing is None else "would remove"
-    for key, because in account.jobs:
+def _print(report: GcReport) -> None:
+    verb = "removed" if report.listing is None else "would remove"
+    for key, because in report.jobs:
         sys.stdout.write(f"{because:<12} trainingjob {key}\n")
-    kept = ", ".join(f"{count} {reason}" for reason, count in sorted(account.skipped.items()))
+    kept = ", ".join(f"{count} {reason}" for reason, count in sorted(report.skipped.items()))
     sys.stdout.write(
-        f"{verb} {len(account.jobs)} jobs" + (f"; due, but kept: {kept}" if kept else "") + "\n"
+        f"{verb} {len(report.jobs)} jobs" + (f"; due, but kept: {kept}" if kept else "") + "\n"
     )
-    if account.volume is not None:
-        print_summary(account.volume, account.listing)
+    if report.volume is not None:
+        print_summary(report.volume, report.listing)
 
 
-def _document(account: Account) -> dict[str, Any]:
-    volume = account.volume
+def _document(report: GcReport) -> dict[str, Any]:
+    volume = report.volume
     return {
-        "dryRun": account.listing is not None,
+        "dryRun": report.listing is not None,
         "jobs": [
             {"namespace": key.namespace, "name": key.name, "reason": because}
-            for key, because in account.jobs
+            for key, because in report.jobs
         ],
-        "skipped": account.skipped,
-        "failed": account.failed,
-        "volume": None if volume is None else report_document(volume, account.listing),
+        "skipped": report.skipped,
+        "failed": report.failed,
+        "volume": None if volume is None else report_document(volume, report.listing),
     }
 
 

@@ -1,4 +1,4 @@
-"""Waits until the operator that stays serves no longer the namespaces that are to be released."""
+"""Waits until the running operator no longer serves the namespaces that are to be released."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -18,7 +18,7 @@ from trainingjob_operator.kube.connection import Connection
 from trainingjob_operator.settings import Settings
 
 HANDOVER_TIMEOUT_S: Final = 120.0
-"""For an operator with the old list of namespaces to be replaced by one with the new one."""
+"""Timeout for the rollout of the operator with its new list of namespaces."""
 
 _LOOK_S: Final = 0.5
 
@@ -31,15 +31,15 @@ async def wait_for_handover(
     spared: Collection[str],
     say: Callable[[str], None],
 ) -> None:
-    """Wait until no operator serves namespaces that are to be left.
+    """Wait until no operator serves the namespaces that are to be released.
 
-    The operator stays, and holds the Lease; in it stands which namespaces it serves.
+    The operator keeps running and holds the Lease, which lists the namespaces that it serves.
 
     Args:
         settings: the operator's.
         connection: the API server, and the account there.
-        only: the namespaces that are left; empty: all, but for those that are spared.
-        spared: namespaces that stay served.
+        only: the namespaces to release; empty: all except the spared ones.
+        spared: namespaces that the operator goes on serving.
         say: prints a line.
 
     Raises:
@@ -47,7 +47,7 @@ async def wait_for_handover(
     """
     gateway = CommandLeaseGateway(settings, connection)
     try:
-        is_there = await _until_left(
+        is_there = await _wait_until_not_served(
             gateway.read_lease,
             LeaseState("", settings.leader_election.times),
             ClockSinceBoot(),
@@ -57,13 +57,13 @@ async def wait_for_handover(
         if not is_there:
             gateway.say_missing(say)
     except ForbiddenError:
-        say("the operator's Lease may not be read: it is assumed that it serves these no longer")
+        say("the operator's Lease may not be read: assuming that these are no longer served")
         gateway.say_missing(say, is_forbidden=True)
     finally:
         await gateway.close()
 
 
-async def _until_left(
+async def _wait_until_not_served(
     read: Callable[[], Awaitable[LeaseView | None]],
     state: LeaseState,
     clock: Clock,
@@ -77,11 +77,11 @@ async def _until_left(
         now = clock.monotonic()
         state.read(seen, now)
         if state.next_step(now) is not LeaseStep.WAIT:
-            return True  # its holder is dead
+            return True  # the holder is dead
         served = "all namespaces" if seen.serves == ALL_NAMESPACES else seen.serves
         if now > until:
             raise LeaseHeldError(
-                f"{seen.holder} still serves {served}, and would hold again what is released. "
+                f"{seen.holder} still serves {served}, and would add released finalizers again. "
                 "Nothing was done: restart the operator with its new list of namespaces, and run "
                 "this again"
             )

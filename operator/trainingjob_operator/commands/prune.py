@@ -1,6 +1,6 @@
-"""`trainingjob prune`: the sweep of a volume by hand, without a cluster.
+"""`trainingjob prune`: sweeps a log volume by hand, without access to the cluster.
 
-Only to take a volume (`--init`, `--adopt`) it has to know whose it is to be, and asks the cluster.
+Only `--init` and `--adopt` need the cluster: they write the operator's identity to the volume.
 """
 
 import asyncio
@@ -30,17 +30,18 @@ from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
 from trainingjob_operator.volume.sweep.sweep import LogSweep
 from trainingjob_web.env_settings import parse_duration
 
-_SAY_WHO_LIVES: Final = (
-    "prune: say whose files must stay: --live UID..., --live-from FILE (one uid a line; from "
-    "`kubectl get trainingjobs -A -o jsonpath='{range .items[*]}{.metadata.uid}{\"\\n\"}{end}'`), "
+_LIVE_OPTION_MISSING: Final = (
+    "prune: name the jobs whose files must stay: --live UID..., --live-from FILE (one uid a line; "
+    "from `kubectl get trainingjobs -A -o "
+    "jsonpath='{range .items[*]}{.metadata.uid}{\"\\n\"}{end}'`), "
     "or --assume-none-live if no job of this volume exists any more"
 )
 _BY_HAND: Final = Limits(share_percent=100, at_least=1 << 62, seconds=float("inf"))
-"""Whoever calls by hand has said what is live: all that is due goes, and nothing before its time."""
+"""No limits, since the caller has named the existing jobs; and no quota."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PruneOptions:
     """The command line's options."""
 
     root: str
@@ -58,37 +59,40 @@ class Order:
     output: str = "table"
 
 
-def prune(order: Order) -> bool:
-    """Sweep a volume; whether everything that was asked for was done.
+def prune(options: PruneOptions) -> bool:
+    """Sweep a volume, and print the result.
+
+    Returns:
+        True if nothing failed.
 
     Raises:
-        SettingsError: the order makes no sense, or names a root that cannot be a volume.
+        SettingsError: the options contradict each other, or the root is a forbidden directory.
     """
-    live = _live(order)
-    max_age_s = _max_age(order.max_age)
-    if _takes(order) and not _take(order):
+    live = _live(options)
+    max_age_s = _max_age(options.max_age)
+    if _sets_owner(options) and not _set_owner(options):
         return False
     if live is None:
         return True
     sweep = LogSweep(
-        order.root, owner=None, limits=_BY_HAND, clock=SystemClock(), legacy=order.legacy
+        options.root, owner=None, limits=_BY_HAND, clock=SystemClock(), legacy=options.legacy
     )
     listing = Listing()
-    if order.dry_run:
+    if options.dry_run:
         report = sweep.dry_run(live, max_age_s=max_age_s, on_verdict=listing.add)
     else:
         report = sweep.sweep(live, max_age_s=max_age_s)
     if report.reason == REASON_UNSAFE_ROOT:
         raise SettingsError(f"prune: {report.message}")
-    _tell(order, report, listing)
+    _print_report(options, report, listing)
     return report.healthy is True and not report.errors
 
 
-def _tell(order: Order, report: VolumeReport, listing: Listing) -> None:
-    seen = listing if order.dry_run else None
-    if order.output == "json":
+def _print_report(options: PruneOptions, report: VolumeReport, listing: Listing) -> None:
+    seen = listing if options.dry_run else None
+    if options.output == "json":
         print_json(report, seen)
-    elif report.healthy or report.files_removed or report.skipped or order.dry_run:
+    elif report.healthy or report.files_removed or report.skipped or options.dry_run:
         print_summary(report, seen)
     if report.healthy is not True:
         _say(_advice(report))
@@ -100,24 +104,25 @@ def _advice(report: VolumeReport) -> str:
     return report.message
 
 
-def _takes(order: Order) -> bool:
-    """True if the volume is to get another owner, or its first one."""
-    return order.init or order.adopt is not None
+def _sets_owner(options: PruneOptions) -> bool:
+    """True if the volume gets a new owner (`--init`, `--adopt`)."""
+    return options.init or options.adopt is not None
 
 
-def _take(order: Order) -> bool:
-    """Write the sentinel, with the install that the operator's own settings name as the owner."""
-    if order.init and order.adopt is not None:
+def _set_owner(options: PruneOptions) -> bool:
+    """Write the sentinel, with the operator's install as the owner; False: that failed."""
+    if options.init and options.adopt is not None:
         raise SettingsError(
-            "prune: take one of --init (the volume has no sentinel) and --adopt (it has another's)"
+            "prune: use only one of --init (the volume has no sentinel) and --adopt (it has the "
+            "sentinel of another install)"
         )
     try:
-        owner = asyncio.run(_owner(order))
-        with Root.open(order.root) as root:
-            if order.adopt is None:
+        owner = asyncio.run(_owner(options))
+        with Root.open(options.root) as root:
+            if options.adopt is None:
                 sentinel = root.initialise(owner)
             else:
-                earlier = "" if order.adopt == UNKNOWN else order.adopt
+                earlier = "" if options.adopt == UNKNOWN else options.adopt
                 sentinel = root.adopt(owner, earlier)
     except VolumeError as error:
         if error.reason == REASON_UNSAFE_ROOT:
@@ -126,30 +131,30 @@ def _take(order: Order) -> bool:
         return False
     namespaces = ", ".join(sentinel.owner.namespaces) or "all namespaces"
     _say(
-        f"{order.root} is volume {sentinel.volume_id} of cluster {sentinel.owner.cluster!r}, "
+        f"{options.root} is volume {sentinel.volume_id} of cluster {sentinel.owner.cluster!r}, "
         f"{namespaces} (identity {sentinel.owner.identity})"
     )
     return True
 
 
-async def _owner(order: Order) -> Owner:
-    """Return who the operator is: from the command line, or as the operator itself finds it.
+async def _owner(options: PruneOptions) -> Owner:
+    """Return the operator's install, with the identity of `--identity` or of its namespace.
 
     Raises:
-        SettingsError: there is no API server to be found, and no identity was given.
-        VolumeError: the API server does not say.
+        SettingsError: no API server is configured, and no identity was given.
+        VolumeError: the namespace cannot be read.
     """
     settings = Settings.from_environment()
     identity = Identity(settings.cluster_name, settings.namespaces)
-    if order.identity is not None:
-        identity.learn(_one_uid(order.identity))
+    if options.identity is not None:
+        identity.learn(_one_uid(options.identity))
         return identity.owner()
     try:
-        connection = await connect(order.kubeconfig, order.context)
+        connection = await connect(options.kubeconfig, options.context)
     except SettingsError as error:
         raise SettingsError(
-            f"prune: {error}; or say who the operator is with --identity UID (from `kubectl get "
-            "namespace NAMESPACE -o jsonpath={.metadata.uid}`, of the operator's own)"
+            f"prune: {error}; or set the operator's identity with --identity UID (from `kubectl "
+            "get namespace NAMESPACE -o jsonpath={.metadata.uid}`, of the operator's namespace)"
         ) from error
     namespace = settings.own_namespace(connection.namespace)
     async with Gateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
@@ -160,44 +165,50 @@ async def _owner(order: Order) -> Owner:
 def _one_uid(text: str) -> str:
     uid = text.strip().lower()
     if not is_uid(uid):
-        raise SettingsError(f"prune: --identity: {text[:80]!r} is no uid of a namespace")
+        raise SettingsError(f"prune: --identity: {text[:80]!r} is not the uid of a namespace")
     return uid
 
 
-def _live(order: Order) -> LiveJobs | None:
-    """Return the jobs whose files stay; None: the command is only --init or --adopt."""
-    ways = [order.live is not None, order.live_from is not None, order.assume_none_live]
+def _live(options: PruneOptions) -> LiveJobs | None:
+    """Return the jobs whose files are kept; None: only --init or --adopt was given."""
+    ways = [options.live is not None, options.live_from is not None, options.assume_none_live]
     if sum(ways) > 1:
-        raise SettingsError("prune: take one of --live, --live-from and --assume-none-live")
-    if order.assume_none_live:
+        raise SettingsError("prune: use only one of --live, --live-from and --assume-none-live")
+    if options.assume_none_live:
         return LiveJobs(frozenset())
-    if order.live is not None:
-        # An empty word stays one, and is refused: `--live "$UIDS"` must not mean that none lives.
-        words = [word for text in order.live for word in text.replace(",", " ").split() or [text]]
-        return LiveJobs(_uids(words, legacy=order.legacy))
-    if order.live_from is not None:
-        uids = _uids(_lines(order.live_from), legacy=order.legacy)
+    if options.live is not None:
+        # Keep an empty word, so that it is refused: `--live "$UIDS"` with an empty variable must
+        # not mean that no job exists.
+        words = [
+            word for text in options.live for word in text.replace(",", " ").split() or [text]
+        ]
+        return LiveJobs(_uids(words, legacy=options.legacy))
+    if options.live_from is not None:
+        uids = _uids(_lines(options.live_from), legacy=options.legacy)
         if not uids:
             raise SettingsError(
-                f"prune: {order.live_from} names no uid; if no job of this volume exists any more, "
-                "say so with --assume-none-live"
+                f"prune: {options.live_from} has no uid in it; if no job of this volume exists any "
+                "more, use --assume-none-live"
             )
         return LiveJobs(uids)
-    if _takes(order) and not order.dry_run:
+    if _sets_owner(options) and not options.dry_run:
         return None
-    raise SettingsError(_SAY_WHO_LIVES)
+    raise SettingsError(_LIVE_OPTION_MISSING)
 
 
 def _uids(texts: Iterable[str], *, legacy: bool) -> frozenset[str]:
-    """As they are written in names. One that is none is an error: a slip would cost its files."""
+    """Return the uids as written in file names.
+
+    Any other text is an error: a mistyped uid would cost the job its files.
+    """
     uids = set()
     for text in texts:
         plain = text.strip().removeprefix("job_").removesuffix(".log").rstrip("/")
         uid = plain if legacy and not is_uid(plain.lower()) else plain.lower()
         if not uid or not (legacy or is_uid(uid)):
             raise SettingsError(
-                f"prune: {text[:80]!r} is no uid; `kubectl get trainingjob NAME -o "
-                "jsonpath={.metadata.uid}` tells it (older ids need --legacy)"
+                f"prune: {text[:80]!r} is not a uid; `kubectl get trainingjob NAME -o "
+                "jsonpath={.metadata.uid}` prints it (older ids need --legacy)"
             )
         uids.add(uid)
     return frozenset(uids)
@@ -218,7 +229,7 @@ def _max_age(text: str) -> float:
     except ValueError as error:
         raise SettingsError(f"prune: --max-age: {error}") from error
     if not isinstance(seconds, float) or seconds < 1:
-        raise SettingsError("prune: --max-age: must be one second at least, like 1s or 7d")
+        raise SettingsError("prune: --max-age: must be at least one second, like 1s or 7d")
     return seconds
 
 

@@ -1,7 +1,7 @@
-"""`trainingjob record-token`: the tokens that the record service asks for, the operator's and that of readers.
+"""`trainingjob record-token`: generates the record service's tokens, for the operator and readers.
 
-They are made in the cluster, where they are needed first: what is installed from holds no secret then,
-and neither does the history of releases. The record service's pod does this before it starts.
+They are generated in the cluster, by an init container of the record service's pod. So neither the
+chart's values nor the release history of Helm contain a secret.
 """
 
 import os
@@ -28,7 +28,7 @@ async def record_token(
     secret: str,
     outputs: Mapping[str, Path],
 ) -> bool:
-    """Put random tokens into a Secret that has none, and write those that it has to files.
+    """Add random tokens to a Secret where they are missing, and write its tokens to files.
 
     Args:
         settings: the operator's.
@@ -36,13 +36,14 @@ async def record_token(
         context: its context.
         secret: `NAMESPACE/NAME` of the Secret, or its name alone: in the account's namespace, or
             the context's.
-        outputs: the file for each token, by the token's key in the Secret; its folder is there.
+        outputs: the file for each token, by the token's key in the Secret; its directory must
+            exist.
 
     Returns:
-        Whether it is done; if not, standard error says why.
+        True on success; else the error was printed to stderr.
 
     Raises:
-        SettingsError: there is no API server to be found, or a file cannot be written.
+        SettingsError: no API server is configured, or a file cannot be written.
     """
     connection = await connect(kubeconfig, context)
     namespace, _, name = secret.rpartition("/")
@@ -62,7 +63,7 @@ async def record_token(
 
 
 def _write(path: Path, token: str) -> None:
-    """Whole or not at all, and for its owner only."""
+    """Write a file atomically, readable by its owner only."""
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "w") as file:

@@ -1,7 +1,7 @@
-"""`trainingjob release-finalizers`: the composition root for the day the operator goes.
+"""`trainingjob release-finalizers`: releases our finalizers before the operator is uninstalled.
 
-Or leaves some namespaces: with a shorter list of namespaces it has no right any more to free what
-it holds in the others, nor to see that something is held there.
+Also used before it stops serving some namespaces: afterwards it has no rights there any more, and
+could neither release finalizers in them nor see that there are any.
 """
 
 import sys
@@ -13,7 +13,7 @@ from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_api.errors import KubernetesError, NotServedError, SettingsError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.commands.command_lease import LeaseHeldError, holding_lease
-from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
+from trainingjob_operator.commands.finalizer_release import FinalizerRelease, ReleaseReport
 from trainingjob_operator.commands.namespace_handover import wait_for_handover
 from trainingjob_operator.core.record import record_line
 from trainingjob_operator.kube.connection import Connection, connect
@@ -24,8 +24,8 @@ from trainingjob_operator.records.endpoint import RecordWriter, writer_from
 from trainingjob_operator.setting_types import check_namespaces
 from trainingjob_operator.settings import Settings
 
-STOP_PATIENCE_S: Final = 120.0
-"""For the operator's pod to go: its grace period is ten seconds."""
+STOP_TIMEOUT_S: Final = 120.0
+"""Timeout for the operator's pod to stop; its grace period is ten seconds."""
 
 
 async def release(
@@ -39,32 +39,32 @@ async def release(
     only: Sequence[str] = (),
     spared: Sequence[str] = (),
 ) -> bool:
-    """Free what our finalizers hold; tell on standard output and error what became of it.
+    """Release our finalizers; print the result to stderr, and lost records to stdout.
 
     Args:
         settings: the operator's.
         kubeconfig: path of the kubeconfig; None: as kubectl.
         context: its context.
-        discard: free jobs that are being deleted though their records cannot be stored, too.
-        jobs_go_too: every job will be deleted afterwards, with the CRDs for instance: the record
-            of each of them is lost that is not stored, and not only of those being deleted.
+        discard: also release jobs that are being deleted and whose records cannot be stored.
+        jobs_go_too: every job will be deleted afterwards, for instance with the CRDs: then every
+            record that is not stored is lost, not only those of jobs being deleted.
         deployment: `NAMESPACE/NAME` of the operator's Deployment, or its name alone; it is scaled
-            to 0 first. None: somebody has seen to that.
-        only: the namespaces that the operator serves no longer, in place of those that it serves.
-        spared: namespaces that are left alone; with them, all others are walked through.
+            to 0 first. None: it is stopped already.
+        only: the namespaces that the operator no longer serves, in place of those that it serves.
+        spared: namespaces to skip; all others are processed.
 
     Returns:
-        Whether nothing is held any more.
+        True if no finalizer of ours is left.
 
     Raises:
-        SettingsError: there is no API server to be found, a namespace cannot be called so, or an
-            operator that stays would be stopped.
+        SettingsError: no API server is configured, a namespace's name is invalid, or an operator
+            that must keep running would be stopped.
     """
     check_namespaces((*only, *spared))
     if deployment and (only or spared):
         raise SettingsError(
-            "--stop is for an operator that goes, --only and --all-but for one that stays; "
-            "leave one of them out"
+            "--stop is for an operator that is uninstalled, --only and --all-but are for one that "
+            "keeps running; leave one of them out"
         )
     connection = await connect(kubeconfig, context)
     writer = writer_from(settings.persist) if settings.persist.url else None
@@ -88,7 +88,9 @@ async def release(
                 settings=settings.decision_settings,
                 clock=SystemClock(),
                 jobs_go_too=jobs_go_too,
-                policies_too=() if only or spared else _beside(settings, connection.namespace),
+                policies_too=()
+                if only or spared
+                else _own_policy_namespace(settings, connection.namespace),
                 spared=spared,
             ).run()
     except NotServedError as error:
@@ -101,7 +103,7 @@ async def release(
         return False
     finally:
         await _close(writer)
-    _tell(account)
+    _print_report(account)
     return not account.held
 
 
@@ -113,9 +115,10 @@ async def _without_operator(
     only: Sequence[str],
     spared: Sequence[str],
 ) -> AsyncIterator[MayWrite | None]:
-    """Make sure that no operator holds again what is released.
+    """Make sure that no operator adds the released finalizers again.
 
-    One that goes has gone, and we hold its Lease; one that stays serves these namespaces no longer.
+    For an uninstall we hold the operator's Lease. Otherwise the operator keeps running, and we wait
+    until it no longer serves these namespaces.
     """
     if only or spared:
         await wait_for_handover(settings, connection, only=only, spared=spared, say=_say)
@@ -135,32 +138,32 @@ async def _stop(settings: Settings, connection: Connection, deployment: str) -> 
     namespace, _, name = deployment.rpartition("/")
     namespace = namespace or connection.namespace
     async with DeploymentGateway(connection, timeout_s=settings.kubernetes.timeout) as gateway:
-        was_there = await gateway.scale_to_zero(namespace, name, timeout_s=STOP_PATIENCE_S)
+        was_there = await gateway.scale_to_zero(namespace, name, timeout_s=STOP_TIMEOUT_S)
     _say(
         f"the operator {namespace}/{name} "
-        + ("is scaled to 0, and its pod is gone" if was_there else "is not there")
+        + ("is scaled to 0, and its pod is deleted" if was_there else "does not exist")
     )
     return was_there
 
 
 def _not_served(error: NotServedError, *, is_its_cluster: bool) -> bool:
-    """Say what it means that there are no such kinds; return True if nothing can be held.
+    """Report that the CRDs are missing; return True if that means that nothing is left to do.
 
-    Without its definition no object of ours exists, in the cluster where the operator ran. In
-    another cluster it says nothing of what is held in that one.
+    In the operator's cluster, objects of ours cannot exist without the CRDs. If this may be another
+    cluster, the missing CRDs prove nothing.
     """
     if is_its_cluster:
-        _say("the CRDs are not installed any more, and so nothing is held")
+        _say("the CRDs are not installed any more, so there is nothing to release")
         return True
     _say(
-        f"{error}; if the CRDs of the right cluster have been deleted, nothing is held there, and "
-        "there is nothing to release"
+        f"{error}; if this is the operator's cluster and its CRDs have been deleted, there is "
+        "nothing to release"
     )
     return False
 
 
-def _beside(settings: Settings, home: str) -> tuple[str, ...]:
-    """The operator's own namespace, where jobs of some namespaces only are served: it has a policy."""
+def _own_policy_namespace(settings: Settings, home: str) -> tuple[str, ...]:
+    """Return the operator's own namespace if it is not a served one: it has a policy, too."""
     own = settings.own_namespace(home)
     return (own,) if settings.namespaces and own not in settings.namespaces else ()
 
@@ -171,32 +174,32 @@ async def _close(writer: RecordWriter | None) -> None:
 
 
 def _print_record(record: dict[str, Any]) -> None:
-    """Print a record that is lost, as one line of JSON, before its job goes.
+    """Print a lost record as one line of JSON, before its job is released.
 
-    At once: the job may be gone when the next request fails, and nothing else has the record.
+    Flush at once: the output is the only copy of the record, even if the next request fails.
     """
     sys.stdout.write(record_line(record) + "\n")
     sys.stdout.flush()
 
 
-def _tell(account: Account) -> None:
+def _print_report(account: ReleaseReport) -> None:
     _say(
         f"released {account.released} objects; stored {account.stored} records, "
         f"gave up {account.lost}"
     )
     if account.waiting:
         _say(
-            f"{account.waiting} records could not be stored and wait in the status of their jobs "
-            "(recordState): the next operator that serves their namespaces stores them, unless the "
-            "jobs are deleted before"
+            f"{account.waiting} records could not be stored and stay pending in the status of "
+            "their jobs (recordState): the next operator that serves their namespaces stores "
+            "them, unless the jobs are deleted before"
         )
     if account.held:
         _say(
-            f"{len(account.held)} are still held (first: {account.held[0]}): they are being "
-            "deleted, and their records would be lost, or the API server did not take the change; "
-            "mend the record endpoint and run it again, or give up the record of a job (kubectl "
-            f"annotate it with {ANNOTATION_DISCARD_RECORD}=true), or of all of them with --discard, "
-            "which prints them"
+            f"{len(account.held)} objects still have their finalizer (first: {account.held[0]}): "
+            "either they are being deleted and their records would be lost, or the API server "
+            "refused the change. Fix the record endpoint and run this again; or give up the "
+            f"record of one job (annotate it with {ANNOTATION_DISCARD_RECORD}=true), or the "
+            "records of all of them with --discard, which prints them"
         )
 
 

@@ -1,4 +1,4 @@
-"""`trainingjob smoke`: one small job from its submission to its record, to see that an install works."""
+"""`trainingjob smoke`: tests an install by running one small job, from submission to its record."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ from trainingjob_operator.settings import Settings
 from trainingjob_web.env_settings import parse_duration
 
 TTL_S: Final = 600
-"""A job that this command could not delete goes by itself after that time."""
+"""The TTL of the job: if this command cannot delete it, the operator does so after this time."""
 
 _LOOK_S: Final = 1.0
 
@@ -42,19 +42,19 @@ Object = dict[str, Any]
 
 
 class SmokeError(OperatorError):
-    """The install does not work. The message says at which step, and where to look."""
+    """A step of the smoke test failed. The message names the step, and says where to look."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """The job that is tried.
+class SmokeJob:
+    """The job to run.
 
     Attributes:
-        namespace: where.
-        image: of its pod; it must have the command `trainingjob`.
+        namespace: its namespace.
+        image: the image of its pod; it must have the command `trainingjob`.
         pod_spec: further fields of the pod, like `nodeSelector`.
-        patience_s: seconds for each step.
-        reads_record: ask the endpoint for the record, once the operator says that it is stored.
+        patience_s: timeout for each step, in seconds.
+        reads_record: whether to read the record from the endpoint once it is stored.
     """
 
     namespace: str
@@ -64,7 +64,7 @@ class Trial:
     reads_record: bool
 
     def manifest(self) -> Object:
-        """Return a job of one pod, which fits the Pod Security Standard `restricted`."""
+        """Return a job of one pod that meets the Pod Security Standard `restricted`."""
         container = {
             "name": MAIN_CONTAINER,
             "image": self.image,
@@ -105,27 +105,30 @@ class Trial:
         }
 
 
-def trial_from(
+def smoke_job_from(
     *, namespace: str, image: str, pod_spec: str, timeout: str, read_record: bool
-) -> Trial:
-    """Return the job that the options of the command ask for.
+) -> SmokeJob:
+    """Build the job from the options of the command.
 
     Raises:
-        SettingsError: one of them cannot be understood.
+        SettingsError: one of them is invalid.
     """
     try:
         spec = json.loads(pod_spec)
     except ValueError as error:
-        raise SettingsError(f"--pod-spec is no JSON: {error}") from error
+        raise SettingsError(f"--pod-spec is not JSON: {error}") from error
     if not isinstance(spec, dict) or {"containers", "restartPolicy"} & spec.keys():
-        raise SettingsError("--pod-spec is an object of a pod's fields, but for its containers")
+        raise SettingsError(
+            "--pod-spec must be an object with fields of a pod's spec, without containers and "
+            "restartPolicy"
+        )
     try:
         patience_s = parse_duration(timeout)
     except ValueError as error:
         raise SettingsError(f"--timeout: {error}") from error
     if not isinstance(patience_s, float) or patience_s < 1:
-        raise SettingsError("--timeout: must be one second at least, like 90s or 2m")
-    return Trial(
+        raise SettingsError("--timeout: must be at least one second, like 90s or 2m")
+    return SmokeJob(
         namespace=namespace,
         image=image,
         pod_spec=spec,
@@ -135,30 +138,30 @@ def trial_from(
 
 
 async def smoke(
-    settings: Settings, trial: Trial, *, kubeconfig: str | None, context: str | None
+    settings: Settings, smoke_job: SmokeJob, *, kubeconfig: str | None, context: str | None
 ) -> bool:
     """Submit a job, wait for its end and its record, and delete it; print each step.
 
     Args:
-        settings: the operator's: they name the endpoint of the records, if there is one.
-        trial: the job.
+        settings: the operator's, with the endpoint of the records, if there is one.
+        smoke_job: the job.
         kubeconfig: path of the kubeconfig; None: as kubectl.
         context: its context.
 
     Returns:
-        True if all of it worked; else standard error says what did not.
+        True if all steps worked; else the error was printed to stderr.
 
     Raises:
-        SettingsError: there is no API server to be found, or the certificates cannot be read.
+        SettingsError: no API server is configured, or the certificates cannot be read.
     """
     connection = await connect(kubeconfig, context)
-    reads = bool(settings.persist.url) and trial.reads_record
+    reads = bool(settings.persist.url) and smoke_job.reads_record
     writer = writer_from(settings.persist) if reads else None
     try:
         async with JobSubmissionGateway(
             connection, timeout_s=settings.kubernetes.timeout
         ) as gateway:
-            await _Smoke(gateway, writer, trial, owes=bool(settings.persist.url)).run()
+            await _Smoke(gateway, writer, smoke_job, owes=bool(settings.persist.url)).run()
     except (SmokeError, KubernetesError) as error:
         _say(str(error))
         return False
@@ -170,25 +173,25 @@ async def smoke(
 
 
 class _Smoke:
-    """The steps, one after the other."""
+    """The steps of the test."""
 
     def __init__(
         self,
         gateway: JobSubmissionGateway,
         writer: RecordWriter | None,
-        trial: Trial,
+        smoke_job: SmokeJob,
         *,
         owes: bool,
         clock: Clock | None = None,
     ) -> None:
         self._gateway: Final = gateway
         self._writer: Final = writer
-        self._trial: Final = trial
+        self._smoke_job: Final = smoke_job
         self._owes: Final = owes
         self._clock: Final = clock or SystemClock()
 
     async def run(self) -> None:
-        """Take all steps; the job is deleted whatever happens.
+        """Run all steps; delete the job in any case.
 
         Raises:
             SmokeError: one step failed.
@@ -206,23 +209,23 @@ class _Smoke:
 
     async def _submit(self) -> Object:
         try:
-            created = await self._gateway.create_job(self._trial.manifest())
+            created = await self._gateway.create_job(self._smoke_job.manifest())
         except NotServedError as error:
             raise SmokeError(
                 f"TrainingJobs are not served here ({error}): are the CRDs installed, and is there "
-                f"a namespace {self._trial.namespace}?"
+                f"a namespace {self._smoke_job.namespace}?"
             ) from error
         except ForbiddenError as error:
             raise SmokeError(
                 f"the job was refused: {error}. Either this account may not create TrainingJobs in "
-                f"{self._trial.namespace}, or a policy there says no"
+                f"{self._smoke_job.namespace}, or an admission policy denies it"
             ) from error
         _say(f"submitted {_name(created)}")
         return created
 
     async def _wait_for_end(self, created: Object) -> None:
         def look(job: Object | None) -> str:
-            """Return what the job waits for; empty: it has succeeded."""
+            """Return the reason to go on waiting; "": the job has succeeded."""
             status = _status(job, created)
             phase = status.phase
             if phase == "Succeeded":
@@ -231,17 +234,17 @@ class _Smoke:
                 raise SmokeError(f"{_name(created)} has ended as {phase}: {_why(status, phase)}")
             if not phase:
                 return (
-                    "no operator has looked at it: is one ready, and does it serve the namespace "
-                    f"{self._trial.namespace}?"
+                    "no operator has processed it: is one ready, and does it serve the namespace "
+                    f"{self._smoke_job.namespace}?"
                 )
             return f"it is {phase}: {_why(status, CONDITION_PODS_READY) or 'no reason is given'}"
 
-        await self._until("finish", look, created)
+        await self._poll_until("finish", look, created)
         _say(f"{_name(created)} has succeeded")
 
     async def _wait_for_record(self, created: Object) -> None:
         if not self._owes:
-            _say("no endpoint for records is set: none is looked for")
+            _say("no endpoint for records is set: skipping the check of the record")
             return
 
         def look(job: Object | None) -> str:
@@ -256,14 +259,14 @@ class _Smoke:
             why = _why(status, CONDITION_PERSISTED) or "the operator's log and metrics say why"
             return f"its record is {state or 'not owed'}: {why}"
 
-        await self._until("have its record stored", look, created)
+        await self._poll_until("have its record stored", look, created)
         if self._writer is not None:
             try:
                 await self._writer.read(created["metadata"]["uid"])
             except RecordError as error:
                 raise SmokeError(
-                    f"the operator says that the record of {_name(created)} is stored, but the "
-                    f"endpoint does not give it: {error}"
+                    f"the operator reports the record of {_name(created)} as stored, but it "
+                    f"cannot be read from the endpoint: {error}"
                 ) from error
         _say("its record is stored" + (", and was read" if self._writer is not None else ""))
 
@@ -272,26 +275,26 @@ class _Smoke:
             if job is None or job["metadata"]["uid"] != created["metadata"]["uid"]:
                 return ""
             held = ", ".join(job["metadata"].get("finalizers") or ()) or "nothing"
-            return f"it is held by {held}: does the operator still work?"
+            return f"its finalizers are {held}: is the operator still running?"
 
-        await self._until("go when it was deleted", look, created)
+        await self._poll_until("disappear after its deletion", look, created)
         _say(f"{_name(created)} is deleted")
 
-    async def _until(
+    async def _poll_until(
         self, what: str, look: Callable[[Object | None], str], created: Object
     ) -> None:
-        """Wait until `look` finds nothing to wait for.
+        """Poll the job until `look` returns "".
 
         Raises:
-            SmokeError: it still does after the patience for one step.
+            SmokeError: the timeout of the step is over.
         """
         metadata = created["metadata"]
         key = JobKey(metadata["namespace"], metadata["name"])
-        until = self._clock.monotonic() + self._trial.patience_s
-        while waits_for := look(await _read(lambda: self._gateway.get_job(key))):
+        until = self._clock.monotonic() + self._smoke_job.patience_s
+        while waits_for := look(await _read_job(lambda: self._gateway.get_job(key))):
             if self._clock.monotonic() > until:
                 raise SmokeError(
-                    f"{_name(created)} did not {what} within {self._trial.patience_s:g} s; "
+                    f"{_name(created)} did not {what} within {self._smoke_job.patience_s:g} s; "
                     f"{waits_for}"
                 )
             await asyncio.sleep(_LOOK_S)
@@ -300,11 +303,14 @@ class _Smoke:
         try:
             await self._gateway.delete_job(created)
         except KubernetesError as error:
-            _say(f"{_name(created)} could not be deleted ({error}): it goes by itself")
+            _say(
+                f"{_name(created)} could not be deleted ({error}): the operator deletes it "
+                f"{TTL_S:g} s after its end"
+            )
 
 
-async def _read(ask: Callable[[], Awaitable[Object | None]]) -> Object | None:
-    """Ask once more of a server that did not answer: one lost answer says nothing of an install."""
+async def _read_job(ask: Callable[[], Awaitable[Object | None]]) -> Object | None:
+    """Read the job; retry once after a transient error, which does not fail the test."""
     try:
         return await ask()
     except KubernetesError as error:
@@ -316,12 +322,12 @@ async def _read(ask: Callable[[], Awaitable[Object | None]]) -> Object | None:
 
 def _status(job: Object | None, created: Object) -> JobStatus:
     if job is None:
-        raise SmokeError(f"{_name(created)} has been deleted by another one")
+        raise SmokeError(f"{_name(created)} has been deleted by somebody else")
     return status_view(as_dict(job.get("status")))
 
 
 def _why(status: JobStatus, kind: str) -> str:
-    """Return reason and message of a condition; empty: there is no such condition."""
+    """Return reason and message of a condition; "": there is no such condition."""
     found = status.condition(kind)
     if found is None:
         return ""

@@ -20,7 +20,7 @@ from trainingjob_api.errors import (
     RecordRejectedError,
     UnavailableError,
 )
-from trainingjob_operator.commands.finalizer_release import Account, FinalizerRelease
+from trainingjob_operator.commands.finalizer_release import FinalizerRelease, ReleaseReport
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.records.outbox import Writer
@@ -180,7 +180,7 @@ class Refusing:
         self.names.append(record["name"])
 
 
-def of(account: Account) -> tuple[int, int, int, int]:
+def of(account: ReleaseReport) -> tuple[int, int, int, int]:
     return (account.released, account.stored, account.waiting, account.lost)
 
 

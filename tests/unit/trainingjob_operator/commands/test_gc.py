@@ -10,7 +10,7 @@ from tests.support.cluster.operator_life import OperatorLife, settings_of
 from tests.unit.trainingjob_operator.retention.test_housekeeper import Volume
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import UnavailableError
-from trainingjob_operator.commands.gc import Account, _sweep
+from trainingjob_operator.commands.gc import GcReport, _sweep
 from trainingjob_operator.engine import Engine
 from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.observability.metrics import Metrics
@@ -18,8 +18,8 @@ from trainingjob_operator.volume.sweep.report_format import Listing
 
 NAMESPACES = ("web", "ml", "ops")
 POLICIES_OF_WEB = (
-    "the RetentionPolicies of namespace web may not be listed: its jobs are deleted only by a time "
-    "of their own"
+    "the RetentionPolicies of namespace web may not be listed: a job there is deleted only "
+    "if its own spec.ttlSecondsAfterFinished says so"
 )
 
 
@@ -34,7 +34,7 @@ def test_a_namespace_that_may_not_be_listed_does_not_keep_the_others_from_theirs
         for namespace in NAMESPACES:
             ended(cluster, "old", namespace=namespace)
         cluster.forbidden.update({("list_jobs", "web"), ("list_policies", "web")})
-        account = Account(listing=Listing() if dry_run else None)
+        account = GcReport(listing=Listing() if dry_run else None)
         engine = Engine(
             settings_of(ttl_s=60, namespaces=NAMESPACES),
             cluster,
@@ -55,7 +55,7 @@ def test_a_namespace_that_may_not_be_listed_does_not_keep_the_others_from_theirs
         assert left == (set(NAMESPACES) if dry_run else {"web"})
         assert account.failed == [
             POLICIES_OF_WEB,
-            "1 jobs or lists of jobs could not be dealt with",
+            "1 jobs or lists of jobs could not be processed",
         ]
         lists = [call for call in cluster.calls if call.method == "list_policies"]
         assert len(lists) == len(NAMESPACES), "each is listed once"
@@ -67,7 +67,7 @@ async def failures(cluster: FakeCluster, *, forbidden: tuple[str, str] | None = 
     """Sweep once, and return what `trainingjob gc` says of what it did not do."""
     if forbidden is not None:
         cluster.forbidden.add(forbidden)
-    account = Account()
+    account = GcReport()
     await _sweep(OperatorLife(cluster, ttl_s=60, namespaces=NAMESPACES, sweep=Volume()), account)
     return account.failed
 
@@ -102,7 +102,7 @@ async def test_a_volume_is_left_alone_with_the_reason(monkeypatch: pytest.Monkey
     ]
     listed = ("list_jobs", "web")
     assert await failures(cluster_with_a_policy(), forbidden=listed) == [
-        "1 jobs or lists of jobs could not be dealt with",
+        "1 jobs or lists of jobs could not be processed",
         "the volume is left alone: not all jobs could be listed",
     ]
 

@@ -108,16 +108,16 @@ def test_without_a_cluster_the_identity_has_to_be_given(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--live", "42"], "no uid"),
-        (["--live", ""], "no uid"),
+        (["--live", "42"], "not a uid"),
+        (["--live", ""], "not a uid"),
         (["--live-from", "/nowhere"], "cannot read"),
-        (["--live-from", "/dev/null"], "names no uid"),
-        (["--assume-none-live", "--live", "x"], "take one of"),
-        (["--assume-none-live", "--max-age", "0"], "one second at least"),
+        (["--live-from", "/dev/null"], "has no uid"),
+        (["--assume-none-live", "--live", "x"], "use only one of"),
+        (["--assume-none-live", "--max-age", "0"], "at least one second"),
         (["--assume-none-live", "--max-age", "soon"], "--max-age"),
-        (["--dry-run", "--init"], "say whose files must stay"),
-        (["--init", "--adopt", "unknown"], "take one of --init"),
-        (["--init", "--identity", "me"], "no uid of a namespace"),
+        (["--dry-run", "--init"], "name the jobs whose files must stay"),
+        (["--init", "--adopt", "unknown"], "use only one of --init"),
+        (["--init", "--identity", "me"], "not the uid of a namespace"),
     ],
 )
 def test_a_slip_is_wrong_use_and_costs_nothing(
