@@ -1,1 +1,1 @@
-"""kopf lives here: handlers adapt, delegate and return None; what kopf does is set here too."""
+"""The adapter to kopf: its settings, and handlers that only delegate and return None."""

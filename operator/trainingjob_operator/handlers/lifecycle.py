@@ -1,4 +1,4 @@
-"""kopf's settings, its log-in, and the moments at which our own parts start and stop."""
+"""Configures kopf: its settings, its login, and the startup and cleanup handlers."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
@@ -16,96 +16,98 @@ _END_AT_LAST_S: Final = 8.0
 
 
 OpenSession = Callable[[], Awaitable[aiohttp.ClientSession]]
-"""Opens a session that may talk to the API server, with a token that is good now."""
+"""Opens an HTTP session to the API server with a currently valid token."""
 
 
 def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
-    """Return kopf's settings, each set explicitly and for a reason.
+    """Return kopf's settings, each with the reason for its value.
 
     Args:
-        clusterwide: whether all namespaces are watched, not just some that are named.
+        clusterwide: whether all namespaces are watched, not only named ones.
     """
     settings = kopf.OperatorSettings()
-    # kopf follows namespaces and CRDs as they come and go, which takes rights in the whole cluster.
-    # An operator of some named namespaces has none there, and is content with what it was told.
+    # By default kopf watches namespaces and CRDs, which needs cluster-wide rights. An operator of
+    # named namespaces does not have them, and needs no scanning.
     settings.scanning.disabled = not clusterwide
     settings.posting.enabled = False  # our own recorder is bounded and merges
-    # kopf takes the finalizer that it is told is its own off each object which no handler needs it
-    # for, and none does. That is a PATCH, for which the operator has no right: no object has this one.
+    # kopf removes its own finalizer from each object for which no handler needs it, and none of ours
+    # does. That would be a PATCH, which the operator may not make. So name a finalizer that no
+    # object has.
     settings.persistence.finalizer = f"{GROUP}/none"
     settings.persistence.progress_storage = _NoProgress()
     settings.persistence.diffbase_storage = _NoDiffs()
     settings.watching.chunk_size = _LIST_PAGE
-    # A watch that is silently dead is noticed by missing bookmarks after 70 s (kopf's default);
-    # the server ends every watch after ten minutes all the same. A whole number: it is sent.
+    # kopf detects a silently dead watch by missing bookmarks after 70 s (its default). In addition,
+    # the server ends every watch after ten minutes. It must be an integer, as a query parameter.
     settings.watching.server_timeout = _SERVER_TIMEOUT_S
     settings.networking.request_timeout = _REQUEST_TIMEOUT_S
     settings.networking.error_backoffs = _ForeverBackoffs()
-    # kopf holds a task for each object that had an event, with the event itself, until it has been
-    # idle for so long. At a start every policy is one: where each namespace has one, thousands were
-    # held at once, and left the process larger for good.
-    # No worker_limit: a slot is held until its worker idles, and our own queue bounds the work.
+    # kopf keeps a worker task, with the event, for each object that had an event, until the worker
+    # has been idle for this time. At a start there is an event for every policy. With a policy in
+    # each namespace that was thousands of tasks at once, which made the process permanently larger.
+    # worker_limit is not set: a slot is occupied until its worker is idle, and our own queue limits
+    # the work.
     settings.queueing.idle_timeout = _WORKER_IDLE_S
     settings.queueing.exit_timeout = 0.5
-    # A policy that is deleted while its timer is busy leaves kopf after a second, not a minute.
+    # kopf drops a policy that is deleted while its timer is busy after a second, not a minute.
     settings.background.cancellation_polling = 1.0
-    # kopf can hang at its end: a watch that fails while another one logs in leaves that one waiting
-    # for an answer that nobody gives. A process that does nothing must not live; it kills itself.
+    # kopf can hang during its shutdown: a watch that fails while another one logs in leaves the other
+    # waiting for ever. kopf then kills the process, so that it is restarted.
     settings.process.ultimate_exiting_timeout = _END_AT_LAST_S
     return settings
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """kopf's notes about its handlers, in annotations of the object: none.
+    """A progress storage that stores nothing: kopf writes no annotations about its handlers.
 
-    No handler of ours is resumed. And kopf annotates an object whose timer is busy when the object
-    is deleted, to look at the timer again a second later: a PATCH of what is gone, with a right
-    that the operator does not have.
+    None of our handlers is resumed, so none is needed. kopf would also annotate a deleted object
+    whose timer is busy, to check the timer again a second later. That is a PATCH of a deleted
+    object, which the operator may not make.
     """
 
     def fetch(self, *, key: Any, body: kopf.Body) -> kopf.ProgressRecord | None:
-        """Nothing was stored."""
+        """Return None: nothing is stored."""
         return None
 
     def store(
         self, *, key: Any, record: kopf.ProgressRecord, body: kopf.Body, patch: kopf.Patch
     ) -> None:
-        """Nothing is written."""
+        """Store nothing."""
 
     def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
-        """Nothing is to be removed."""
+        """Remove nothing."""
 
     def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
-        """Nothing is written to be called again."""
+        """Write nothing."""
 
     def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
-        """Nothing was added."""
+        """Return the essence unchanged."""
         return essence
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """kopf's memory of what an object looked like: none, as no handler of ours compares.
+    """A diff-base storage that stores nothing: no handler of ours compares old and new objects.
 
-    Its own copies every object whole at every event, which was a tenth of the operator's time.
+    kopf's default copies each object at each event, which took a tenth of the operator's CPU time.
     """
 
     def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
-        """Nothing of an object is of essence."""
+        """Return an empty essence."""
         return cast("kopf.BodyEssence", {})
 
     def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
-        """Nothing was stored."""
+        """Return None: nothing is stored."""
         return None
 
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
-        """Nothing is written."""
+        """Store nothing."""
 
 
 class _ForeverBackoffs:
-    """Seconds between kopf's tries to reach the API server, without an end.
+    """An infinite sequence of back-off seconds between kopf's attempts to reach the API server.
 
-    kopf gives up after the last one, and its watchers with it. An API server that is down for an
-    hour is no reason for kopf to exit: the process would only be restarted, forget, and try the same.
+    After the last one kopf and its watchers give up. It must not exit because the API server is down
+    for an hour: the process would be restarted, lose its memory, and try the same.
     """
 
     def __iter__(self) -> Any:
@@ -117,7 +119,7 @@ class _ForeverBackoffs:
 def register_login(
     registry: kopf.OperatorRegistry, *, server: str, open_session: OpenSession
 ) -> None:
-    """Let kopf in through our own session; it asks for another one when the server answers 401."""
+    """Log kopf in with our own session; it logs in again when the server answers 401."""
 
     @kopf.on.login(registry=registry, id="login")
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -132,8 +134,8 @@ def register_lifecycle(
 ) -> None:
     """Run `start` before anything is watched, and `stop` after the last event was handled.
 
-    Our tasks have to be born and to end inside: when kopf leaves, it cancels every task of its
-    loop that is younger than itself.
+    Our tasks have to be created and to end between the two: when kopf ends, it cancels every task
+    of the loop that was created after its own.
     """
 
     @kopf.on.startup(registry=registry, id="start")

@@ -1,16 +1,16 @@
-"""RetentionPolicies: the watch that keeps the book, and the one timer of the operator.
+"""Registers kopf's handlers of RetentionPolicies: the watch, and the timer of each policy.
 
-kopf watches them with `on.event` alone, which costs no request and no annotation. Jobs and pods have
-a watch of our own: `kube.object_watch`.
+The watch uses `on.event` only, which needs no requests and no annotations. Jobs and pods are watched
+by our own `kube.object_watch`.
 
-The timer is on policies, one for each namespace at most, and never on jobs: there it would cost a
-task each. The handlers return nothing and do not touch kopf's `patch`: after one conflict a timer
-would be dead until a restart.
+Timers are on policies, at most one per namespace, and not on jobs, where each would cost a task. The
+handlers return None and do not change kopf's `patch`: after a conflict on a patch, a timer would not
+run again until a restart.
 
-kopf would put a finalizer on each policy, to stop the timer before the policy goes. It is told not
-to: kopf stops looking at a kind whose definition is being deleted, so that its finalizer would stay
-for ever, and the definition with it. The timer ends when the policy is seen to go, or at its next
-tick if that was never reported.
+By default kopf adds a finalizer to each policy, to stop the timer before the policy is deleted. This
+is disabled. kopf stops watching a kind whose CRD is being deleted, so its finalizers would remain
+and block the deletion of the CRD for ever. Instead, the timer ends when the deletion of the policy
+is observed, or at its next tick if that event was missed.
 """
 
 import dataclasses
@@ -42,16 +42,17 @@ def register_policies(
     interval_s: float,
     jitter: Callable[[], float] = random.random,
 ) -> None:
-    """Watch RetentionPolicies, and run the housekeeping of each once in an interval.
+    """Watch RetentionPolicies, and run the retention of each one periodically.
 
     Args:
         registry: kopf's handlers.
         policy_event: takes the events of RetentionPolicies.
-        is_there: takes a namespace and a uid; True if this very policy was seen, and not seen to go.
-        tick: makes one run for the policy of a namespace. Never fails.
-        interval_s: from the beginning of one run to that of the next; one that takes longer skips
-            the next.
-        jitter: a number from 0 to 1 that parts the first runs of many policies.
+        is_there: takes a namespace and a uid; True if the policy with this uid exists, as far as
+            its events were seen.
+        tick: makes one run for the policy of a namespace. Never raises.
+        interval_s: seconds from the start of one run to the start of the next; a run that takes
+            longer skips the next.
+        jitter: returns a number from 0 to 1, which spreads the first runs of many policies.
     """
 
     @kopf.on.event(GROUP, VERSION, PLURAL_RETENTION_POLICIES, registry=registry, id="policy")
@@ -62,7 +63,7 @@ def register_policies(
         return min(interval_s, _FIRST_TICK_S * (0.1 + 0.9 * jitter()))
 
     def is_ours(name: str | None, namespace: str | None, uid: str | None, **_: Any) -> bool:
-        # kopf asks at every event, after `on_policy` was called with it.
+        # kopf calls this at every event, after it has called `on_policy` with it.
         return name == POLICY_NAME and is_there(namespace or "", uid or "")
 
     @kopf.timer(
@@ -78,13 +79,13 @@ def register_policies(
     )
     async def on_tick(namespace: str | None, uid: str | None, **_: Any) -> None:
         if not is_there(namespace or "", uid or ""):
-            raise kopf.PermanentError("the policy is gone; its timer ends")
+            raise kopf.PermanentError("the policy was deleted; its timer ends")
         await tick(namespace or "")
 
     _hold_nothing(registry)
 
 
 def _hold_nothing(registry: kopf.OperatorRegistry) -> None:
-    """Let timers do without a finalizer. kopf has no public name for that."""
+    """Make the timers need no finalizer. kopf has no public option for that."""
     timers = registry._spawning._handlers  # noqa: SLF001 - see above
     timers[:] = [dataclasses.replace(each, requires_finalizer=False) for each in timers]

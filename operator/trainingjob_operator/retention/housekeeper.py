@@ -56,7 +56,7 @@ class Counts(Protocol):
         ...
 
     def volume_skipped(self, reason: str) -> None:
-        """Count a sweep of the volume that did not begin."""
+        """Count a sweep of the volume that was not started."""
         ...
 
     def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None:
@@ -309,16 +309,17 @@ class Housekeeper:
         if self._guard.deletions_are_paused():  # since the start of the list
             _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
             self._counts.volume_skipped(REASON_CLOCK_STEPPED)
-            return Swept(jobs=jobs, left_alone="the clock was set by more than an hour meanwhile")
+            why = "the clock was set by more than an hour, or the process stood still"
+            return SweepResult(jobs=jobs, left_alone=why)
         begun, namespace = self._clock.monotonic(), self._policies.default_namespace
         try:
             raw = await self._cluster.get_policy(namespace)
         except KubernetesError as error:
             _logger.warning("Cleanup: the volume is left alone: %s", error)
             self._counts.volume_skipped(_POLICY_UNKNOWN)
-            return Swept(jobs=jobs, left_alone=f"the default policy cannot be read: {error}")
-        if raw is None:  # it is not known whose the volume is
-            return Swept(jobs=jobs, left_alone="there is no default policy")
+            return SweepResult(jobs=jobs, left_alone=f"the default policy cannot be read: {error}")
+        if raw is None:  # the id of the volume is unknown
+            return SweepResult(jobs=jobs, left_alone="there is no default policy")
         try:
             await self._identify()
         except VolumeError as error:
