@@ -221,8 +221,8 @@ def _as_json(window: Window, size: int, *, growing: bool, file: str = "") -> dic
     return {
         "file": file,
         "offset": window.offset,
-        "next": window.following,
-        "size": max(size, window.following),
+        "next": window.next_offset,
+        "size": max(size, window.next_offset),
         "growing": growing,
         "text": window.text,
         "truncatedLines": window.cut,

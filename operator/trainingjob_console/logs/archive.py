@@ -56,7 +56,7 @@ class PlainLines:
         self._at_start = True
 
     def feed(self, block: bytes) -> bytes:
-        """Return the next output for this part: its lines without the rank prefix."""
+        """Return the output for this part, without rank prefixes; a possible beginning of a prefix is buffered."""
         data = self._pending + block
         if self._at_start:
             if len(data) < len(self._prefix):

@@ -50,7 +50,7 @@ async def archived_rank_logs(
         existing: logs of the pods that still exist.
 
     Raises:
-        BusyError: too many archives are being read, or the volume does not answer.
+        BusyError: too many archives are being read, or the volume does not respond.
     """
     pods = {(log.attempt, log.rank) for log in existing}
 

@@ -127,7 +127,7 @@ class Follower:
         self.readers[reader] = offset
         for chunk in split_chunks(offset, bytes(self._window[offset - start :])):
             reader.put(chunk)
-            self.readers[reader] = chunk.following
+            self.readers[reader] = chunk.next_offset
         return True
 
     def leave(self, handle: ReaderHandle) -> None:
@@ -248,8 +248,8 @@ class Follower:
         data, self._incomplete = data[: len(data) - kept], data[len(data) - kept :]
         start = self.position
         for chunk in split_chunks(start, data):
-            part = data[chunk.offset - start : chunk.following - start]
-            self.position = chunk.following
+            part = data[chunk.offset - start : chunk.next_offset - start]
+            self.position = chunk.next_offset
             self._window.extend(part)
             del self._window[: max(len(self._window) - WINDOW, 0)]
             for reader in list(self.readers):
@@ -259,9 +259,9 @@ class Follower:
     def _deliver(self, reader: Reader, chunk: LogChunk, part: bytes) -> None:
         """Send a reader the part of a chunk that it does not have."""
         start = self.readers[reader]
-        if start >= chunk.following:
+        if start >= chunk.next_offset:
             return
-        self.readers[reader] = chunk.following
+        self.readers[reader] = chunk.next_offset
         if start <= chunk.offset:
             reader.put(chunk)
             return

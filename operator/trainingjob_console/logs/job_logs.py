@@ -176,11 +176,9 @@ class JobLogs:
             return "archived"
         if wanted.kind == "live":
             log = await self.pod_log(access, wanted)
-            following = self._tailer.follow(
-                caller, log, offset, ring, asyncio.Semaphore(), file=file
-            )
+            follow = self._tailer.follow(caller, log, offset, ring, asyncio.Semaphore(), file=file)
         else:
-            following = MergedFollower(
+            follow = MergedFollower(
                 access,
                 MergedLog(ring, offset),
                 parse_positions(places),
@@ -191,7 +189,7 @@ class JobLogs:
                 live=self.live,
             ).follow()
         try:
-            return await self._while_allowed(access, following)
+            return await self._while_allowed(access, follow)
         except RotatedError:
             return _ROTATED
 

@@ -207,7 +207,7 @@ async def send_chunks(
             while not reader.has_room:  # noqa: ASYNC110 - the queue wakes its writer only
                 await asyncio.sleep(_ROOM_POLL_S)
             reader.put(chunk)
-            offset = chunk.following
+            offset = chunk.next_offset
     return offset, position
 
 

@@ -227,7 +227,7 @@ class MergedFollower:
             ):
                 await send_chunks(parts, max(offset, body.cut), lines, position=body.cut)
         except BusyError:  # as above
-            lines.skip(offset, lines.following)
+            lines.skip(offset, lines.next_offset)
         lines.close()
 
     async def _follow_rank(self, log: PodLog, offset: int | None) -> None:
@@ -250,7 +250,7 @@ class MergedFollower:
         lines.close()
         if reason == ARCHIVED:
             # The pod was deleted, and its last lines may not have been read: the archive has them.
-            self._reached[log.rank] = RankPosition.in_log(log, lines.following or offset or 0)
+            self._reached[log.rank] = RankPosition.in_log(log, lines.next_offset or offset or 0)
             del self._started[log.rank]
             self._may_miss_some = True
 

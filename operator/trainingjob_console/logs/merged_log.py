@@ -111,12 +111,12 @@ class RankLines:
         self._prefix: Final = prefix_of(log.rank)
         self._log: Final = log
         self._rest = b""
-        self._following = 0
+        self._next_offset = 0
 
     @property
-    def following(self) -> int:
+    def next_offset(self) -> int:
         """The offset of the next chunk; 0: unknown, as none was received yet."""
-        return self._following
+        return self._next_offset
 
     @property
     def has_room(self) -> bool:
@@ -126,7 +126,7 @@ class RankLines:
     def put(self, chunk: LogChunk) -> None:
         """Add the next chunk: whole lines, or a part of one."""
         self._rest += str(json.loads(chunk.text)).encode()
-        self._following = chunk.following
+        self._next_offset = chunk.next_offset
         if self._rest.endswith(b"\n"):
             self._emit(self._rest)
         elif len(self._rest) > _MAX_LINE:
@@ -135,7 +135,7 @@ class RankLines:
     def skip(self, _: int, end: int) -> None:
         """Continue at an offset, and report a gap before it."""
         self.close()
-        self._following = end
+        self._next_offset = end
         self._merged.skip()
 
     def close(self) -> None:
@@ -146,4 +146,4 @@ class RankLines:
     def _emit(self, lines: bytes) -> None:
         self._rest = b""
         marked = b"".join(self._prefix + line + b"\n" for line in lines[:-1].split(b"\n"))
-        self._merged.put(marked, str(RankPosition.in_log(self._log, self._following)))
+        self._merged.put(marked, str(RankPosition.in_log(self._log, self._next_offset)))

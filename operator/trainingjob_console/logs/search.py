@@ -118,13 +118,13 @@ class Search:
 
 def _positions(words: tuple[bytes, ...], block: bytes, at: int) -> Iterator[int]:
     """Yield the positions of the words in ascending order, from a position."""
-    following = {word: position for word in words if (position := block.find(word, at)) >= 0}
-    while following:
-        word, position = min(following.items(), key=lambda item: item[1])
+    next_positions = {word: position for word in words if (position := block.find(word, at)) >= 0}
+    while next_positions:
+        word, position = min(next_positions.items(), key=lambda item: item[1])
         yield position
-        following[word] = block.find(word, position + 1)
-        if following[word] < 0:
-            del following[word]
+        next_positions[word] = block.find(word, position + 1)
+        if next_positions[word] < 0:
+            del next_positions[word]
 
 
 def first_error(parts: Iterable[bytes]) -> int | None:

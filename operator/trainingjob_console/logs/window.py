@@ -20,13 +20,13 @@ class Window:
 
     Attributes:
         offset: of its first byte.
-        following: offset of the byte after it.
+        next_offset: offset of the byte after it.
         text: whole lines; at the end of a live log, possibly an incomplete one.
         cut: number of truncated lines.
     """
 
     offset: int
-    following: int
+    next_offset: int
     text: str
     cut: int
 

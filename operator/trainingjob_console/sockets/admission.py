@@ -42,7 +42,7 @@ class Admission:
     def count_refusal(self, reason: str, message: str) -> FullError:
         """Count a rejection, and return its error."""
         self.refused[reason] += 1
-        return FullError(f"{message}: close some, or come back later", retry_after_s=_RETRY_S)
+        return FullError(f"{message}: close some, or retry later", retry_after_s=_RETRY_S)
 
     def __len__(self) -> int:
         return self.used

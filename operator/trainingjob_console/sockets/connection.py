@@ -205,10 +205,10 @@ class Connection:
         if request.id in self._requests:
             raise BusyError("this id is in use", status=409, reason="Conflict")
         if len(self._requests) >= MAX_SUBSCRIPTIONS:
-            raise BusyError(f"a page has {MAX_SUBSCRIPTIONS} subscriptions at most")
-        kinds, most, words = _LIMIT_OF_KIND.get(request.kind, (frozenset(), 1, ""))
-        if sum(each.kind in kinds for each in self._requests.values()) >= most:
-            raise BusyError(f"a page follows {most} {words} at most")
+            raise BusyError(f"a page may have at most {MAX_SUBSCRIPTIONS} subscriptions")
+        kinds, limit, noun = _LIMIT_OF_KIND.get(request.kind, (frozenset(), 1, ""))
+        if sum(each.kind in kinds for each in self._requests.values()) >= limit:
+            raise BusyError(f"a page may follow at most {limit} {noun}")
 
     async def _open(self, request: Subscribe) -> None:
         """Open a subscription. Leaves nothing behind when the client unsubscribes or the socket is closed."""
@@ -252,7 +252,7 @@ class Connection:
         if found is not None:
             found.close()
 
-    # --- our frames -------------------------------------------------------------------------------
+    # --- frames to the client ---------------------------------------------------------------------
 
     async def _write(self) -> None:
         while True:

@@ -179,4 +179,4 @@ def log(number: int, seq: str, chunk: LogChunk) -> str:
     """
     head = f'{{"type":"log","id":{number},"seq":{encode(seq)},"offset":{chunk.offset}'
     place = f',"place":{encode(chunk.place)}' if chunk.place else ""
-    return f'{head},"next":{chunk.following}{place},"text":{chunk.text}}}'
+    return f'{head},"next":{chunk.next_offset}{place},"text":{chunk.text}}}'

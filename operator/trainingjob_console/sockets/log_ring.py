@@ -17,14 +17,14 @@ class LogChunk:
 
     Attributes:
         offset: of its first byte in the log.
-        following: offset of the byte after it.
+        next_offset: offset of the byte after it.
         lines: number of lines that end in it.
         text: as JSON.
         place: for the merged log, the position in the rank's log that it ends at.
     """
 
     offset: int
-    following: int
+    next_offset: int
     lines: int
     text: str
     place: str = ""
@@ -176,7 +176,7 @@ class LogRing:
         chunk = self._chunks.popleft()
         self._lines -= chunk.lines
         self._losses.lines[reason] += chunk.lines
-        self._widen(Gap(chunk.offset, chunk.following, chunk.lines), reason)
+        self._widen(Gap(chunk.offset, chunk.next_offset, chunk.lines), reason)
         return chunk
 
     def _widen(self, lost: Gap, reason: str) -> None:

@@ -153,7 +153,7 @@ class LogSubscription:
                 "gap", self._number, **{"from": found.start, "to": found.end, "lines": found.lines}
             )
         if found is not None:
-            seq = f"{self._epoch}:{found.following}"
+            seq = f"{self._epoch}:{found.next_offset}"
             return frames.log(self._number, seq, found)
         assert self._last is not None
         self.is_over = True

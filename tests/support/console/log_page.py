@@ -19,7 +19,7 @@ class Page:
     Attributes:
         text: received so far.
         start: offset of the first byte received; None: nothing received yet.
-        following: offset of the next byte.
+        next_offset: offset of the next byte.
         places: of the merged log, the last position by rank.
     """
 
@@ -36,7 +36,7 @@ class Page:
         self.ring = LogRing(256 * 1024, 512, Budget(2**20))
         self.text = ""
         self.start: int | None = None
-        self.following = offset
+        self.next_offset = offset
         self.places: dict[str, str] = {}
         self.caller = caller
         self.task = asyncio.create_task(
@@ -50,7 +50,7 @@ class Page:
         while (found := self.ring.take()) is not None:
             assert not isinstance(found, Gap)
             self.start = found.offset if self.start is None else self.start
-            self.following = found.following
+            self.next_offset = found.next_offset
             if found.place:
                 self.places[found.place.partition(":")[0]] = found.place
             self.text += str(json.loads(found.text))

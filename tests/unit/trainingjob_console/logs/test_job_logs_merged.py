@@ -48,7 +48,7 @@ async def has(page: Page, first: int, last: int) -> None:
 def back(server: LogServer, page: Page, places: list[str] | None = None) -> Page:
     """Return the same page, reconnected."""
     known = list(page.places.values()) if places is None else places
-    return Page(server, page.caller, "merged", offset=page.following, places=known)
+    return Page(server, page.caller, "merged", offset=page.next_offset, places=known)
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["a-socket", "the-console"])
@@ -62,7 +62,7 @@ async def test_it_goes_on_where_each_rank_was(server: LogServer, restarted: bool
     await write(server, 13, 24)
     again = back(server, page)
     await has(again, 13, 24)
-    assert again.start == page.following
+    assert again.start == page.next_offset
     await write(server, 25, 26)
     await has(again, 13, 26)
     await again.close()

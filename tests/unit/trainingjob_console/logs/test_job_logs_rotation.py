@@ -54,9 +54,9 @@ async def test_a_later_page_is_sent_what_follows_its_place_in_the_new_file(
     late = Page(server, user("berta"), offset=len(NEW))
     await server.write("more\n")
     await late.has("more\n")
-    assert (late.start, late.following) == (len(NEW), len(NEW) + 5)
+    assert (late.start, late.next_offset) == (len(NEW), len(NEW) + 5)
     await early.has(OLD + NEW + "more\n")
-    assert early.following == len(OLD) + len(NEW) + 5
+    assert early.next_offset == len(OLD) + len(NEW) + 5
     await late.close()
 
 
@@ -118,7 +118,7 @@ async def test_a_page_of_the_new_file_is_not_sent_what_counts_from_the_old_one(
     await writing
     late = Page(server, user("berta"), offset=len(NEW), file=server.file())
     await late.has(LONGER)
-    assert (late.start, late.following) == (len(NEW), len(NEW) + len(LONGER))
+    assert (late.start, late.next_offset) == (len(NEW), len(NEW) + len(LONGER))
     await server.write("more\n")
     await late.has(LONGER + "more\n")
     await early.has(OLD + NEW + LONGER + "more\n")

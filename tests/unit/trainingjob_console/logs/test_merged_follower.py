@@ -55,7 +55,7 @@ async def page_of_all(server: LogServer) -> Page:
 def back(server: LogServer, page: Page) -> Page:
     """Return the same page, reconnected."""
     return Page(
-        server, page.caller, "merged", offset=page.following, places=list(page.places.values())
+        server, page.caller, "merged", offset=page.next_offset, places=list(page.places.values())
     )
 
 
@@ -91,7 +91,7 @@ async def test_it_goes_on_with_the_next_attempt_and_ends_with_the_job(server: Lo
         await server.write("more\n", len(server.logs) - 1)
         lines = ["[rank 1] more"]
         await has(page, *lines)
-        assert page.start == before.following
+        assert page.start == before.next_offset
     server.job_is(2, is_over=True)
     await server.write("the end\n", len(server.logs) - 1)
     await server.end()

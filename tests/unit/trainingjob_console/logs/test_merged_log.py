@@ -46,7 +46,7 @@ def text_of(pieces: Iterable[LogChunk], start: int = 0) -> str:
     text, at = "", start
     for piece in pieces:
         assert piece.offset == at
-        at = piece.following
+        at = piece.next_offset
         text += str(json.loads(piece.text))
     return text
 

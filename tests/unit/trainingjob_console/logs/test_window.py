@@ -28,9 +28,11 @@ def test_windows_one_after_the_other_are_the_log(log: bytes, limit: int, parts: 
     while at < len(log):
         each = window(log, at, limit, parts=parts)
         assert each.offset == at
-        assert each.following > at
-        assert each.following == len(log) or log[each.following - 1 : each.following] == b"\n"
-        found, at = found + each.text, each.following
+        assert each.next_offset > at
+        assert (
+            each.next_offset == len(log) or log[each.next_offset - 1 : each.next_offset] == b"\n"
+        )
+        found, at = found + each.text, each.next_offset
     assert found.encode() == log
 
 
@@ -51,7 +53,7 @@ LOG = b"".join(b"line %03d\n" % n for n in range(100))  # of 9 bytes each
 )
 def test_a_window_has_whole_lines(offset: int, limit: int, first: int, following: int) -> None:
     found = window(LOG, offset, limit)
-    assert (found.offset, found.following) == (first, following)
+    assert (found.offset, found.next_offset) == (first, following)
     assert found.text.encode() == LOG[first:following]
 
 
@@ -59,18 +61,18 @@ def test_a_line_of_two_megabytes_is_cut_and_all_around_it_can_be_read() -> None:
     long = b"y" * (2 * 2**20)
     log = b"before\n" + long + b"\nafter\n"
     whole = window(log, 0, MAX_WINDOW, parts=65536)
-    assert (whole.offset, whole.following, whole.text, whole.cut) == (0, 7, "before\n", 0)
+    assert (whole.offset, whole.next_offset, whole.text, whole.cut) == (0, 7, "before\n", 0)
     cut = window(log, 7, MAX_WINDOW, parts=65536)
-    assert (cut.offset, cut.following, cut.cut) == (7, 7 + len(long) + 1, 1)
+    assert (cut.offset, cut.next_offset, cut.cut) == (7, 7 + len(long) + 1, 1)
     assert cut.text.startswith("y" * MAX_LINE + " … ")
     assert cut.text.endswith(" bytes more: download\n")
     assert len(cut.text) < MAX_LINE + 100
-    assert window(log, cut.following, MAX_WINDOW).text == "after\n"
+    assert window(log, cut.next_offset, MAX_WINDOW).text == "after\n"
     # As a page scrolls up: a window that ends at the current one.
-    above = window(log, cut.following - MAX_WINDOW, MAX_WINDOW, parts=65536)
-    assert (above.offset, above.following, above.cut) == (7, cut.following, 1)
+    above = window(log, cut.next_offset - MAX_WINDOW, MAX_WINDOW, parts=65536)
+    assert (above.offset, above.next_offset, above.cut) == (7, cut.next_offset, 1)
     tail = window(log[:-7], len(log) - 107, MAX_WINDOW, parts=65536)
-    assert (tail.offset, tail.following, tail.cut) == (7, cut.following - 1, 1)
+    assert (tail.offset, tail.next_offset, tail.cut) == (7, cut.next_offset - 1, 1)
 
 
 def test_a_progress_bar_is_one_line() -> None:

@@ -35,7 +35,9 @@ def test_all_bytes_come_out_once_or_are_in_a_gap(steps: list[int | str]) -> None
         if isinstance(found, Gap):
             gaps.append(found)
         start, end = (
-            (found.start, found.end) if isinstance(found, Gap) else (found.offset, found.following)
+            (found.start, found.end)
+            if isinstance(found, Gap)
+            else (found.offset, found.next_offset)
         )
         assert start == read
         read, lines = end, lines + found.lines
