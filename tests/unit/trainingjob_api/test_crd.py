@@ -1,4 +1,4 @@
-"""The definitions: what kubectl shows, what the API server bounds, and how large they are."""
+"""The CRDs: printer columns, bounds and descriptions of fields, and their size."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DEFINITIONS = {
     for definition in (crd.training_job_crd(), crd.retention_policy_crd())
 }
 MAX_APPLIED_BYTES = 262_144
-"""What `kubectl apply` can keep of an object in one annotation."""
+"""Maximum size of the annotation in which `kubectl apply` keeps an object."""
 
 BOUNDS = {
     "integer": ({"minimum", "maximum"},),
@@ -56,12 +56,14 @@ NODES = [pytest.param(path, schema, id=path) for path, schema in our_nodes()]
 
 
 @pytest.mark.parametrize(("path", "schema"), NODES)
-def test_every_field_of_ours_is_described_and_bounded(path: str, schema: dict[str, Any]) -> None:
+def test_every_field_of_ours_has_a_description_and_bounds(
+    path: str, schema: dict[str, Any]
+) -> None:
     assert path.endswith("[]") or len(schema["description"]) > 10
     assert any(bounds <= set(schema) for bounds in BOUNDS[schema["type"]])
 
 
-def test_what_is_rendered_are_these_definitions() -> None:
+def test_the_rendered_yaml_contains_both_crds() -> None:
     assert list(yaml.safe_load_all(crd.render_yaml())) == list(DEFINITIONS.values())
 
 
@@ -69,7 +71,7 @@ def test_the_files_in_the_repository_are_up_to_date() -> None:
     assert generate.out_of_date(generate.generated()) == []
 
 
-def test_check_names_what_is_out_of_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_names_outdated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "ROOT", tmp_path)
     files = {"a/one.yaml": "1", "two.yaml": "2"}
     assert generate.out_of_date(files) == list(files)
@@ -84,7 +86,7 @@ def test_check_names_what_is_out_of_date(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", DEFINITIONS)
-def test_plain_kubectl_apply_can_keep_the_definition(kind: str) -> None:
+def test_the_crd_fits_into_the_last_applied_annotation(kind: str) -> None:
     stored = json.dumps(DEFINITIONS[kind], separators=(",", ":"))
     escaped_by_go = sum(stored.count(character) for character in "<>&") * 5
 
@@ -143,7 +145,7 @@ def test_conditions_are_a_bounded_map_by_type(kind: str) -> None:
     }
 
 
-def test_the_definitions_are_new_copies_each_time() -> None:
+def test_the_crds_are_new_copies_each_time() -> None:
     crd.training_job_crd()["spec"].clear()
     crd.retention_policy_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clear()
 

@@ -18,7 +18,7 @@ def test_a_reference_is_replaced_and_the_fields_own_description_wins() -> None:
     assert got == {"description": "Where to.", "type": "integer", "format": "int32"}
 
 
-def test_zero_defaults_go_and_others_stay() -> None:
+def test_zero_defaults_are_removed_and_others_kept() -> None:
     schema = {
         "type": "object",
         "properties": {

@@ -1,4 +1,4 @@
-"""The table of good and bad objects, judged in Python: schema by jsonschema, rules by CEL."""
+"""Good and bad objects, checked in Python: the schema with jsonschema, the rules with CEL."""
 
 from functools import cache
 from typing import Any
@@ -75,24 +75,24 @@ def params(cases: list[Case]) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", params([c for c in CASES if not c.refusal]))
-def test_good_objects_break_no_rule_and_fit_the_schema(case: Case) -> None:
+def test_good_objects_violate_no_rule_and_match_the_schema(case: Case) -> None:
     assert schema_errors(case) == []
     assert judge(case) == []
 
 
 @pytest.mark.parametrize("case", params([c for c in CASES if c.refusal and c.by_rule]))
-def test_each_bad_object_breaks_one_rule_that_says_what_to_write(case: Case) -> None:
+def test_each_bad_object_violates_one_rule_whose_message_tells_how_to_fix_it(case: Case) -> None:
     assert schema_errors(case) == [], "the schema refuses it before the rule is asked"
     [message] = judge(case)
     assert case.refusal in message
 
 
 @pytest.mark.parametrize("case", params([c for c in CASES if c.refusal and not c.by_rule]))
-def test_the_schema_refuses_what_is_out_of_bounds(case: Case) -> None:
+def test_the_schema_rejects_values_out_of_bounds(case: Case) -> None:
     assert schema_errors(case) != []
 
 
-def test_every_rule_is_refused_and_satisfied_by_the_table() -> None:
+def test_every_rule_has_a_good_and_a_bad_object_in_the_table() -> None:
     def messages(schema: dict[str, Any]) -> set[str]:
         found = {rule["message"] for rule in schema.get("x-kubernetes-validations", [])}
         below = [*schema.get("properties", {}).values(), schema.get("items")]
@@ -108,7 +108,7 @@ def test_every_rule_is_refused_and_satisfied_by_the_table() -> None:
 
 
 @pytest.mark.parametrize("kind", [KIND_TRAINING_JOB, KIND_RETENTION_POLICY])
-def test_others_cannot_take_the_room_for_our_own_conditions(kind: str) -> None:
+def test_conditions_of_others_cannot_use_up_the_space_for_ours(kind: str) -> None:
     conditions = root_schema(kind)["properties"]["status"]["properties"]["conditions"]
     ours = [{"type": name} for name in (*JOB_CONDITIONS, *POLICY_CONDITIONS)]
     others = [{"type": f"example.com/No{i}"} for i in range(MAX_CONDITIONS_OF_OTHERS)]

@@ -1,4 +1,4 @@
-"""The models read what the API server serves, and agree with the CRD made from them."""
+"""The models parse the API server's objects, and agree with the generated CRD."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ STATUS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.id) for c in CASES if not c.refusal])
-def test_the_models_take_what_the_api_server_takes(case: Case) -> None:
+def test_the_models_accept_what_the_api_server_accepts(case: Case) -> None:
     MODELS[case.new["kind"]].model_validate(case.new)
 
 
@@ -57,7 +57,7 @@ def test_the_models_take_what_the_api_server_takes(case: Case) -> None:
         if c.refusal and not c.by_rule and "containers" not in c.id and "quantity" not in c.id
     ],
 )
-def test_the_models_refuse_what_is_out_of_bounds(case: Case) -> None:
+def test_the_models_reject_values_out_of_bounds(case: Case) -> None:
     with pytest.raises(ValidationError):
         MODELS[case.new["kind"]].model_validate(case.new)
 
@@ -85,7 +85,7 @@ def test_a_field_of_a_newer_version_is_ignored() -> None:
     assert TrainingJobSpec.model_validate(raw).template == raw["template"]
 
 
-def test_a_status_survives_the_way_through_the_model() -> None:
+def test_a_status_survives_a_round_trip_through_the_model() -> None:
     status = TrainingJobStatus.model_validate(STATUS)
 
     got = status.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -95,6 +95,6 @@ def test_a_status_survives_the_way_through_the_model() -> None:
     assert got == want
 
 
-def test_models_cannot_be_changed() -> None:
+def test_models_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TrainingJobSpec(template={}).num_nodes = 2  # type: ignore[misc]  # that is the point

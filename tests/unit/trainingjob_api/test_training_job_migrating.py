@@ -1,4 +1,4 @@
-"""docs/migrating.md: what it says about our own fields is what the schema has."""
+"""docs/migrating.md agrees with the schema about our fields."""
 
 import re
 from collections.abc import Iterator

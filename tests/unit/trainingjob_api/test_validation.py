@@ -1,4 +1,4 @@
-"""Whatever a stored spec holds: a model, or one short line about what is wrong."""
+"""Parsing of stored specs: any input gives a model or a one-line error."""
 
 import time
 from typing import Any
@@ -29,7 +29,7 @@ def nested(depth: int) -> dict[str, Any]:
     return template
 
 
-def test_a_good_spec_is_read() -> None:
+def test_a_valid_spec_is_parsed() -> None:
     spec = parse_spec(make_job(nodes=2, framework="Torch", shutdown="Stop")["spec"])
 
     assert (spec.num_nodes, spec.framework, spec.shutdown) == (2, "Torch", "Stop")
@@ -81,16 +81,18 @@ def test_a_good_spec_is_read() -> None:
         ({"num_nodes": 2, "template": 1}, "spec.template: must be an object, not 1"),
     ],
 )
-def test_a_bad_field_is_named_with_what_to_write(fields: dict[str, Any], message: str) -> None:
+def test_an_invalid_field_is_named_with_the_accepted_values(
+    fields: dict[str, Any], message: str
+) -> None:
     assert complaint(make_job(**fields)["spec"]).startswith(message)
 
 
 @pytest.mark.parametrize("raw", [None, [], "spec", 3, True, 0.5, b"x", object()])
-def test_what_is_no_object_is_said_to_be_none(raw: object) -> None:
+def test_a_spec_that_is_no_object_is_rejected(raw: object) -> None:
     assert complaint(raw).startswith("spec: must be an object, not ")
 
 
-def test_the_names_of_python_are_not_those_of_the_api() -> None:
+def test_snake_case_names_are_not_accepted() -> None:
     assert parse_spec({"template": {}, "num_nodes": 0}).num_nodes == 1
 
 
@@ -115,7 +117,7 @@ def test_a_template_may_be_as_deep_as_the_limit_and_no_deeper() -> None:
         ),
     ],
 )
-def test_a_million_values_are_refused_in_a_moment(fields: dict[str, Any], message: str) -> None:
+def test_a_million_values_are_rejected_quickly(fields: dict[str, Any], message: str) -> None:
     started = time.thread_time()
     got = complaint(make_job(**fields)["spec"])
 
@@ -141,7 +143,7 @@ POISONED = st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON))
 @example({"template": {"\ud800": {3: object()}}})
 @example({3: 4})
 @settings(max_examples=200, deadline=None)
-def test_any_garbage_is_a_spec_or_one_short_line(raw: object) -> None:
+def test_any_input_gives_a_spec_or_a_one_line_error(raw: object) -> None:
     try:
         parse_spec(raw)
     except InvalidSpecError as error:

@@ -1,4 +1,4 @@
-"""What goes waits for its log, for a bounded time, and the job says what became of the logs."""
+"""Pod deletions wait for the archiving of logs, in bounded time; `LogsArchived` has the result."""
 
 from dataclasses import replace
 from typing import Any
@@ -42,7 +42,7 @@ def lost(*pods: PodView, why: str = "the node is dead", **fields: Any) -> dict[s
 
 
 def answer(ranks: set[int], *, lost: str = "") -> dict[str, LogOutcome]:
-    """The archive's answer to a survey: it has all of these ranks, or none."""
+    """Outcome of a search of the archive that found all of these ranks, or none."""
     looked_for = frozenset(ranks)
     outcome = LogOutcome(
         attempt=0,
@@ -70,16 +70,16 @@ def message(status: JobStatus) -> str:
 
 
 def finished(*pods: PodView, **fields: Any) -> JobView:
-    """A job that has completed, its logs still to come."""
+    """A completed job with pending logs."""
     ending = decide(make_view(LAUNCHED, **fields), *pods, policy=ON)
     assert verdict(ending.status) == (False, "Pending")
     return make_view(ending.status, **fields)
 
 
-# --- holding back -------------------------------------------------------------------------------
+# --- delaying deletions ---------------------------------------------------------------------------
 
 
-def test_without_a_volume_nothing_is_held_and_nothing_said() -> None:
+def test_without_a_volume_no_deletion_waits_and_no_condition_is_set() -> None:
     decided = decide(make_view(LAUNCHED, clean_pod_policy="All"), succeeded())
     assert decided.archive == ()
     assert deleted_names(decided) == {succeeded().name}
@@ -114,7 +114,7 @@ def test_an_attempt_that_is_torn_down_keeps_its_pods_until_their_logs_are_archiv
         pytest.param({"deleting": True}, id="delete"),
     ],
 )
-def test_a_running_pod_is_stopped_only_when_what_it_has_written_is_archived(
+def test_a_running_pod_is_deleted_only_after_its_log_is_archived(
     reason: dict[str, Any],
 ) -> None:
     job, pod = make_view(LAUNCHED, **reason), make_pod()
@@ -128,29 +128,29 @@ def test_a_running_pod_is_stopped_only_when_what_it_has_written_is_archived(
     assert deleted_names(given_up) == {pod.name}
 
 
-def test_what_has_ended_is_archived_while_the_others_run() -> None:
+def test_an_ended_pod_is_archived_while_others_run() -> None:
     decided = decide(make_view(LAUNCHED, nodes=2), succeeded(0), make_pod(1), policy=ON)
     assert wanted(decided) == {succeeded(0).name}
     assert can_be_read_early(succeeded(0))
 
 
-def test_what_somebody_else_deletes_is_archived_while_it_is_there() -> None:
+def test_a_pod_that_is_deleted_from_outside_is_archived_while_it_exists() -> None:
     pod = deleting(make_pod())
     assert wanted(decide(make_view(LAUNCHED), pod, policy=ON)) == {pod.name}
     assert can_be_read_early(pod)
 
 
-def test_of_a_job_that_has_finished_every_log_is_wanted_whatever_stays() -> None:
+def test_every_log_of_a_finished_job_is_archived_even_if_its_pods_are_kept() -> None:
     job = make_view(LAUNCHED, nodes=2, clean_pod_policy="None", shutdown="Stop")
     decided = decide(job, succeeded(0), failed(1), policy=ON)
     assert decided.status.is_finished
     assert wanted(decided) == {succeeded(0).name, failed(1).name}
 
 
-# --- what the job says --------------------------------------------------------------------------
+# --- the condition --------------------------------------------------------------------------
 
 
-def test_a_job_ends_with_its_logs_to_come_and_then_says_where_they_are() -> None:
+def test_a_job_ends_with_logs_pending_and_then_names_their_location() -> None:
     job = finished(succeeded())
     assert job.status.logs_wait
 
@@ -162,14 +162,14 @@ def test_a_job_ends_with_its_logs_to_come_and_then_says_where_they_are() -> None
     assert (again.archive, again.status) == ((), then.status)
 
 
-def test_a_log_that_is_cut_is_archived_and_the_job_says_so() -> None:
+def test_a_truncated_log_is_archived_and_reported_as_truncated() -> None:
     job = finished(succeeded())
     then = decide(job, succeeded(), policy=ON, logs=archived(succeeded(), cut=77))
     assert verdict(then.status) == (True, "Truncated")
     assert "the first 77 bytes of rank 0" in message(then.status)
 
 
-def test_a_log_that_is_given_up_stays_said_whatever_comes_later() -> None:
+def test_a_missing_log_stays_reported_after_later_successes() -> None:
     down = decide(make_view(LAUNCHED), failed(), policy=ON)
     told = decide(make_view(down.status), failed(), policy=ON, logs=lost(failed()))
     assert verdict(told.status) == (False, "Truncated")
@@ -184,7 +184,7 @@ def test_a_log_that_is_given_up_stays_said_whatever_comes_later() -> None:
     assert message(last.status) == "the log of rank 0 of attempt 0 is missing: the node is dead"
 
 
-def test_when_the_volume_took_nothing_at_all_it_is_to_blame() -> None:
+def test_if_nothing_could_be_archived_the_volume_is_reported_as_unavailable() -> None:
     job = finished(succeeded())
     outcome = lost(succeeded(), why="no space left", volume_fault=True)
     then = decide(job, succeeded(), policy=ON, logs=outcome)
@@ -193,7 +193,7 @@ def test_when_the_volume_took_nothing_at_all_it_is_to_blame() -> None:
     assert not then.status.logs_wait
 
 
-def test_a_volume_that_ails_when_the_job_starts_is_said_and_forgiven() -> None:
+def test_a_volume_error_at_the_start_is_reported_and_cleared_by_a_later_success() -> None:
     decided = decide(make_view(LAUNCHED), make_pod(), policy=ON, volume_error="it is read-only")
     assert verdict(decided.status) == (False, "VolumeUnavailable")
     ending = decide(make_view(decided.status), succeeded(), policy=ON)
@@ -201,7 +201,7 @@ def test_a_volume_that_ails_when_the_job_starts_is_said_and_forgiven() -> None:
     assert verdict(last.status) == (True, "Archived")
 
 
-def test_pods_that_went_before_they_were_read_are_not_called_archived() -> None:
+def test_pods_that_disappeared_before_they_were_read_are_not_reported_as_archived() -> None:
     job = finished(succeeded())
     assert decide(job, policy=ON).needs_live_pods  # a watch can have a gap
     asked = decide(job, policy=ON, pods_are_live=True)
@@ -212,7 +212,7 @@ def test_pods_that_went_before_they_were_read_are_not_called_archived() -> None:
     assert answered.survey is None
 
 
-def test_what_the_archive_has_of_ranks_whose_pods_are_gone_is_archived() -> None:
+def test_logs_found_in_the_archive_count_although_their_pods_are_gone() -> None:
     job = finished(*(succeeded(rank) for rank in range(3)), nodes=3)
     here = succeeded(2)
     asked = decide(job, here, policy=ON, pods_are_live=True, logs=archived(here))
@@ -233,7 +233,7 @@ def test_all_ranks_whose_logs_are_missing_at_the_end_are_named() -> None:
     assert message(last.status).startswith("the logs of ranks 0-2,5 of attempt 0 are missing: ")
 
 
-def test_a_rank_that_goes_unread_with_its_attempt_is_said_to_be_missing() -> None:
+def test_a_rank_that_disappears_unread_with_its_attempt_is_reported_as_missing() -> None:
     job = make_view(LAUNCHED, nodes=4)
     pods = (make_pod(0), pending(1))
     down = decide(job, *pods, policy=ON, vanished=frozenset({2}), pods_are_live=True)
@@ -243,7 +243,7 @@ def test_a_rank_that_goes_unread_with_its_attempt_is_said_to_be_missing() -> Non
     assert [e.reason for e in down.events if e.reason == "Truncated"] == ["Truncated"]
 
 
-def test_a_rank_that_went_before_it_had_begun_has_no_log_to_miss() -> None:
+def test_a_rank_that_was_deleted_before_it_started_has_no_missing_log() -> None:
     job = make_view(LAUNCHED, nodes=2)
     gone: dict[str, Any] = {"vanished": frozenset({1}), "unbegun": frozenset({1})}
     down = decide(job, make_pod(0), policy=ON, pods_are_live=True, **gone)
@@ -251,14 +251,16 @@ def test_a_rank_that_went_before_it_had_begun_has_no_log_to_miss() -> None:
     assert verdict(down.status) is None
 
 
-def test_of_an_attempt_that_was_never_launched_only_what_was_seen_to_go_is_missing() -> None:
+def test_an_attempt_that_was_not_launched_misses_only_ranks_whose_pods_were_seen_to_disappear() -> (
+    None
+):
     job = make_view(make_status(), nodes=3, suspend=True)
     down = decide(job, make_pod(0), policy=ON, vanished=frozenset({1}))
     assert down.status.attempt == 1
     assert message(down.status).startswith("the log of rank 1 of attempt 0 is missing: ")
 
 
-def test_a_pod_none_of_whose_containers_has_begun_holds_nothing_up() -> None:
+def test_a_pod_without_a_started_container_delays_nothing() -> None:
     rejected = failed(0, has_begun=False)
     ended = decide(make_view(LAUNCHED, backoff_limit=0), rejected, policy=ON)
     assert ended.archive == ()
@@ -267,29 +269,29 @@ def test_a_pod_none_of_whose_containers_has_begun_holds_nothing_up() -> None:
     assert wanted(decide(make_view(LAUNCHED, backoff_limit=0), fetch, policy=ON)) == {fetch.name}
 
 
-def test_a_job_that_never_had_a_pod_says_nothing_of_logs() -> None:
+def test_a_job_without_any_pod_gets_no_logs_condition() -> None:
     decided = decide(make_view(invalid="spec.numNodes: no number"), policy=ON)
     assert decided.status.is_finished
     assert verdict(decided.status) is None
 
 
-def test_a_volume_that_was_taken_away_is_waited_for_no_longer() -> None:
+def test_a_removed_volume_ends_the_wait_for_logs() -> None:
     job = finished(succeeded())
     decided = decide(job, succeeded())
     assert verdict(decided.status) == (False, "VolumeUnavailable")
 
 
-def test_how_much_there_is_costs_no_write_of_its_own() -> None:
+def test_the_size_of_the_logs_causes_no_status_write_of_its_own() -> None:
     running = decide(make_view(LAUNCHED, nodes=2), succeeded(0), make_pod(1), policy=ON).status
     job = make_view(running, nodes=2)
     decided = decide(job, succeeded(0), make_pod(1), policy=ON, logs=archived(succeeded(0)))
     assert decided.status == running
 
 
-# --- what waits for the logs --------------------------------------------------------------------
+# --- what waits for logs --------------------------------------------------------------------
 
 
-def test_a_deleted_job_is_let_go_when_its_logs_are_archived() -> None:
+def test_a_deleted_job_is_released_when_its_logs_are_archived() -> None:
     fields: dict[str, Any] = {"deleting": True, "finalizers": (FINALIZER_RECORD,)}
     status = replace(finished(succeeded()).status, record_state="Stored", record_revision=1)
 
@@ -301,7 +303,7 @@ def test_a_deleted_job_is_let_go_when_its_logs_are_archived() -> None:
     assert last.release
 
 
-def test_a_job_whose_logs_are_to_come_is_looked_at_by_the_next_process() -> None:
+def test_a_job_with_pending_logs_gets_a_pass_from_the_next_process() -> None:
     job = finished(succeeded())
     assert awaits_release(job)
     assert not awaits_release(replace(job, status=make_status()))

@@ -1,4 +1,4 @@
-"""Waits that double up to a cap, and batches that do up to a size."""
+"""Exponential back-off with a cap, and batches that double up to a size."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_each_wait_follows_from_the_last_one(last_s: float, wait_s: float) -> No
     assert BACKOFF.next_s(last_s) == wait_s
 
 
-def test_a_longest_wait_below_the_first_one_holds() -> None:
+def test_the_longest_wait_applies_even_if_it_is_below_the_first_one() -> None:
     assert Backoff(1.0, 0.5).wait_s(1) == Backoff(1.0, 0.5).next_s(0) == 0.5
 
 

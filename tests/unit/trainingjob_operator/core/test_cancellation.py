@@ -1,4 +1,4 @@
-"""Stopping on purpose: `spec.shutdown`, latched, and the deletion of a job that runs."""
+"""Cancelling a job: `spec.shutdown`, which is latched, and the deletion of a running job."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ from trainingjob_operator.core.job import Shutdown
 LAUNCHED = make_status(launched_attempt=0)
 
 
-def test_a_shutdown_is_latched_with_who_asked_and_when() -> None:
+def test_a_shutdown_is_latched_with_its_field_manager_and_time() -> None:
     job = make_view(LAUNCHED, nodes=2, shutdown="Stop", shutdown_by="kubectl-edit")
 
     decided = decide(job, make_pod(0), succeeded(1))
@@ -69,7 +69,7 @@ def test_a_latched_shutdown_can_only_grow_stronger(
 @pytest.mark.parametrize(
     ("mode", "reason"), [("Stop", REASON_STOPPED), ("Terminate", REASON_TERMINATED)]
 )
-def test_when_nothing_runs_any_more_the_job_is_cancelled(mode: str, reason: str) -> None:
+def test_the_job_is_cancelled_when_no_pod_runs_any_more(mode: str, reason: str) -> None:
     status = replace(LAUNCHED, shutdown=make_shutdown(mode))
 
     decided = decide(make_view(status, nodes=2), failed(0, code=143))
@@ -126,7 +126,7 @@ def test_terminate_cuts_short_a_deletion_that_is_under_way(grace_s: int, *, agai
     assert [victim.grace_s for victim in decided.delete] == ([1] if again else [])
 
 
-def test_stop_waits_for_what_is_being_deleted_already() -> None:
+def test_stop_waits_for_pods_that_are_already_terminating() -> None:
     status = replace(LAUNCHED, shutdown=make_shutdown("Stop"))
 
     decided = decide(make_view(status), deleting(make_pod()))

@@ -52,7 +52,7 @@ def test_a_job_is_failed_when_its_active_deadline_is_over(deadline_s: int, *, ov
         assert decided.look_again_at == at(1)
 
 
-def test_the_active_deadline_goes_on_over_restarts_and_spends_no_try() -> None:
+def test_the_active_deadline_spans_restarts_and_fails_the_job_at_once() -> None:
     status = make_status(
         make_condition(CONDITION_RESTARTING, since_s=0),
         attempt=3,
@@ -72,10 +72,10 @@ def test_the_active_deadline_goes_on_over_restarts_and_spends_no_try() -> None:
 @pytest.mark.parametrize(
     "told", [{"shutdown": "Stop"}, {"shutdown": "Terminate"}, {"deleting": True}], ids=str
 )
-def test_a_job_that_is_to_go_is_not_looked_at_for_deadlines_that_are_over(
+def test_an_ending_job_gets_no_passes_for_expired_deadlines(
     told: dict[str, Any],
 ) -> None:
-    """They have no say any more, while a pod can take long to go; for ever, on a dead node."""
+    """The deadlines no longer apply, while a pod can be terminating for long (on a dead node for ever)."""
     status = make_status(launched_attempt=0, start_time=at(-100), attempt_start_time=at(-100))
     job = make_view(status, active_deadline_s=10, pre_running_deadline_s=10, nodes=2, **told)
     stopping = decide(job, deleting(make_pod()), now=at(0))
@@ -101,7 +101,7 @@ def test_the_pre_running_deadline_counts_from_the_start_of_the_attempt() -> None
     assert over.status.is_true(CONDITION_FAILED)
 
 
-def test_an_attempt_starts_when_it_may_create_its_first_pod_and_that_is_kept() -> None:
+def test_the_attempt_start_time_is_set_when_pods_may_be_created_and_then_kept() -> None:
     first = decide(make_view(nodes=2, pre_running_deadline_s=60))
 
     assert first.status.attempt_start_time == NOW
@@ -153,7 +153,7 @@ def test_what_keeps_an_attempt_from_starting_is_not_counted(
     assert decided.look_again_at == (None if again_s is None else at(again_s))
 
 
-def test_the_clock_starts_anew_when_the_gates_are_gone() -> None:
+def test_the_deadline_starts_again_when_the_gates_are_removed() -> None:
     job = make_view(make_status(launched_attempt=0), pre_running_deadline_s=60)
 
     decided = decide(job, pending(unschedulable="no node fits"))
@@ -162,7 +162,9 @@ def test_the_clock_starts_anew_when_the_gates_are_gone() -> None:
     assert decided.look_again_at == at(60)
 
 
-def test_the_pre_running_deadline_spends_a_try_and_the_next_clock_has_not_started() -> None:
+def test_the_pre_running_deadline_counts_as_a_failure_and_starts_again_with_the_next_attempt() -> (
+    None
+):
     status = make_status(launched_attempt=0, attempt_start_time=at(-60))
     job = make_view(status, nodes=2, pre_running_deadline_s=60, backoff_limit=1)
 
@@ -176,7 +178,7 @@ def test_the_pre_running_deadline_spends_a_try_and_the_next_clock_has_not_starte
     assert len(decided.delete) == 2
 
 
-def test_a_suspended_job_has_no_clock() -> None:
+def test_a_suspended_job_has_no_deadline() -> None:
     status = make_status(attempt_start_time=at(-60))
 
     decided = decide(make_view(status, suspend=True, pre_running_deadline_s=1))
@@ -185,7 +187,7 @@ def test_a_suspended_job_has_no_clock() -> None:
     assert decided.status.phase == "Suspended"
 
 
-def test_the_job_is_failed_by_its_pre_running_deadline_when_no_try_is_left() -> None:
+def test_the_pre_running_deadline_fails_the_job_when_no_restart_is_left() -> None:
     job = make_view(
         make_status(launched_attempt=0, restarts=1, attempt_start_time=at(-60)),
         pre_running_deadline_s=60,
@@ -230,7 +232,7 @@ def test_the_pre_running_deadline_holds_for_a_job_whose_pods_are_refused() -> No
     assert decided.create == ()
 
 
-def test_a_lost_rank_is_told_from_one_that_has_never_run() -> None:
+def test_a_lost_rank_is_distinguished_from_one_that_has_never_run() -> None:
     job = make_view(STARTED, nodes=2, pre_running_deadline_s=1)
 
     decided = decide(job, make_pod(0), pods_are_live=True)

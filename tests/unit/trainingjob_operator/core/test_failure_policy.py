@@ -1,4 +1,4 @@
-"""Where podFailurePolicy has rules, a pod that is taken away is judged by how it ended."""
+"""With podFailurePolicy rules, a disrupted pod is judged by how it ended."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,7 +33,7 @@ ANNOUNCED = (
 
 
 @pytest.mark.parametrize("pod", ANNOUNCED)
-def test_nothing_is_decided_on_the_announcement(pod: PodView) -> None:
+def test_an_announced_disruption_alone_decides_nothing(pod: PodView) -> None:
     decided = decide(make_view(LAUNCHED, nodes=2, failure_rules=FAIL), pod, make_pod(1))
 
     assert (decided.status.attempt, decided.status.is_finished) == (0, False)
@@ -46,14 +46,14 @@ def test_nothing_is_decided_on_the_announcement(pod: PodView) -> None:
 
 
 def test_that_all_pods_were_created_is_recorded_while_one_of_them_is_ending() -> None:
-    """Else its absence would be taken for that of a pod that is still to be created."""
+    """Otherwise a missing pod would be taken for one that is still to be created."""
     decided = decide(make_view(nodes=2, failure_rules=FAIL), deleting(make_pod(0)), make_pod(1))
 
     assert decided.status.launched_attempt == 0
     assert decided.status.start_time is not None
 
 
-def test_a_pod_whose_node_does_not_let_it_end_is_named_with_its_node() -> None:
+def test_a_pod_stuck_in_terminating_is_named_with_its_node() -> None:
     pod = replace(deleting(make_pod(0), grace_s=30, since_s=0), node="gpu-7")
     job = make_view(LAUNCHED, nodes=2, failure_rules=FAIL)
 
@@ -127,12 +127,12 @@ def test_a_main_container_that_ended_while_its_pod_is_taken_away_waits_for_the_r
 
     decided = decide(make_view(LAUNCHED, failure_rules=OTHER), ending)
     assert not decided.status.is_finished
-    # If it goes so, that is how it ended.
+    # If it disappears in this state, the main container's exit counts.
     gone = decide(make_view(LAUNCHED, failure_rules=OTHER), ended=(ending,), pods_are_live=True)
     assert gone.status.is_finished
 
 
-def test_a_pod_that_goes_without_an_end_is_lost_as_ever() -> None:
+def test_a_pod_that_disappears_without_an_exit_code_is_lost() -> None:
     job = make_view(LAUNCHED, failure_rules=FAIL)
 
     decided = decide(job, vanished=frozenset({0}), pods_are_live=True)
@@ -156,7 +156,7 @@ def test_deadlines_and_suspensions_do_not_wait_for_the_end() -> None:
     assert held.status.is_true("Suspended")
 
 
-def test_a_pod_that_failed_and_was_deleted_before_anybody_looked_is_the_jobs_failure() -> None:
+def test_a_pod_that_failed_and_was_then_deleted_counts_as_a_failure() -> None:
     job = make_view(LAUNCHED, nodes=2)
 
     decided = decide(job, make_pod(1), ended=(failed(0, code=3),), vanished=frozenset({0}))

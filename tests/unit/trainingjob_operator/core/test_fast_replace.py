@@ -1,4 +1,4 @@
-"""A copy is made of what differs, and of nothing else."""
+"""`replace_fields` copies a dataclass only if a field differs."""
 
 from dataclasses import FrozenInstanceError, dataclass, field, replace
 
@@ -13,24 +13,24 @@ class Thing:
     names: tuple[str, ...] = ()
 
 
-def test_what_has_these_fields_already_is_not_copied() -> None:
+def test_equal_fields_return_the_same_object() -> None:
     thing = Thing(count=2, names=("a",))
     assert replace_fields(thing, count=2, names=(*thing.names,)) is thing
     assert replace_fields(thing) is thing
 
 
-def test_what_differs_in_any_of_them_is_a_copy_with_all_of_them() -> None:
+def test_a_differing_field_returns_a_copy_with_all_changes() -> None:
     thing = Thing(count=2, names=("a",))
     assert replace_fields(thing, count=2, names=()) == Thing(count=2)
     assert thing == Thing(count=2, names=("a",))
 
 
-def test_a_field_that_there_is_not_is_a_mistake() -> None:
+def test_an_unknown_field_raises_an_error() -> None:
     with pytest.raises(AttributeError):
         replace_fields(Thing(), colour="red")
 
 
-def test_a_copy_is_what_the_constructor_would_make() -> None:
+def test_a_copy_equals_what_the_constructor_makes() -> None:
     thing = Thing(count=2, names=("a",))
     copy = copy_with(thing, names=("b",))
     assert copy == replace(thing, names=("b",))
@@ -40,12 +40,12 @@ def test_a_copy_is_what_the_constructor_would_make() -> None:
         copy.count = 3  # type: ignore[misc]
 
 
-def test_a_copy_has_no_field_that_its_kind_has_not() -> None:
+def test_a_copy_with_an_unknown_field_raises_an_error() -> None:
     with pytest.raises(KeyError):
         copy_with(Thing(), colour="red")
 
 
-def test_the_fields_in_which_two_differ_are_named() -> None:
+def test_differing_fields_are_named() -> None:
     thing = Thing(count=2, names=("a",))
     assert differing_fields(thing, Thing(count=2, names=("a",))) == frozenset()
     assert differing_fields(thing, Thing(count=3, names=())) == {"count", "names"}
@@ -67,6 +67,6 @@ class Judging:
 
 
 @pytest.mark.parametrize("thing", [Open(), Judging()])
-def test_what_is_more_than_its_slots_is_not_copied(thing: Open | Judging) -> None:
+def test_a_class_that_cannot_be_copied_by_slots_is_rejected(thing: Open | Judging) -> None:
     with pytest.raises(TypeError, match="cannot be copied"):
         copy_with(thing, count=1)

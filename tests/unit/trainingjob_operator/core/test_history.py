@@ -1,4 +1,4 @@
-"""History limits, on a list that is read as a stream."""
+"""History limits, applied to a stream of jobs."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from trainingjob_operator.core.retention import Inherited, Rules
 
 
 def named(number: int, outcome: str = "Complete", **fields: Any) -> JobView:
-    """A job that finished so many seconds ago."""
+    """A job that finished `number` seconds ago."""
     job = ended(outcome, ago_s=number, **fields)
     return replace(job, key=JobKey("ml", f"job-{number}"), uid=f"uid-{number}")
 
@@ -24,20 +24,20 @@ def surplus(history: History, *jobs: JobView) -> set[str]:
     return {gone.key.name for job in jobs if (gone := history.keep_newest(job)) is not None}
 
 
-def test_the_oldest_go_whatever_the_order_of_the_list() -> None:
+def test_the_oldest_jobs_are_deleted_in_any_order_of_the_list() -> None:
     rules = Inherited(own=Rules(successful_limit=2))
     jobs = [named(number) for number in (3, 1, 5, 2, 4)]
     assert surplus(History(rules), *jobs) == {"job-3", "job-4", "job-5"}
     assert surplus(History(rules), *reversed(jobs)) == {"job-3", "job-4", "job-5"}
 
 
-def test_failed_and_cancelled_jobs_share_a_limit_that_is_not_that_of_the_complete() -> None:
+def test_failed_and_cancelled_jobs_share_a_limit_and_complete_jobs_have_another() -> None:
     history = History(Inherited(own=Rules(successful_limit=1, failed_limit=1)))
     jobs = [named(1), named(2, "Failed"), named(3, "Cancelled"), named(4)]
     assert surplus(history, *jobs) == {"job-3", "job-4"}
 
 
-def test_a_limit_of_zero_keeps_none_and_none_keeps_all() -> None:
+def test_a_limit_of_zero_keeps_no_job_and_no_limit_keeps_all() -> None:
     jobs = [named(1), named(2, "Failed")]
     assert surplus(History(Inherited(own=Rules(successful_limit=0))), *jobs) == {"job-1"}
 
@@ -60,7 +60,7 @@ def test_a_limit_is_inherited_from_the_default_policy() -> None:
         {"ttl_s": 10**6},
     ],
 )
-def test_what_may_not_go_neither_goes_nor_takes_a_place(fields: dict[str, Any]) -> None:
+def test_a_held_job_is_neither_deleted_nor_counted(fields: dict[str, Any]) -> None:
     history = History(Inherited(own=Rules(successful_limit=1)))
     assert surplus(history, named(1, **fields), named(2), named(3)) == {"job-3"}
     assert (
@@ -68,12 +68,12 @@ def test_what_may_not_go_neither_goes_nor_takes_a_place(fields: dict[str, Any]) 
     )
 
 
-def test_a_job_that_has_not_finished_is_no_history() -> None:
+def test_an_unfinished_job_is_not_counted() -> None:
     assert History(Inherited(own=Rules(successful_limit=0))).keep_newest(make_view()) is None
 
 
 @given(ages=st.lists(st.integers(0, 10**6), unique=True, max_size=60), limit=st.integers(0, 20))
-def test_of_any_list_exactly_the_newest_stay(ages: list[int], limit: int) -> None:
+def test_exactly_the_newest_jobs_of_any_list_are_kept(ages: list[int], limit: int) -> None:
     history = History(Inherited(own=Rules(successful_limit=limit)))
     gone = surplus(history, *(named(age) for age in ages))
     assert gone == {f"job-{age}" for age in sorted(ages)[limit:]}

@@ -1,4 +1,4 @@
-"""What a status says of a job, also one that a hand has written."""
+"""`JobStatus.is_finished`, also for a manually edited status."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The stages after a job's end, and which of them wait for the operator alone: one row for each."""
+"""The stages of a finished job, and which of them wait only for the operator; one row for each."""
 
 from typing import Any
 
@@ -41,7 +41,9 @@ def live() -> JobView:
         (finished(None, owed=False), Stage.FREE),
     ],
 )
-def test_a_job_is_at_one_stage_after_its_end(view: JobView, stage: Stage) -> None:
+def test_the_stage_of_a_job_follows_from_its_status_and_finalizer(
+    view: JobView, stage: Stage
+) -> None:
     assert stage_of(view) is stage
     assert stage_of(live(), view.status) is (Stage.RELEASE if stage is Stage.FREE else stage)
 
@@ -63,7 +65,7 @@ def test_a_job_is_at_one_stage_after_its_end(view: JobView, stage: Stage) -> Non
         (live(), False),
     ],
 )
-def test_a_job_that_waits_for_the_operator_alone_gets_a_pass(
+def test_a_job_that_waits_only_for_the_operator_gets_a_pass(
     view: JobView, *, awaits: bool
 ) -> None:
     assert awaits_release(view) is awaits

@@ -1,4 +1,4 @@
-"""Leadership: who may write when, whatever the clocks, the network and the processes do."""
+"""Leader election: at most one process may write, whatever clocks, network and processes do."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,7 +68,7 @@ class TestSteps:
         assert state.next_step(65.0) is LeaseStep.TAKE
 
     @pytest.mark.parametrize("duration", [None, 0, -5, "long", 2.5])
-    def test_a_holder_without_a_duration_has_ours(self, duration: object) -> None:
+    def test_a_lease_without_a_duration_gets_the_configured_one(self, duration: object) -> None:
         state = LeaseState("a", TIMES)
         state.read(lease("b", leaseDurationSeconds=duration), 0.0)
         assert state.next_step(14.9) is LeaseStep.WAIT
@@ -82,7 +82,7 @@ class TestSteps:
 
 
 class TestLeading:
-    def test_it_lasts_from_before_the_request_was_sent_to_the_deadline(self) -> None:
+    def test_leadership_lasts_from_before_the_request_to_the_renew_deadline(self) -> None:
         state = leader(sent_at=100.0)
         assert state.leads(109.9)
         assert not state.leads(110.0)
@@ -117,7 +117,7 @@ class TestLeading:
 
 
 class TestSpec:
-    def test_the_first_holder_begins_to_count(self) -> None:
+    def test_the_first_holder_starts_the_count_of_transitions(self) -> None:
         state = LeaseState("a", TIMES)
         assert state.held_spec(WALL) == {
             "holderIdentity": "a",
@@ -144,7 +144,7 @@ class TestSpec:
 
 @dataclass
 class Write:
-    """A write on its way: sent, perhaps applied, and then perhaps answered."""
+    """A write request: sent, perhaps applied, perhaps answered."""
 
     sent_at: float
     version: str | None
@@ -153,7 +153,7 @@ class Write:
 
 
 class Candidate:
-    """One process, whose clock began at a moment of its own."""
+    """One process, whose monotonic clock has its own offset."""
 
     def __init__(self, name: str, offset: float) -> None:
         self.offset = offset
@@ -162,7 +162,7 @@ class Candidate:
 
 
 class Election:
-    """Candidates, and the Lease of an API server that applies a write when it likes."""
+    """Candidates and the Lease of an API server that applies writes with any delay."""
 
     def __init__(self, offsets: list[float]) -> None:
         self.true = 1000.0
@@ -172,12 +172,12 @@ class Election:
         self.candidates = [self.newcomer(offset) for offset in offsets]
 
     def newcomer(self, offset: float = 0.0) -> Candidate:
-        """Return a candidate with a name that no other one ever has."""
+        """Return a candidate with a unique identity."""
         self.names += 1
         return Candidate(f"c{self.names}", offset)
 
     def send(self, who: Candidate) -> None:
-        """Let a candidate look at the Lease, unless it holds it, and send its next write."""
+        """Let a candidate read the Lease, unless it holds it, and send its next write."""
         if who.write is not None:
             return
         if not who.state.holds:
@@ -189,7 +189,7 @@ class Election:
             who.write = Write(now, version, who.state.held_spec(WALL))
 
     def apply(self, who: Candidate) -> None:
-        """Let the API server take a write that is on its way, or refuse it."""
+        """Let the API server apply a pending write, or reject it."""
         write = who.write
         if write is None or write.applied is not None:
             return
@@ -202,17 +202,17 @@ class Election:
         self.lease = write.applied = LeaseView.of({"metadata": metadata, "spec": write.spec})
 
     def answer(self, who: Candidate) -> None:
-        """Let the answer of a write arrive; of one that is not applied yet, a time-out."""
+        """Deliver the response of a write; a timeout if it is not applied yet."""
         write, who.write = who.write, None
         if write is not None and write.applied is not None:
             who.state.written(write.applied, write.sent_at)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.true += seconds
 
     def check(self) -> None:
-        """Fail if two lead. Those who have lost the Lease have ended, and never come back."""
+        """Fail if two candidates lead. Those that lost the Lease have exited for good."""
         self.candidates = [
             each if not each.state.is_lost(self.true + each.offset) else self.newcomer()
             for each in self.candidates
@@ -234,7 +234,7 @@ EVENTS = st.lists(
 def test_two_candidates_never_lead_at_the_same_moment(
     offsets: list[float], events: list[tuple[str, Any]]
 ) -> None:
-    """Whatever the delay of a request, the loss of its answer, and the offsets of their clocks."""
+    """This holds for any delay of requests, lost responses, and clock offsets."""
     election = Election(offsets)
     for kind, value in events:
         if kind == "wait":
@@ -244,7 +244,7 @@ def test_two_candidates_never_lead_at_the_same_moment(
         election.check()
 
 
-def test_a_leader_whose_answer_comes_late_ends_before_another_one_begins() -> None:
+def test_a_leader_whose_response_is_late_stops_before_another_one_starts() -> None:
     election = Election([0.0, 500.0])
     slow, other = election.candidates
     election.send(slow)
@@ -274,7 +274,7 @@ def test_a_leader_whose_answer_comes_late_ends_before_another_one_begins() -> No
         (None, ["a"], [], True),  # it does not say so: its rights decide
     ],
 )
-def test_a_namespace_is_left_when_the_holder_says_that_it_serves_others(
+def test_namespaces_count_as_served_only_if_the_holder_names_them(
     serves: str | None, only: list[str], spared: list[str], *, is_left: bool
 ) -> None:
     annotations = {} if serves is None else {"trainingjob.dev/namespaces": serves}
@@ -285,7 +285,7 @@ def test_a_namespace_is_left_when_the_holder_says_that_it_serves_others(
     assert not is_served(released, only=only, spared=spared)
 
 
-def test_the_lease_of_a_dead_holder_is_looked_at_again_when_it_ends() -> None:
+def test_the_lease_of_a_dead_holder_is_read_again_when_it_expires() -> None:
     state = LeaseState("a", TIMES)
     state.read(lease("b"), 100.0)
     assert state.free_in_s(100.0) == 15.0

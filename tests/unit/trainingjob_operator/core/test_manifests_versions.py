@@ -1,4 +1,4 @@
-"""What the operator makes has no field that one of the versions that we serve does not know."""
+"""The operator's manifests are valid in every supported version of Kubernetes."""
 
 import kubernetes_validate
 import pytest
@@ -21,7 +21,7 @@ def test_the_pods_and_the_service_of_a_job_are_valid(version: str) -> None:
     validate(service_manifest(view, spec), version)
 
 
-def test_a_field_of_a_newer_version_would_be_found() -> None:
+def test_the_check_finds_a_field_of_a_newer_version() -> None:
     pod = pod_manifest(job_view(JOB), parse_spec(JOB["spec"]), 0)
     pod["spec"]["containers"][0]["restartPolicyRules"] = []  # new in 1.34
     validate(pod, "1.34")

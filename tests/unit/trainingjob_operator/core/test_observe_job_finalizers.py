@@ -1,4 +1,4 @@
-"""Of a job's finalizers that is remembered which means something, however many there are."""
+"""Only finalizers that the operator handles are stored, however many a job has."""
 
 import tracemalloc
 from typing import Any
@@ -39,7 +39,7 @@ def test_many_long_finalizers_of_others_cost_no_memory() -> None:
 
 
 @pytest.mark.parametrize("before", [(), (FOREIGN,), (FOREIGN, "orphan", "b.dev/c")])
-def test_our_finalizer_is_put_behind_the_others_and_taken_from_its_place(
+def test_our_finalizer_is_appended_to_the_list_and_removed_by_its_index(
     before: tuple[str, ...],
 ) -> None:
     [put] = with_record_finalizer(view(*before))
@@ -53,6 +53,6 @@ def test_our_finalizer_is_put_behind_the_others_and_taken_from_its_place(
     ]
 
 
-def test_what_is_as_it_is_to_be_is_not_changed() -> None:
+def test_an_unchanged_list_of_finalizers_needs_no_patch() -> None:
     assert with_record_finalizer(view(FINALIZER_RECORD)) == []
     assert without_record_finalizer(view(FOREIGN)) == []

@@ -1,4 +1,4 @@
-"""What a pod's words become: short, on one line, whoever wrote them."""
+"""Conversion of raw pods: main container, exit, disruption, waiting reason; all texts safe and short."""
 
 from dataclasses import replace
 from typing import Any
@@ -80,7 +80,7 @@ def view(phase: str, **status: Any) -> PodView:
     ],
     ids=["pod", "container", "waiting", "disruption", "scheduler"],
 )
-def test_no_text_of_a_pod_is_long_or_breaks_a_line(pod: PodView) -> None:
+def test_every_text_of_a_pod_is_truncated_and_on_one_line(pod: PodView) -> None:
     reasons = [pod.reason, pod.waiting_reason, pod.disruption]
     messages = [pod.message, pod.waiting_message, pod.unschedulable]
     assert any(reasons + messages)
@@ -99,7 +99,7 @@ def ended(name: str, code: int, **fields: Any) -> dict[str, Any]:
 def admitted(
     name: str, *injected: str, remembers: bool = True, **status: Any
 ) -> tuple[PodView, dict[str, Any]]:
-    """The pod of a job whose only container has this name, with others put first by admission."""
+    """A pod whose template has one container of this name, with others inserted first by admission."""
     template = {"spec": {"containers": [{"name": name, "image": "example/mnist:1.0"}]}}
     job = make_job(template=template)
     pod = pod_manifest(make_view(), parse_spec(job["spec"]), 0)
@@ -114,7 +114,7 @@ def admitted(
 
 
 @pytest.mark.parametrize("name", ["main", "trainer"])
-def test_a_container_that_admission_puts_first_is_not_the_main_one(name: str) -> None:
+def test_a_container_that_admission_inserts_first_is_not_the_main_one(name: str) -> None:
     statuses = [ended("proxy", 7, reason="Error"), ended(name, 3, reason="OOMKilled")]
     pod, _ = admitted(name, "proxy", phase="Failed", containerStatuses=statuses)
     assert pod.container == name
@@ -125,14 +125,14 @@ def test_a_container_that_admission_puts_first_is_not_the_main_one(name: str) ->
     assert judge(pod, [rule]) == (Verdict.FAIL_JOB, 0)
 
 
-def test_a_crowd_that_admission_puts_first_hides_nothing_of_the_main_container() -> None:
+def test_many_containers_that_admission_inserts_first_do_not_hide_the_main_container() -> None:
     crowd = [f"proxy-{number}" for number in range(40)]
     statuses = [*(ended(other, 1) for other in crowd), ended("main", 3)]
     pod, _ = admitted("main", *crowd, phase="Failed", containerStatuses=statuses)
     assert (pod.container, pod.exit_code) == ("main", 3)
 
 
-def test_why_the_main_container_waits_is_said_before_why_others_do() -> None:
+def test_the_main_containers_waiting_reason_comes_first() -> None:
     statuses = [
         {"name": "proxy", "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
         {"name": "main", "state": {"waiting": {"reason": "ErrImagePull"}}},
@@ -142,14 +142,14 @@ def test_why_the_main_container_waits_is_said_before_why_others_do() -> None:
 
 
 @pytest.mark.parametrize(("name", "main"), [("trainer", "trainer"), ("main", "proxy")])
-def test_a_pod_that_does_not_remember_its_main_container_is_read_by_its_names(
+def test_without_the_annotation_the_main_container_is_found_by_its_name(
     name: str, main: str
 ) -> None:
     pod, _ = admitted(name, "proxy", remembers=False)
     assert pod.container == main
 
 
-def test_a_main_container_that_the_pod_does_not_have_is_not_believed() -> None:
+def test_an_annotation_with_an_unknown_container_is_ignored() -> None:
     _, raw = admitted("trainer", "proxy")
     raw["metadata"]["annotations"]["trainingjob.dev/main-container"] = "elsewhere"
     pod = pod_view(raw)
@@ -160,7 +160,7 @@ def test_a_main_container_that_the_pod_does_not_have_is_not_believed() -> None:
 # --- containers beside the main one ---------------------------------------------------------------
 
 
-def test_a_failed_init_container_is_named_and_its_log_is_wanted() -> None:
+def test_a_failed_init_container_is_named_and_its_log_is_archived() -> None:
     pod = view(
         "Failed",
         initContainerStatuses=[
@@ -203,14 +203,14 @@ def test_code_reason_and_message_are_of_one_container() -> None:
     assert pod.failed_in == ""
 
 
-def test_a_pod_that_its_node_ended_has_no_containers_code_beside_the_nodes_reason() -> None:
+def test_a_pod_that_its_node_ended_has_the_nodes_reason_and_no_exit_code() -> None:
     statuses = [ended("trainer", 137, reason="Error")]
     pod = view("Failed", reason="Evicted", message="disk full", containerStatuses=statuses)
     assert (pod.exit_code, pod.reason, pod.message) == (None, "Evicted", "disk full")
     assert [end.exit_code for end in pod.exits] == [137]  # podFailurePolicy sees all of them
 
 
-def test_a_native_sidecar_that_was_stopped_does_not_stand_in_for_what_failed() -> None:
+def test_a_stopped_native_sidecar_does_not_hide_the_failed_init_container() -> None:
     _, raw = admitted("trainer", phase="Failed")
     raw["spec"]["initContainers"] = [
         {"name": "proxy", "restartPolicy": "Always"},
@@ -226,18 +226,18 @@ def test_a_native_sidecar_that_was_stopped_does_not_stand_in_for_what_failed() -
     assert pod.message == "no route"
 
 
-def test_what_fails_beside_a_main_container_that_failed_explains_nothing() -> None:
+def test_a_failed_main_container_decides_over_other_failed_containers() -> None:
     statuses = [ended("trainer", 3), ended("proxy", 7)]
     pod = view("Failed", containerStatuses=statuses)
     assert (pod.exit_code, pod.failed_in, pod.failed_beside) == (3, "", ("proxy",))
 
 
-def test_how_the_others_end_does_not_matter_where_the_pod_succeeded() -> None:
+def test_exit_codes_of_other_containers_are_ignored_if_the_pod_succeeded() -> None:
     pod = view("Succeeded", initContainerStatuses=[ended("proxy", 143)])
     assert (pod.exit_code, pod.failed_in, pod.failed_beside) == (0, "", ())
 
 
-# --- whose fault the end is -----------------------------------------------------------------------
+# --- disruption and rejection ---------------------------------------------------------------------
 
 
 def disruption_target(status: str = "True") -> dict[str, Any]:
@@ -245,7 +245,7 @@ def disruption_target(status: str = "True") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("reason", ["Evicted", "NodeLost", "NodeShutdown", "Shutdown"])
-def test_only_the_condition_makes_a_disruption(reason: str) -> None:
+def test_only_the_disruption_target_condition_counts_as_a_disruption(reason: str) -> None:
     died = [ended("trainer", 137)]
     own = view("Failed", reason=reason, message="over its limit", containerStatuses=died)
     taken = view("Failed", reason=reason, containerStatuses=died, conditions=[disruption_target()])
@@ -266,7 +266,7 @@ def test_only_the_condition_makes_a_disruption(reason: str) -> None:
 @pytest.mark.parametrize(
     "reason", ["UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory", "NodeAffinity", "Evicted"]
 )
-def test_a_pod_that_its_node_rejects_before_any_container_ran_spends_no_try(reason: str) -> None:
+def test_a_pod_that_the_kubelet_rejects_counts_as_a_disruption(reason: str) -> None:
     waits = [{"name": "trainer", "state": {"waiting": {"reason": "ContainerCreating"}}}]
     for statuses in ([], waits):
         pod = view("Failed", reason=reason, message="no device", containerStatuses=statuses)
@@ -301,12 +301,12 @@ def test_a_pod_that_its_node_rejects_before_any_container_ran_spends_no_try(reas
         pytest.param({}, id="it says nothing of itself"),
     ],
 )
-def test_what_may_be_the_jobs_own_fault_is_no_rejection(status: dict[str, Any]) -> None:
+def test_a_pod_that_may_have_failed_by_itself_is_not_rejected(status: dict[str, Any]) -> None:
     pod = view("Failed", **status)
     assert (pod.rejected, pod.is_disrupted) == (False, False)
 
 
-# --- what it waits for ----------------------------------------------------------------------------
+# --- waiting reasons ----------------------------------------------------------------------------
 
 
 def gated(*gates: Any) -> PodView:
@@ -333,14 +333,14 @@ def gated(*gates: Any) -> PodView:
     return pod
 
 
-def test_a_pod_that_is_held_by_gates_says_which() -> None:
+def test_a_gated_pod_names_its_scheduling_gates() -> None:
     pod = gated({"name": "example.com/quota"}, {"name": "example.com/topology"})
 
     assert pod.waiting_reason == "SchedulingGated"
     assert "gates example.com/quota, example.com/topology:" in pod.waiting_message
 
 
-def test_neither_gates_nor_a_node_break_a_line_or_are_long() -> None:
+def test_names_of_gates_and_nodes_are_truncated_and_on_one_line() -> None:
     pod = gated({"name": HOSTILE}, {"name": 7}, "none")
 
     assert pod.waiting_message.isprintable()
@@ -350,9 +350,7 @@ def test_neither_gates_nor_a_node_break_a_line_or_are_long() -> None:
 
 
 @pytest.mark.parametrize(("gates", "gated"), [([{"name": "a/b"}], True), ([], False)])
-def test_a_pod_is_gated_while_it_has_gates_whatever_the_scheduler_said_last(
-    gates: list[Any], *, gated: bool
-) -> None:
+def test_a_pod_is_gated_as_long_as_its_spec_has_gates(gates: list[Any], *, gated: bool) -> None:
     raw = pod_manifest(make_view(), parse_spec(make_job()["spec"]), 0)
     raw["metadata"] |= {"uid": "p1", "resourceVersion": "1"}
     raw["spec"]["schedulingGates"] = gates

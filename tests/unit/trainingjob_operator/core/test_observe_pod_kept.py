@@ -1,4 +1,4 @@
-"""Pods that have ended and that somebody's finalizers keep: nothing waits for them."""
+"""Ended pods that are only kept by finalizers do not block anything."""
 
 from dataclasses import replace
 from typing import Any
@@ -78,11 +78,13 @@ def held_by(
         pytest.param(held_by(ENDED, phase="Failed", finalizers=()), "", id="nothing keeps it"),
     ],
 )
-def test_a_pod_is_kept_if_finalizers_are_all_that_is_left_of_it(found: str, expected: str) -> None:
+def test_a_pod_counts_as_kept_if_only_finalizers_block_its_deletion(
+    found: str, expected: str
+) -> None:
     assert found == expected
 
 
-def test_however_many_finalizers_there_are_few_are_remembered() -> None:
+def test_a_long_list_of_finalizers_is_truncated() -> None:
     many = tuple(f"example.com/keeper-{number}" for number in range(1000))
 
     assert len(held_by(phase="Failed", finalizers=many).encode()) <= 128
@@ -95,7 +97,7 @@ def said(decided: Plan) -> str:
 
 
 @pytest.mark.parametrize("pods", [(kept(),), (kept(0), kept(1))], ids=["one", "all"])
-def test_the_next_attempt_starts_beside_pods_that_are_kept_and_says_so(
+def test_the_next_attempt_starts_despite_kept_pods_and_names_them(
     pods: tuple[PodView, ...],
 ) -> None:
     decided = decide(make_view(RESTARTED, nodes=2), *pods)
@@ -122,7 +124,7 @@ def test_the_next_attempt_starts_beside_pods_that_are_kept_and_says_so(
         pytest.param(deleting(pending()), id="one that may be starting"),
     ],
 )
-def test_what_may_run_or_is_to_be_deleted_is_waited_for(pod: PodView) -> None:
+def test_the_next_attempt_waits_for_pods_that_may_run_or_are_to_be_deleted(pod: PodView) -> None:
     decided = decide(make_view(RESTARTED, nodes=2), pod, kept(1))
 
     assert decided.create == ()
@@ -130,7 +132,7 @@ def test_what_may_run_or_is_to_be_deleted_is_waited_for(pod: PodView) -> None:
     assert kept(1).name in said(decided)
 
 
-def test_pods_that_are_kept_by_the_dozen_are_waited_for() -> None:
+def test_the_next_attempt_waits_if_too_many_pods_are_kept() -> None:
     status = replace(RESTARTED, attempt=30, launched_attempt=29)
     pods = [kept(attempt=attempt) for attempt in range(19)]
 
@@ -138,7 +140,7 @@ def test_pods_that_are_kept_by_the_dozen_are_waited_for() -> None:
     assert decide(make_view(status), *pods).create == ()
 
 
-def test_an_attempt_that_ends_with_pods_that_are_kept_is_followed_without_any_event() -> None:
+def test_after_an_attempt_that_ends_with_kept_pods_only_the_next_pass_needs_no_event() -> None:
     status = make_status(launched_attempt=0)
 
     decided = decide(make_view(status), kept())
@@ -147,7 +149,7 @@ def test_an_attempt_that_ends_with_pods_that_are_kept_is_followed_without_any_ev
     assert decided.look_again_at == at(0)
 
 
-def test_a_job_is_stopped_and_suspended_beside_a_pod_that_is_kept() -> None:
+def test_a_kept_pod_blocks_neither_shutdown_nor_suspension() -> None:
     never_bound = replace(deleting(pending()), held_by=KEEPER)
     assert never_bound.owner_uid == UID
 

@@ -1,4 +1,4 @@
-"""Success: every rank is done, and was done before anybody asked it to stop."""
+"""Completion: every rank exited with 0 before it was asked to stop."""
 
 import pytest
 
@@ -104,7 +104,7 @@ def test_the_last_completion_ends_a_job_whose_other_pods_are_gone() -> None:
         pytest.param(failed(), False, id="it failed"),
     ],
 )
-def test_only_what_finished_before_it_was_asked_to_stop_has_completed(
+def test_a_rank_completes_only_if_it_exited_before_it_was_asked_to_stop(
     pod: PodView, *, counts: bool
 ) -> None:
     decided = decide(make_view(LAUNCHED), pod)
@@ -132,7 +132,7 @@ def test_a_pending_restart_is_over_when_the_job_is_finished() -> None:
     assert not decided.status.is_true(CONDITION_RESTARTING)
 
 
-def test_what_is_finished_stays_finished_whatever_becomes_of_its_pods() -> None:
+def test_a_finished_job_stays_finished_whatever_happens_to_its_pods() -> None:
     finished = decide(make_view(LAUNCHED, nodes=2), succeeded(0), succeeded(1)).status
     job = make_view(
         finished, nodes=2, suspend=True, shutdown="Stop", deleting=True, active_deadline_s=1
@@ -150,7 +150,7 @@ def test_what_is_finished_stays_finished_whatever_becomes_of_its_pods() -> None:
         assert decided.look_again_at is None
 
 
-def test_a_job_of_another_controller_is_left_alone() -> None:
+def test_a_job_of_another_controller_is_ignored() -> None:
     job = make_view(managed_by="kueue.x-k8s.io/multikueue", shutdown="Stop")
 
     decided = decide(job, failed())
@@ -162,7 +162,7 @@ def test_a_job_of_another_controller_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "owner", [pytest.param("another-uid", id="namesake"), pytest.param("", id="nobody")]
 )
-def test_a_pod_that_the_job_does_not_control_is_no_pod_of_the_job(owner: str) -> None:
+def test_a_pod_with_another_controller_does_not_belong_to_the_job(owner: str) -> None:
     decided = decide(make_view(), succeeded(owner_uid=owner))
 
     assert decided.create == (0,)
@@ -170,7 +170,7 @@ def test_a_pod_that_the_job_does_not_control_is_no_pod_of_the_job(owner: str) ->
     assert decided.status.succeeded == 0
 
 
-def test_a_spec_that_cannot_be_understood_fails_its_job_with_the_reason() -> None:
+def test_an_invalid_spec_fails_its_job_with_the_reason() -> None:
     decided = decide(make_view(invalid="spec.numNodes: must be a whole number"), make_pod())
 
     outcome = decided.status.condition(CONDITION_FAILED)

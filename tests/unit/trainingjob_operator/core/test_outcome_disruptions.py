@@ -1,4 +1,4 @@
-"""Disruptions: a rank was taken away, all ranks restart, and no try is spent."""
+"""Disruptions: all ranks restart, without counting towards `backoffLimit`."""
 
 import pytest
 
@@ -63,7 +63,7 @@ LAUNCHED = make_status(launched_attempt=0)
         ),
     ],
 )
-def test_a_rank_that_was_taken_away_restarts_all_without_spending_a_try(
+def test_a_disrupted_rank_restarts_all_ranks_without_counting_towards_backoff_limit(
     pod: PodView, reason: str, words: str
 ) -> None:
     job = make_view(LAUNCHED, nodes=2, backoff_limit=0)
@@ -90,7 +90,7 @@ def test_a_pod_that_is_being_deleted_is_not_deleted_again() -> None:
     assert deleted_names(decided) == {make_pod(1).name}
 
 
-def test_the_reason_is_the_pod_that_was_taken_away_and_not_the_peer_that_failed_of_it() -> None:
+def test_the_reason_is_the_disrupted_pod_and_not_the_peer_that_failed_because_of_it() -> None:
     pods = (failed(0, code=1, finished_at=at(-8)), disrupted(make_pod(1)))
 
     restarting = decide(make_view(LAUNCHED, nodes=2), *pods).status.condition(CONDITION_RESTARTING)
@@ -100,7 +100,7 @@ def test_the_reason_is_the_pod_that_was_taken_away_and_not_the_peer_that_failed_
     assert "rank 1" in restarting.message
 
 
-def test_the_disruption_of_a_rank_that_is_done_disturbs_nobody() -> None:
+def test_the_disruption_of_a_completed_rank_has_no_effect() -> None:
     status = make_status(launched_attempt=0, completed_indexes="0")
 
     decided = decide(make_view(status, nodes=2), deleting(succeeded(0), since_s=-20), make_pod(1))
@@ -112,7 +112,7 @@ def test_the_disruption_of_a_rank_that_is_done_disturbs_nobody() -> None:
 # --- lost ranks ------------------------------------------------------------------------------
 
 
-def test_a_rank_missing_from_a_launched_attempt_asks_for_a_fresh_look_first() -> None:
+def test_a_rank_missing_from_a_launched_attempt_causes_a_live_read_first() -> None:
     job = make_view(LAUNCHED, nodes=2)
 
     decided = decide(job, make_pod(0))
@@ -122,7 +122,7 @@ def test_a_rank_missing_from_a_launched_attempt_asks_for_a_fresh_look_first() ->
     assert (decided.create, decided.delete, decided.events) == ((), (), ())
 
 
-def test_a_rank_that_a_fresh_look_does_not_find_is_lost() -> None:
+def test_a_rank_that_a_live_read_does_not_find_is_lost() -> None:
     decided = decide(make_view(LAUNCHED, nodes=3), make_pod(0), pods_are_live=True)
 
     restarting = decided.status.condition(CONDITION_RESTARTING)
@@ -140,21 +140,21 @@ def test_a_rank_missing_from_an_attempt_that_is_not_launched_is_simply_created()
     assert decided.status.attempt == 0
 
 
-def test_a_rank_that_was_seen_to_go_is_lost_even_before_the_attempt_is_launched() -> None:
+def test_a_rank_whose_pod_was_seen_to_disappear_is_lost_even_before_the_launch() -> None:
     decided = decide(make_view(nodes=3), make_pod(1), vanished=frozenset({0}), pods_are_live=True)
 
     assert decided.create == ()
     assert (decided.status.attempt, decided.status.disruptions) == (1, 1)
 
 
-def test_a_rank_that_was_seen_to_go_and_is_there_again_is_not_lost() -> None:
+def test_a_rank_whose_pod_reappeared_is_not_lost() -> None:
     decided = decide(make_view(LAUNCHED), make_pod(0), vanished=frozenset({0}))
 
     assert not decided.needs_live_pods
     assert decided.status.attempt == 0
 
 
-def test_all_ranks_lost_with_no_pod_left_to_wake_us_are_looked_at_again_at_once() -> None:
+def test_if_all_ranks_are_lost_the_next_pass_is_due_at_once() -> None:
     decided = decide(make_view(LAUNCHED, nodes=2), pods_are_live=True)
 
     assert decided.status.attempt == 1
@@ -164,7 +164,7 @@ def test_all_ranks_lost_with_no_pod_left_to_wake_us_are_looked_at_again_at_once(
 @pytest.mark.parametrize(
     "index", [pytest.param(2, id="a rank too many"), pytest.param(-1, id="a rank below 0")]
 )
-def test_a_pod_of_a_rank_that_the_job_has_not_is_taken_away(index: int) -> None:
+def test_a_pod_whose_rank_is_out_of_range_is_deleted(index: int) -> None:
     stray = make_pod(index, name="stray")
 
     decided = decide(make_view(LAUNCHED, nodes=2), make_pod(0), make_pod(1), stray)

@@ -1,4 +1,4 @@
-"""Failures: what restarts the ranks, what spends a try, and what fails the job."""
+"""Failures: when ranks restart, what counts towards `backoffLimit`, and when the job fails."""
 
 import pytest
 
@@ -29,7 +29,7 @@ from trainingjob_operator.core.pod import ContainerExit, PodView
 LAUNCHED = make_status(launched_attempt=0)
 
 
-def test_a_failed_rank_restarts_all_ranks_as_one_and_spends_a_try() -> None:
+def test_a_failed_rank_restarts_all_ranks_and_counts_towards_backoff_limit() -> None:
     pods = (failed(0, code=7), make_pod(1), succeeded(2))
 
     decided = decide(make_view(LAUNCHED, nodes=3), *pods)
@@ -62,7 +62,7 @@ def test_a_failed_rank_restarts_all_ranks_as_one_and_spends_a_try() -> None:
         pytest.param(1, 5, False, id="a limit lowered below what is spent fails"),
     ],
 )
-def test_failures_restart_until_the_backoff_limit_is_spent(
+def test_failures_restart_until_the_backoff_limit_is_exhausted(
     limit: int, spent: int, *, restarts: bool
 ) -> None:
     status = make_status(launched_attempt=4, attempt=4, restarts=spent, disruptions=9)
@@ -97,7 +97,7 @@ def test_the_rank_that_failed_first_is_named_and_gives_the_exit_code() -> None:
     assert decided.status.exit_code == 2
 
 
-def test_the_message_carries_what_the_pod_says_of_itself() -> None:
+def test_the_message_contains_the_pods_own_reason_and_message() -> None:
     pod = failed(exit_code=None, reason="Evicted", message="disk full")
 
     outcome = decide(make_view(LAUNCHED, backoff_limit=0), pod).status.outcome
@@ -113,7 +113,7 @@ def test_a_failure_before_every_pod_is_created_counts_too() -> None:
     assert decided.create == ()
 
 
-def test_a_failed_pod_of_an_earlier_attempt_is_taken_away_and_counts_no_more() -> None:
+def test_a_failed_pod_of_an_earlier_attempt_is_deleted_and_not_counted() -> None:
     status = make_status(attempt=1, launched_attempt=0, restarts=1)
 
     decided = decide(make_view(status), failed(attempt=0))
@@ -131,7 +131,7 @@ def test_a_failed_pod_of_an_earlier_attempt_is_taken_away_and_counts_no_more() -
         pytest.param((failed(1),), id="the other rank's pod is gone already"),
     ],
 )
-def test_a_rank_that_fails_beside_a_disrupted_one_spends_no_try(
+def test_a_failure_beside_a_disruption_does_not_count_towards_backoff_limit(
     taken: tuple[PodView, ...],
 ) -> None:
     decided = decide(make_view(LAUNCHED, nodes=2), *taken, pods_are_live=True)
@@ -143,7 +143,7 @@ def test_a_rank_that_fails_beside_a_disrupted_one_spends_no_try(
     assert (decided.status.restarts, decided.status.disruptions) == (0, 1)
 
 
-def test_that_a_peer_of_a_failed_rank_is_gone_is_believed_only_of_a_fresh_look() -> None:
+def test_a_missing_peer_of_a_failed_rank_needs_a_live_read() -> None:
     job = make_view(LAUNCHED, nodes=2)
 
     assert decide(job, failed(1)).needs_live_pods
@@ -277,7 +277,7 @@ def test_the_first_matching_rule_gives_the_verdict(
     assert judge(pod, rules) == (verdict, number)
 
 
-def test_a_rule_that_fails_the_job_does_so_with_tries_left_and_names_itself() -> None:
+def test_a_fail_job_rule_fails_the_job_with_restarts_left_and_is_named() -> None:
     rules = (on_codes("Ignore", 1), on_codes("FailJob", 42))
     job = make_view(LAUNCHED, nodes=2, failure_rules=rules)
 
@@ -292,7 +292,7 @@ def test_a_rule_that_fails_the_job_does_so_with_tries_left_and_names_itself() ->
     assert deleted_names(decided) == {make_pod(0).name}
 
 
-def test_a_rule_that_fails_the_job_outweighs_a_disruption_beside_it() -> None:
+def test_a_fail_job_rule_takes_precedence_over_a_disruption() -> None:
     job = make_view(LAUNCHED, nodes=2, failure_rules=(on_codes("FailJob", 42),))
 
     decided = decide(job, deleting(make_pod(0)), failed(1, code=42))
@@ -300,7 +300,7 @@ def test_a_rule_that_fails_the_job_outweighs_a_disruption_beside_it() -> None:
     assert decided.status.is_true(CONDITION_FAILED)
 
 
-def test_an_ignored_failure_restarts_without_spending_a_try_even_when_none_is_left() -> None:
+def test_an_ignored_failure_restarts_without_being_counted_even_if_no_restart_is_left() -> None:
     job = make_view(LAUNCHED, backoff_limit=0, failure_rules=(on_codes("Ignore", 42),))
 
     decided = decide(job, failed(code=42))
@@ -315,7 +315,7 @@ def test_an_ignored_failure_restarts_without_spending_a_try_even_when_none_is_le
     )
 
 
-def test_a_disruption_that_a_rule_counts_spends_a_try() -> None:
+def test_a_disruption_with_a_count_rule_counts_towards_backoff_limit() -> None:
     rules = (on_condition("Count", "DisruptionTarget"),)
 
     decided = decide(make_view(LAUNCHED, failure_rules=rules), disrupted(failed()))

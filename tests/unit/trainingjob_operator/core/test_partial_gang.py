@@ -1,4 +1,4 @@
-"""How long a gang that is refused in part holds on, and how long it stays away."""
+"""Partly created gangs: how long they keep their pods, and when they are retried."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -36,7 +36,7 @@ UIDS = [UID, *(f"{number:08}-aaaa-4bbb-8ccc-222222222222" for number in range(19
 
 
 def refused(at_s: float = 0, *, since_s: float | None = -600) -> Refusal:
-    """A refusal of a part, now, of a gang that has held on for ten minutes."""
+    """A refusal of a gang that has had only a part of its pods for ten minutes."""
     return Refusal(
         reason=REASON_QUOTA_EXCEEDED,
         message="no room",
@@ -59,7 +59,7 @@ def holds_s(uid: str, created_s: float) -> float:
     return (ends - NOW).total_seconds()
 
 
-def stays_away_s(uid: str, created_s: float, *, times: int = 1) -> float:
+def retry_wait_s(uid: str, created_s: float, *, times: int = 1) -> float:
     status = make_status(
         make_condition(CONDITION_RESTARTING, reason=REASON_PARTLY_REFUSED, since_s=0),
         attempt=times,
@@ -69,29 +69,31 @@ def stays_away_s(uid: str, created_s: float, *, times: int = 1) -> float:
     return (due - NOW).total_seconds()
 
 
-def test_the_older_of_two_gangs_holds_on_longer_and_stays_away_for_less() -> None:
+def test_the_older_of_two_gangs_holds_longer_and_is_retried_sooner() -> None:
     assert all(60 <= holds_s(uid, YOUNG) <= 120 <= holds_s(uid, OLD) <= 180 for uid in UIDS)
     assert all(
-        15 <= stays_away_s(uid, OLD) <= 76 and 75 <= stays_away_s(uid, YOUNG) <= 135
+        15 <= retry_wait_s(uid, OLD) <= 76 and 75 <= retry_wait_s(uid, YOUNG) <= 135
         for uid in UIDS
     )
 
 
 @pytest.mark.parametrize("created_s", [YOUNG, OLD])
-@pytest.mark.parametrize("length_s", [holds_s, stays_away_s])
-def test_chance_parts_gangs_of_one_age(length_s: object, created_s: float) -> None:
+@pytest.mark.parametrize("length_s", [holds_s, retry_wait_s])
+def test_gangs_of_the_same_age_get_different_holds_and_waits(
+    length_s: object, created_s: float
+) -> None:
     lengths = sorted(length_s(uid, created_s) for uid in UIDS)  # type: ignore[operator]
     assert lengths[0] + 50 < lengths[-1]
     assert len(set(lengths)) == len(UIDS)
     assert lengths[50] + 10 < lengths[100]
 
 
-def test_the_wait_grows_with_each_time_up_to_four_times_as_long() -> None:
-    longest = [max(stays_away_s(uid, YOUNG, times=n) for uid in UIDS) for n in (1, 2, 3, 4, 999)]
+def test_the_wait_grows_with_each_retry_up_to_four_times_the_first() -> None:
+    longest = [max(retry_wait_s(uid, YOUNG, times=n) for uid in UIDS) for n in (1, 2, 3, 4, 999)]
     assert longest == pytest.approx([135, 270, 540, 540, 540], rel=0.03)
 
 
-def test_a_gang_gives_back_what_it_has_without_spending_a_try_or_counting_a_disruption() -> None:
+def test_deleting_a_partial_gang_counts_neither_as_a_failure_nor_as_a_disruption() -> None:
     decided = decide(job(), make_pod(0), pending(1), refusal=refused(), policy=POLICY)
 
     status = decided.status
@@ -110,7 +112,7 @@ def test_a_gang_gives_back_what_it_has_without_spending_a_try_or_counting_a_disr
     assert decide(away, now=at(600), policy=POLICY).create == (0, 1, 2)
 
 
-def test_a_gang_asks_a_last_time_before_it_gives_anything_back() -> None:
+def test_a_gang_tries_once_more_before_its_pods_are_deleted() -> None:
     ends = partial_hold_deadline(refused(since_s=-100), job(), POLICY)
     assert ends is not None
     earlier = refused(-1, since_s=-100)
@@ -127,18 +129,25 @@ def test_a_gang_asks_a_last_time_before_it_gives_anything_back() -> None:
 @pytest.mark.parametrize(
     ("pods", "refusal", "policy"),
     [
-        pytest.param((), refused(since_s=None), POLICY, id="it has nothing"),
-        pytest.param((succeeded(0), pending(1)), refused(), POLICY, id="a rank of it is done"),
+        pytest.param((), refused(since_s=None), POLICY, id="it has no pods"),
         pytest.param(
-            (pending(0),), refused(), DecisionSettings(partial_hold_s=0), id="it was told to"
+            (succeeded(0), pending(1)), refused(), POLICY, id="one of its ranks has completed"
         ),
         pytest.param(
-            (pending(0),), replace(refused(), attempt=7), POLICY, id="it was another attempt"
+            (pending(0),), refused(), DecisionSettings(partial_hold_s=0), id="the setting says so"
         ),
-        pytest.param((pending(0), pending(1), pending(2)), refused(), POLICY, id="it is whole"),
+        pytest.param(
+            (pending(0),),
+            replace(refused(), attempt=7),
+            POLICY,
+            id="the refusal is of another attempt",
+        ),
+        pytest.param(
+            (pending(0), pending(1), pending(2)), refused(), POLICY, id="all of its pods exist"
+        ),
     ],
 )
-def test_a_gang_keeps_what_it_has(
+def test_a_gang_keeps_its_pods(
     pods: tuple[PodView, ...], refusal: Refusal, policy: DecisionSettings
 ) -> None:
     decided = decide(job(), *pods, refusal=refusal, policy=policy)
@@ -147,20 +156,18 @@ def test_a_gang_keeps_what_it_has(
     assert decided.delete == ()
 
 
-def test_what_was_used_of_the_pre_running_deadline_stays_used_and_the_wait_is_not_counted() -> (
-    None
-):
+def test_the_wait_for_a_retry_does_not_count_towards_the_pre_running_deadline() -> None:
     status = make_status(attempt_start_time=at(-200))
     gang = make_view(status, nodes=3, created_at=at(OLD), pre_running_deadline_s=300)
 
     decided = decide(gang, pending(0), refusal=refused(), policy=POLICY)
 
-    wait = timedelta(seconds=stays_away_s(UID, OLD))
+    wait = timedelta(seconds=retry_wait_s(UID, OLD))
     assert decided.status.attempt_start_time == at(-200) + wait
 
 
-def test_the_clock_of_a_gang_that_is_away_stands_still_until_its_old_pods_have_gone() -> None:
-    """They can write a checkpoint for long, which is no time in which the next attempt can start."""
+def test_the_pre_running_deadline_is_paused_until_the_old_pods_are_removed() -> None:
+    """Old pods may take long to write a checkpoint, and the next attempt cannot start before."""
     status = make_status(attempt_start_time=at(-200))
     gang = make_view(
         status, nodes=3, created_at=at(OLD), pre_running_deadline_s=300, backoff_limit=0

@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever befalls the pods: random histories of one job."""
+"""Invariants of all decisions, tested with random histories of one job."""
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -32,7 +32,7 @@ ACTIONS: Final = (
 
 @dataclass
 class World:
-    """One job, its pods, and an operator that does what it plans."""
+    """One job, its pods, and an operator that executes its plans."""
 
     job: JobView
     pods: dict[str, PodView] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class World:
         return plan(seen, POLICY, now=NOW + timedelta(seconds=self.seconds))
 
     def settle(self, *, crash: bool) -> None:
-        """Plan and do until nothing changes. A crash falls between creation and its record."""
+        """Execute plans until nothing changes. A crash happens between a creation and the status write."""
         for _ in range(SETTLED_AFTER):
             decided = self.decide()
             self.check(decided)
@@ -94,7 +94,7 @@ class World:
         self.job = replace(self.job, status=status)
 
     def act(self, action: str, rank: int) -> None:
-        """Something happens to the current pod of a rank, or to the job."""
+        """Apply an action to the current pod of a rank, or to the job."""
         self.seconds += 1
         if action in {"suspend", "resume"}:
             self.job = replace(self.job, spec=replace(self.job.spec, suspend=action == "suspend"))
@@ -126,7 +126,7 @@ class World:
     history=st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2)), max_size=25),
     clean=st.sampled_from(["All", "Running", "None"]),
 )
-def test_no_history_starts_a_rank_twice_or_loses_count(
+def test_no_history_starts_a_rank_twice_or_miscounts_restarts(
     nodes: int, backoff_limit: int, history: list[tuple[str, int]], clean: str
 ) -> None:
     world = World(

@@ -1,4 +1,4 @@
-"""`cleanPodPolicy`: which pods go when the job is finished."""
+"""`cleanPodPolicy`: the pods that are deleted when the job has finished."""
 
 import pytest
 
@@ -27,7 +27,9 @@ FAILS_THE_JOB = (FailurePolicyRule(action="FailJob", operator="In", values=froze
         pytest.param("None", set(), id="None takes no pod"),
     ],
 )
-def test_the_policy_says_which_pods_of_a_finished_job_go(policy: str, gone: set[int]) -> None:
+def test_clean_pod_policy_selects_the_pods_of_a_finished_job_to_delete(
+    policy: str, gone: set[int]
+) -> None:
     job = make_view(
         make_status(launched_attempt=0),
         nodes=4,
@@ -46,7 +48,7 @@ def test_the_policy_says_which_pods_of_a_finished_job_go(policy: str, gone: set[
 
 
 @pytest.mark.parametrize("policy", ["All", "Running", "None"])
-def test_pods_of_earlier_attempts_never_stay(policy: str) -> None:
+def test_pods_of_earlier_attempts_are_always_deleted(policy: str) -> None:
     status = make_status(launched_attempt=1, attempt=1, restarts=1)
     job = make_view(status, clean_pod_policy=policy)
 
@@ -63,7 +65,9 @@ def test_pods_of_earlier_attempts_never_stay(policy: str) -> None:
         pytest.param({"pre_running_deadline_s": 1, "backoff_limit": 0}, id="pre-running"),
     ],
 )
-def test_a_job_whose_deadline_is_over_does_not_run_on(deadline: dict[str, int]) -> None:
+def test_running_pods_are_deleted_after_a_deadline_under_every_policy(
+    deadline: dict[str, int],
+) -> None:
     long_ago = at(-100)
     status = make_status(launched_attempt=0, start_time=long_ago, attempt_start_time=long_ago)
     job = make_view(status, nodes=2, clean_pod_policy="None", **deadline)
@@ -74,7 +78,7 @@ def test_a_job_whose_deadline_is_over_does_not_run_on(deadline: dict[str, int]) 
     assert len(decided.delete) == 2
 
 
-def test_what_is_being_deleted_is_not_deleted_again() -> None:
+def test_a_terminating_pod_is_not_deleted_again() -> None:
     job = make_view(make_status(launched_attempt=0), clean_pod_policy="All")
 
     decided = decide(job, deleting(succeeded()))

@@ -1,4 +1,4 @@
-"""Whoever waits for a pod that its node does not let go says which, where, and what ends it."""
+"""A job that waits for a pod stuck in Terminating names the pod, its node, and how to resolve it."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def said(decided: Plan) -> str:
 
 
 @WAITING
-def test_a_pod_that_its_node_does_not_let_go_is_named_with_its_node_and_what_ends_it(
+def test_a_stuck_pod_is_named_with_its_node_and_a_way_to_resolve_it(
     job: JobView,
 ) -> None:
     message = said(decide(job, going(), now=LATE))
@@ -55,7 +55,7 @@ def test_a_pod_that_its_node_does_not_let_go_is_named_with_its_node_and_what_end
 
 
 @WAITING
-def test_a_pod_that_has_time_left_is_looked_at_again_when_it_is_late(job: JobView) -> None:
+def test_the_next_pass_is_due_when_a_terminating_pod_becomes_stuck(job: JobView) -> None:
     decided = decide(job, going(), now=at(GRACE_S + 1))
 
     assert "gpu-7" not in said(decided)
@@ -63,7 +63,7 @@ def test_a_pod_that_has_time_left_is_looked_at_again_when_it_is_late(job: JobVie
 
 
 @WAITING
-def test_nothing_changes_while_the_same_pod_lingers_on(job: JobView) -> None:
+def test_the_status_does_not_change_while_the_same_pod_stays_stuck(job: JobView) -> None:
     first = decide(job, going(), now=LATE)
 
     again = decide(replace(job, status=first.status), going(), now=at(3600))
@@ -86,7 +86,7 @@ def test_of_several_pods_the_first_is_named_and_the_others_are_counted() -> None
     ],
     ids=["never bound", "held by a finalizer", "not deleted"],
 )
-def test_no_node_is_blamed_for_a_pod_that_does_not_wait_for_one(pod: PodView) -> None:
+def test_a_pod_that_does_not_wait_for_its_node_is_not_reported_as_stuck(pod: PodView) -> None:
     assert "gpu-7 should" not in said(decide(SUSPENDED, pod, now=LATE))
 
 

@@ -1,4 +1,4 @@
-"""The main container's end is its rank's, whatever runs beside it and however that ends."""
+"""The main container decides the end of its rank, whatever other containers do."""
 
 from dataclasses import replace
 from typing import Any
@@ -106,7 +106,7 @@ def test_a_trainer_that_failed_has_failed_while_a_side_container_runs() -> None:
     assert [(end.container, end.exit_code) for end in pod.exits] == [("trainer", 3)]
 
 
-def test_how_a_side_container_ends_decides_nothing() -> None:
+def test_the_exit_code_of_a_side_container_is_ignored() -> None:
     pod = seen("Failed", trainer=exited(0), proxy=exited(143, reason="Error"))
 
     assert pod.has_completed
@@ -119,7 +119,7 @@ def test_the_end_of_a_side_container_alone_ends_no_rank() -> None:
     assert (pod.has_ended, pod.exit_code, pod.exits) == (False, None, ())
 
 
-def test_a_side_container_that_never_came_up_runs_on_too() -> None:
+def test_a_side_container_that_never_started_counts_as_not_ended() -> None:
     waits = {"waiting": {"reason": "ImagePullBackOff"}}
     pod = seen("Running", trainer=exited(0), proxy=waits)
 
@@ -152,7 +152,7 @@ def test_native_sidecars_are_left_to_the_kubelet() -> None:
         ),
     ],
 )
-def test_a_main_container_that_may_run_again_has_not_ended_before_its_pod(
+def test_a_main_container_that_may_be_restarted_ends_only_with_its_pod(
     spec: dict[str, Any],
 ) -> None:
     assert not seen("Running", trainer=exited(0), proxy=RUNS, spec=spec).has_ended
@@ -160,7 +160,7 @@ def test_a_main_container_that_may_run_again_has_not_ended_before_its_pod(
 
 
 @pytest.mark.parametrize("reason", ["Evicted", "DeadlineExceeded", "Terminated"])
-def test_an_exit_with_0_is_no_success_where_the_node_ended_the_pod(reason: str) -> None:
+def test_exit_code_0_is_no_success_if_the_node_ended_the_pod(reason: str) -> None:
     ending = seen("Running", trainer=exited(0), proxy=RUNS, reason=reason)
     ended = seen("Failed", trainer=exited(0), proxy=exited(137), reason=reason, message="why")
 
@@ -169,7 +169,7 @@ def test_an_exit_with_0_is_no_success_where_the_node_ended_the_pod(reason: str) 
     assert (ended.exit_code, ended.reason, ended.message) == (None, reason, "why")
 
 
-def test_what_ended_after_the_pod_was_asked_to_stop_has_not_completed() -> None:
+def test_a_rank_that_ended_after_a_stop_request_has_not_completed() -> None:
     late = {"deletionTimestamp": "2026-01-01T00:00:20Z", "deletionGracePeriodSeconds": 30}
     soon = {"deletionTimestamp": "2026-01-01T00:00:35Z", "deletionGracePeriodSeconds": 30}
 
@@ -182,7 +182,7 @@ def test_what_ended_after_the_pod_was_asked_to_stop_has_not_completed() -> None:
 
 
 @pytest.mark.parametrize("clean", ["All", "Running", "None"])
-def test_a_job_is_complete_with_its_main_container_and_stops_what_runs_beside(clean: str) -> None:
+def test_a_job_completes_with_its_main_container_and_stops_side_containers(clean: str) -> None:
     decided = decide(make_view(LAUNCHED, clean_pod_policy=clean), done())
 
     complete = decided.status.condition("Complete")
@@ -198,7 +198,7 @@ def test_a_job_is_complete_with_its_main_container_and_stops_what_runs_beside(cl
     assert again.delete == decided.delete
 
 
-def test_a_done_rank_is_recorded_and_stopped_while_others_run() -> None:
+def test_a_completed_rank_is_written_to_status_and_stopped_while_others_run() -> None:
     job = make_view(LAUNCHED, nodes=2)
 
     decided = decide(job, done(0), make_pod(1))
@@ -220,7 +220,7 @@ def test_a_done_rank_is_recorded_and_stopped_while_others_run() -> None:
         assert (later.status.failed, later.create, later.delete) == (0, (), ())
 
 
-def test_a_done_rank_is_stopped_when_its_log_is_archived() -> None:
+def test_a_completed_rank_is_stopped_after_its_log_is_archived() -> None:
     policy = DecisionSettings(archiving=True)
     job = make_view(LAUNCHED, nodes=2)
 
@@ -234,7 +234,7 @@ def test_a_done_rank_is_stopped_when_its_log_is_archived() -> None:
     assert deleted_names(then) == {done(0).name}
 
 
-def test_a_pod_that_the_kubelet_is_about_to_end_is_left_to_it() -> None:
+def test_a_pod_with_only_native_sidecars_left_is_not_deleted() -> None:
     ending = replace(done(), side_containers=())
 
     decided = decide(make_view(LAUNCHED), ending)
@@ -269,7 +269,7 @@ def test_a_failed_job_leaves_no_side_container_running(clean: str) -> None:
     assert deleted_names(decided) == {done().name}
 
 
-def test_a_pod_without_side_containers_is_not_touched_when_its_rank_is_done() -> None:
+def test_a_completed_pod_without_side_containers_is_not_deleted() -> None:
     decided = decide(make_view(LAUNCHED, nodes=2), succeeded(0), make_pod(1))
 
     assert decided.delete == ()

@@ -1,4 +1,4 @@
-"""Mere progress can wait to be written; everything that a decision rests on cannot."""
+"""Writes of mere progress can be delayed; writes that decisions depend on cannot."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ READY = (condition("PodsReady", status=True),)
         {"phase": "Running", "conditions": READY, "ready": 1},
     ],
 )
-def test_how_far_the_pods_have_come_can_wait(changes: dict[str, Any]) -> None:
+def test_pod_counts_and_readiness_are_mere_progress(changes: dict[str, Any]) -> None:
     assert progress_between(WAITING, replace(WAITING, **changes)) is not None
 
 
@@ -55,11 +55,11 @@ def test_how_far_the_pods_have_come_can_wait(changes: dict[str, Any]) -> None:
         {"record_state": "Pending"},
     ],
 )
-def test_what_a_decision_rests_on_cannot_wait(changes: dict[str, Any]) -> None:
+def test_fields_that_decisions_depend_on_are_not_mere_progress(changes: dict[str, Any]) -> None:
     assert progress_between(WAITING, replace(WAITING, ready=1, **changes)) is None
 
 
-def test_which_rank_is_the_first_that_is_not_ready_can_wait() -> None:
+def test_another_first_unready_rank_is_mere_progress() -> None:
     old, new = (
         replace(condition("PodsReady", status=False, reason="PodsNotReady"), message=message)
         for message in ("rank 1", "rank 2")
@@ -70,7 +70,7 @@ def test_which_rank_is_the_first_that_is_not_ready_can_wait() -> None:
     assert progress_between(waiting, new_status) is Progress.SOME_STARTED
 
 
-def test_a_rank_that_is_no_longer_ready_cannot_wait() -> None:
+def test_losing_readiness_is_not_mere_progress() -> None:
     running = replace(WAITING, phase="Running", conditions=READY, ready=1)
     assert (
         progress_between(running, replace(running, ready=0, conditions=WAITING.conditions)) is None
@@ -81,11 +81,11 @@ def test_a_rank_that_is_no_longer_ready_cannot_wait() -> None:
     "changes",
     [{"phase": "Running"}, {"conditions": READY}, {"phase": "Running", "conditions": READY}],
 )
-def test_that_all_ranks_run_says_more_than_a_count(changes: dict[str, Any]) -> None:
+def test_all_ranks_running_is_more_important_than_a_count(changes: dict[str, Any]) -> None:
     assert progress_between(WAITING, replace(WAITING, ready=2, **changes)) is Progress.ALL_RUN
 
 
-def test_counts_are_of_a_start_until_all_ranks_run() -> None:
+def test_counts_are_progress_of_a_start_until_all_ranks_run() -> None:
     running = replace(WAITING, phase="Running", conditions=READY, active=2)
     assert progress_between(WAITING, replace(WAITING, ready=1)) is Progress.SOME_STARTED
     assert progress_between(running, replace(running, active=1)) is Progress.COUNTS
@@ -104,7 +104,7 @@ DONE = make_pod(0, PodPhase.SUCCEEDED)
         pytest.param((replace(DONE, index=1),), None, id="pod of another rank"),
     ],
 )
-def test_that_a_rank_is_done_can_wait_while_its_pod_says_so(
+def test_a_completed_rank_is_mere_progress_while_its_pod_shows_it(
     pods: tuple[PodView, ...], expected: Progress | None
 ) -> None:
     running = replace(WAITING, phase="Running", conditions=READY, active=2)
@@ -113,17 +113,17 @@ def test_that_a_rank_is_done_can_wait_while_its_pod_says_so(
 
 
 @pytest.mark.parametrize("more", [{}, {"phase": "Running"}, {"log_bytes": 10}])
-def test_that_a_rank_is_done_waits_no_longer_because_others_start(more: dict[str, Any]) -> None:
+def test_a_completed_rank_stays_the_kind_of_progress_if_others_start(more: dict[str, Any]) -> None:
     done = replace(WAITING, succeeded=1, completed_indexes="0", **more)
     assert progress_between(WAITING, done, (DONE,)) is Progress.DONE
 
 
-def test_that_a_rank_is_not_done_after_all_cannot_wait() -> None:
+def test_a_revoked_completion_is_not_mere_progress() -> None:
     running = replace(WAITING, phase="Running", conditions=READY, completed_indexes="0-1")
     assert progress_between(running, replace(running, completed_indexes="0"), (DONE,)) is None
 
 
-def test_that_nothing_is_left_of_a_suspended_job_cannot_wait() -> None:
+def test_the_removal_of_a_suspended_jobs_last_pod_is_not_mere_progress() -> None:
     suspended = replace(
         WAITING, phase="Suspended", conditions=(condition("Suspended", status=True),), active=2
     )

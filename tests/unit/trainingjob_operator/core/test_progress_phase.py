@@ -88,7 +88,7 @@ def test_counters_count_the_pods() -> None:
     assert (counted.succeeded, counted.failed) == (2, 0)
 
 
-def test_counters_of_ranks_begin_anew_with_an_attempt() -> None:
+def test_counters_of_ranks_are_reset_with_a_new_attempt() -> None:
     job = make_view(make_status(launched_attempt=0), nodes=3)
 
     counted = decide(job, failed(0), succeeded(1), make_pod(2)).status
@@ -98,7 +98,7 @@ def test_counters_of_ranks_begin_anew_with_an_attempt() -> None:
     assert counted.active == 1
 
 
-def test_every_decision_says_which_generation_it_is_about() -> None:
+def test_every_decision_sets_the_observed_generation() -> None:
     for job in (make_view(generation=7), make_view(generation=7, suspend=True)):
         assert decide(job).status.observed_generation == 7
 

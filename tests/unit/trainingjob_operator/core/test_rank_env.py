@@ -1,4 +1,4 @@
-"""Which containers get which variables, and that a program can be started with them."""
+"""Environment variables of each container, and their limit of size in Linux."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def variables(made: Object, name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("framework", ["Plain", "Torch", "JAX", "TensorFlow", "XGBoost"])
-def test_what_the_ranks_need_is_in_the_main_container_and_not_beside_it(framework: str) -> None:
+def test_rendezvous_variables_are_in_the_main_container_and_not_in_others(framework: str) -> None:
     made = pod(framework)
     main = variables(made, "trainer")
 
@@ -72,7 +72,7 @@ def test_a_program_starts_with_the_names_of_a_thousand_ranks_of_the_longest_name
     assert int(done.stdout) == len(value)
 
 
-def test_a_pod_of_many_containers_has_the_names_of_a_thousand_ranks_once() -> None:
+def test_a_pod_with_many_containers_contains_the_names_of_all_ranks_only_once() -> None:
     made = json.dumps(pod("TensorFlow", nodes=1000, others=15, init=16))
 
     assert made.count("TF_CONFIG") == 1

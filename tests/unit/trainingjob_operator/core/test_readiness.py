@@ -1,4 +1,4 @@
-"""The condition `PodsReady`: the most helpful thing to say about why ranks do not run."""
+"""The condition `PodsReady`: the most helpful cause if ranks are not ready."""
 
 import pytest
 
@@ -93,7 +93,7 @@ NO_NODE = "0/3 nodes are available"
         ),
     ],
 )
-def test_readiness_says_what_is_in_the_way(pods: list[PodView], reason: str, words: str) -> None:
+def test_readiness_names_the_obstacle(pods: list[PodView], reason: str, words: str) -> None:
     decided = decide(make_view(nodes=2), *pods)
 
     ready = decided.status.condition(CONDITION_PODS_READY)
@@ -103,7 +103,7 @@ def test_readiness_says_what_is_in_the_way(pods: list[PodView], reason: str, wor
     assert words in ready.message
 
 
-def test_an_image_that_does_not_come_leaves_the_job_pending() -> None:
+def test_an_image_that_cannot_be_pulled_leaves_the_job_pending() -> None:
     decided = decide(make_view(), pending(waiting_reason="ImagePullBackOff"))
 
     assert decided.status.phase == "Pending"

@@ -1,4 +1,4 @@
-"""The outcome of a deadline says what was in the way when it ran out."""
+"""The message of an expired deadline contains what kept ranks from running."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ DEADLINES = pytest.mark.parametrize(
 
 
 def outcome(*pods: PodView, backoff_limit: int = 0, said: str = "", **fields: Any) -> str:
-    """What the job says at its end, or of its restart, when its time is over."""
+    """Return the message of the job's end, or of its restart, when a deadline expires."""
     spec = {name: fields.pop(name) for name in tuple(fields) if name.endswith("deadline_s")}
     conditions = (
         [make_condition(CONDITION_PODS_READY, status=False, reason="Forbidden", message=said)]
@@ -75,39 +75,39 @@ def outcome(*pods: PodView, backoff_limit: int = 0, said: str = "", **fields: An
     ],
     ids=["no node", "no image", "a rank that does not come"],
 )
-def test_it_says_what_the_pods_say(
+def test_the_message_contains_the_obstacle_of_the_pods(
     deadline: dict[str, Any], pods: list[PodView], words: str
 ) -> None:
     assert words in outcome(*pods, **deadline)
 
 
 @DEADLINES
-def test_it_says_what_the_api_server_refuses(deadline: dict[str, Any]) -> None:
+def test_the_message_contains_the_refusal_of_the_api_server(deadline: dict[str, Any]) -> None:
     assert "; QuotaExceeded: exceeded quota: gpus" in outcome(
         pending(0), refusal=QUOTA, **deadline
     )
 
 
 @DEADLINES
-def test_it_says_what_the_status_has_said_if_nothing_else_is_known(
+def test_the_message_falls_back_to_the_last_status(
     deadline: dict[str, Any],
 ) -> None:
     assert "; Forbidden: no right" in outcome(said="no right", **deadline)
 
 
-def test_a_try_that_is_spent_says_it_too() -> None:
+def test_the_message_of_a_counted_restart_contains_the_obstacle() -> None:
     pod = pending(1, unschedulable=NO_NODE)
 
     assert NO_NODE in outcome(make_pod(0), pod, pre_running_deadline_s=100, backoff_limit=3)
 
 
-def test_nothing_was_in_the_way_of_a_job_that_ran() -> None:
+def test_a_job_that_ran_has_no_obstacle() -> None:
     message = outcome(make_pod(0), make_pod(1), active_deadline_s=100)
 
     assert message.endswith("(spec.activeDeadlineSeconds)")
 
 
-def test_a_long_reason_leaves_room_for_what_stands_around_it() -> None:
+def test_a_long_obstacle_is_truncated_to_leave_room_for_the_rest() -> None:
     pod = pending(1, unschedulable="x" * 5000)
 
     message = outcome(make_pod(0), pod, pre_running_deadline_s=100)
@@ -116,7 +116,7 @@ def test_a_long_reason_leaves_room_for_what_stands_around_it() -> None:
     assert len(message.encode()) <= 1024
 
 
-def test_it_names_a_pod_of_an_earlier_attempt_that_does_not_go() -> None:
+def test_the_message_names_a_stuck_pod_of_an_earlier_attempt() -> None:
     stuck = deleting(make_pod(0, node="gpu-7"), since_s=-3600)
     status = make_status(attempt=1, launched_attempt=0, start_time=at(-200), phase="Restarting")
     waiting = decide(make_view(status, active_deadline_s=250), stuck)

@@ -1,4 +1,4 @@
-"""The record holds what it has to, and nothing that it must not."""
+"""Content of the record, and what is masked in it."""
 
 import json
 from dataclasses import replace
@@ -51,7 +51,7 @@ def record_of(raw: Object, status: JobStatus = FINISHED, **labels: str) -> Objec
     return build_record(job_view(raw), status, labels=labels, spec=raw["spec"], cluster="west")
 
 
-def test_it_says_what_became_of_the_job() -> None:
+def test_the_record_contains_the_outcome_of_the_job() -> None:
     record = record_of(raw_job(nodes=2, framework="Torch"), team="vision")
     spec = record.pop("spec")
     assert spec["numNodes"] == 2
@@ -87,7 +87,7 @@ def test_a_job_that_never_started_has_no_duration() -> None:
     assert (record["startedAt"], record["durationSeconds"]) == (None, None)
 
 
-def test_no_value_of_a_variable_is_in_it() -> None:
+def test_values_of_environment_variables_are_masked() -> None:
     raw = raw_job(env={"PASSWORD": "hunter2"})
     pod = raw["spec"]["template"]["spec"]
     secret = {"secretKeyRef": {"name": "db", "key": "password"}}
@@ -117,19 +117,19 @@ def test_the_resources_are_those_of_the_main_container() -> None:
     assert record_of(raw)["resources"] == limits
 
 
-def test_a_spec_that_makes_no_sense_still_makes_a_record() -> None:
+def test_an_invalid_spec_still_gives_a_record() -> None:
     raw = raw_job()
     raw["spec"] = {"template": {"spec": {"containers": ["?"], "initContainers": 7}}}
     record = record_of(raw)
     assert (record["images"], record["resources"]) == ([], {})
 
 
-def test_what_json_has_no_word_for_is_null_and_what_is_no_unicode_is_spelt_out() -> None:
+def test_non_finite_numbers_become_null_and_invalid_unicode_is_escaped() -> None:
     body = encode_record({"uid": "u", "revision": 1, "nan": float("nan"), "odd": "a\ud800b"})
     assert json.loads(body) == {"uid": "u", "revision": 1, "nan": None, "odd": "a\\ud800b"}
 
 
-def test_equal_records_have_equal_keys_and_others_have_others() -> None:
+def test_equal_records_have_equal_idempotency_keys_and_others_differ() -> None:
     record = record_of(raw_job())
     shuffled = dict(reversed(list(record.items())))
     other = record | {"exitCode": 1}
@@ -138,7 +138,7 @@ def test_equal_records_have_equal_keys_and_others_have_others() -> None:
     assert keys[0].startswith(f"{UID}:1:")
 
 
-def test_a_record_in_any_language_is_as_large_as_its_job() -> None:
+def test_non_ascii_text_does_not_enlarge_the_record() -> None:
     raw = raw_job()
     raw["spec"]["template"]["spec"]["containers"][0]["args"] = ["данные" * 10_000]
     spec_bytes = len(json.dumps(raw["spec"], ensure_ascii=False).encode())
@@ -160,7 +160,7 @@ def test_a_record_for_the_log_is_one_line_and_keeps_its_summary_when_it_is_too_l
     assert len(record_line(record_of(raw, **labels))) < MAX_LINE_BYTES
 
 
-def test_what_looks_like_a_credential_is_in_no_record_and_its_bytes_stay_the_same() -> None:
+def test_credentials_are_masked_in_the_record_and_its_encoding_is_stable() -> None:
     raw = raw_job()
     container = raw["spec"]["template"]["spec"]["containers"][0]
     container["command"] = ["sh", "-c", "train --hub-token hunter2 s3://bucket"]

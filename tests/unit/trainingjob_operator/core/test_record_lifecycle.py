@@ -1,4 +1,4 @@
-"""Who owes a record, what becomes of it, and when a job is let go: one row for each rule."""
+"""When a record is required, its states, and when the finalizer is released; one row for each rule."""
 
 from dataclasses import replace
 from typing import Any
@@ -73,7 +73,7 @@ def reason(status: JobStatus) -> tuple[bool, str]:
     ],
     ids=["new", "off", "claimed", "finished", "deleting", "given up", "invalid"],
 )
-def test_a_job_is_claimed_while_it_lives_and_recording_is_on(
+def test_a_job_is_claimed_while_it_is_unfinished_and_recording_is_on(
     subject: JobView, policy: DecisionSettings, *, claims: bool
 ) -> None:
     assert must_claim(subject, policy) is claims
@@ -93,7 +93,7 @@ def test_a_job_is_claimed_while_it_lives_and_recording_is_on(
     ],
 )
 @pytest.mark.parametrize("policy", [ON, OFF])
-def test_a_record_that_waits_in_a_job_without_the_finalizer_is_claimed_again(
+def test_a_job_with_a_pending_record_and_no_finalizer_is_claimed_again(
     subject: JobView, policy: DecisionSettings, *, claims: bool
 ) -> None:
     assert must_reclaim(subject, subject.status) is claims
@@ -126,14 +126,16 @@ def test_a_record_that_waits_in_a_job_without_the_finalizer_is_claimed_again(
         ),
     ],
 )
-def test_what_is_owed_is_decided_by_the_job(seen: Observation, state: str, why: str) -> None:
+def test_the_finalizer_and_the_job_decide_if_a_record_is_required(
+    seen: Observation, state: str, why: str
+) -> None:
     status = open_record(draft(seen.job, COMPLETE), seen).status
     assert status.record_state == state
     assert status.record_revision == (1 if state == "Pending" else None)
     assert reason(status) == (False, why)
 
 
-# --- news ---------------------------------------------------------------------------------------
+# --- results of deliveries ----------------------------------------------------------------------
 
 
 def delivered(result: Any, *, revision: int = 1, uid: str = UID) -> Delivery:
@@ -155,7 +157,7 @@ def delivered(result: Any, *, revision: int = 1, uid: str = UID) -> Delivery:
         ("NotRequired", 1, delivered("Stored"), "NotRequired", 1),
     ],
 )
-def test_news_count_for_the_very_revision_they_are_about(
+def test_a_delivery_applies_only_to_its_own_revision(
     state: str, revision: int, delivery: Delivery | None, after: str, revision_after: int
 ) -> None:
     view = finished(state, revision=revision)
@@ -167,7 +169,7 @@ def test_news_count_for_the_very_revision_they_are_about(
         assert settle_record(later, again) == later, "it is settled once"
 
 
-def test_a_rejection_says_why() -> None:
+def test_a_rejection_has_the_receivers_message() -> None:
     view = finished("Pending")
     seen = Observation(job=view, delivery=delivered("Rejected"))
     status = settle_record(draft(view), seen).status
@@ -176,7 +178,7 @@ def test_a_rejection_says_why() -> None:
     assert (found.status, found.reason, found.message) == (False, "Rejected", "because")
 
 
-# --- letting go ---------------------------------------------------------------------------------
+# --- release ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_a_rejection_says_why() -> None:
         (job(deleting=True, deleted_at=at(-100_000)), False),
     ],
 )
-def test_a_job_is_let_go_when_nothing_can_be_lost_any_more_or_its_user_has_waited_enough(
+def test_a_job_is_released_when_its_record_is_settled_or_the_deadline_of_its_deletion_expires(
     view: JobView, *, released: bool
 ) -> None:
     assert may_release(view.status, view, ON, now=NOW) is released

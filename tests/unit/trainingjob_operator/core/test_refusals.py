@@ -1,4 +1,4 @@
-"""What the API server refuses: reported, waited for, and fatal only when no patience mends it."""
+"""Refusals of the API server: reported, retried, and fatal only if waiting does not help."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def make_refusal(
 @pytest.mark.parametrize(
     "reason", [REASON_QUOTA_EXCEEDED, REASON_FORBIDDEN, REASON_POD_NAME_CONFLICT]
 )
-def test_a_refusal_that_can_pass_is_a_condition_and_is_asked_about_again_later(
+def test_a_temporary_refusal_sets_a_condition_and_is_retried_later(
     reason: str,
 ) -> None:
     decided = decide(make_view(nodes=2), make_pod(0), refusal=make_refusal(reason))
@@ -60,13 +60,13 @@ def test_a_refusal_that_can_pass_is_a_condition_and_is_asked_about_again_later(
 @pytest.mark.parametrize(
     "retry_s", [pytest.param(0, id="when it is time"), pytest.param(-1, id="after it was time")]
 )
-def test_what_was_refused_is_tried_again(retry_s: float) -> None:
+def test_a_refused_pod_is_retried(retry_s: float) -> None:
     decided = decide(make_view(nodes=2), make_pod(0), refusal=make_refusal(retry_s=retry_s))
 
     assert decided.create == (1,)
 
 
-def test_a_refusal_is_forgotten_once_every_pod_is_there() -> None:
+def test_a_refusal_is_ignored_once_every_pod_exists() -> None:
     decided = decide(make_view(), make_pod(), refusal=make_refusal())
 
     assert decided.status.is_true(CONDITION_PODS_READY)
@@ -94,7 +94,7 @@ def test_a_deadline_fails_a_job_whose_pods_are_refused() -> None:
     assert decided.status.is_true(CONDITION_FAILED)
 
 
-def test_the_clock_of_an_attempt_runs_while_a_quota_is_full_and_not_while_the_job_is_queued() -> (
+def test_the_pre_running_deadline_runs_while_a_quota_is_full_but_not_while_the_job_is_queued() -> (
     None
 ):
     job = make_view(make_status(attempt_start_time=at(-5)), nodes=2, pre_running_deadline_s=60)
@@ -132,7 +132,7 @@ def test_a_refused_rank_beside_completed_ones_leaves_them_completed() -> None:
         ),
     ],
 )
-def test_a_refusal_says_nothing_of_another_attempt_or_another_generation(
+def test_a_refusal_does_not_apply_to_another_attempt_or_generation(
     refusal: Refusal,
 ) -> None:
     job = make_view(make_status(attempt=1), generation=5)
@@ -145,7 +145,7 @@ def test_a_refusal_says_nothing_of_another_attempt_or_another_generation(
     assert ready.message != "no room"
 
 
-def test_a_job_that_changes_again_and_again_is_not_asked_for_at_every_change() -> None:
+def test_repeated_changes_of_a_refused_job_do_not_cause_a_try_each() -> None:
     refusal = make_refusal(changed_s=4, fatal=True)
 
     decided = decide(make_view(generation=2), refusal=refusal)
@@ -155,7 +155,7 @@ def test_a_job_that_changes_again_and_again_is_not_asked_for_at_every_change() -
     assert not decided.status.is_finished
 
 
-def test_each_change_that_was_refused_doubles_the_wait_for_the_next_up_to_the_usual_one() -> None:
+def test_each_refused_change_doubles_the_wait_for_the_next_up_to_the_normal_wait() -> None:
     waits, refusal = [], make_refusal()
     for _ in range(9):
         waits.append(changed_wait_s(refusal, 0, now=at(1)))

@@ -1,4 +1,4 @@
-"""Where ranks meet: names that their pods can resolve, and a port that is theirs."""
+"""The rendezvous address: host names that pods can resolve, and a port of the job's own."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def pod(
     port: int | None = None,
     **pod_spec: Any,
 ) -> Object:
-    """The pod of one rank of a job with these fields in the spec of its pods."""
+    """The pod of one rank of a job whose template has these fields."""
     job = make_job(nodes=nodes, framework=framework, rendezvousPort=port)
     job["spec"]["template"]["spec"] |= pod_spec
     view = make_view(make_status(attempt=attempt), nodes=nodes, uid=uid)
@@ -57,7 +57,7 @@ def variables(made: Object) -> dict[str, str]:
     ],
     ids=["no name", "a name", "with a subdomain", "an override", "host network", "and a name"],
 )
-def test_the_only_rank_meets_itself_under_what_its_pod_is_called(
+def test_a_single_rank_uses_its_pods_own_host_name(
     framework: str, pod_spec: Object, called: str
 ) -> None:
     address = variables(pod(framework=framework, **pod_spec))[ADDRESS_OF[framework]]
@@ -68,7 +68,7 @@ def test_the_only_rank_meets_itself_under_what_its_pod_is_called(
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own network", "host network"])
-def test_several_ranks_have_the_names_that_the_service_gives_them(shared: bool) -> None:
+def test_several_ranks_have_host_names_of_the_headless_service(shared: bool) -> None:
     made = pod(1, nodes=2, hostname="taken", subdomain="taken", hostNetwork=shared)
 
     assert (made["spec"]["hostname"], made["spec"]["subdomain"]) == (f"{SERVICE}-0-1", SERVICE)
@@ -88,14 +88,14 @@ def test_several_ranks_have_the_names_that_the_service_gives_them(shared: bool) 
     ],
 )
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_a_pod_on_the_host_network_asks_the_dns_of_the_cluster(
+def test_a_pod_on_the_host_network_uses_the_cluster_dns(
     nodes: int, pod_spec: Object, policy: str | None
 ) -> None:
     assert pod(nodes=nodes, **pod_spec)["spec"].get("dnsPolicy") == policy
 
 
 def ports_of(made: Object, framework: str) -> set[int]:
-    """Every port that the variables of a rank name."""
+    """All ports in the environment variables of a rank."""
     found = variables(made)
     if framework == "Torch":
         return {int(found["MASTER_PORT"]), int(found["PET_MASTER_PORT"])}
@@ -116,7 +116,7 @@ def service_port(uid: str = UID, port: int | None = None, **pod_spec: Any) -> in
 
 
 @pytest.mark.parametrize("framework", ADDRESS_OF)
-def test_ranks_meet_on_29500_or_on_the_port_that_the_job_names(framework: str) -> None:
+def test_the_rendezvous_port_is_29500_or_the_one_in_the_spec(framework: str) -> None:
     assert ports_of(pod(nodes=2, framework=framework), framework) == {29500}
     for shared in (False, True):
         named = pod(nodes=2, framework=framework, port=3333, hostNetwork=shared)
@@ -146,5 +146,5 @@ def test_workers_that_all_listen_have_a_port_each_on_the_host_network() -> None:
     assert ports == set(range(first, first + 1000))
 
 
-def test_no_port_of_any_job_is_one_that_kubernetes_or_the_kernel_gives_away() -> None:
+def test_ports_on_the_host_network_avoid_node_ports_and_ephemeral_ports() -> None:
     assert FIRST_HOST_PORT + HOST_PORTS + 1000 <= 30_000

@@ -53,11 +53,11 @@ def test_the_wait_doubles_with_every_restart_and_disruption_up_to_a_cap(
         ),
     ],
 )
-def test_without_a_pending_restart_nothing_is_waited_for(status: object) -> None:
+def test_without_a_pending_restart_there_is_no_wait(status: object) -> None:
     assert may_start_at(status, DecisionSettings()) is None  # type: ignore[arg-type]
 
 
-def test_pods_come_when_the_wait_is_over_and_not_before() -> None:
+def test_pods_are_created_only_after_the_wait() -> None:
     status = make_status(
         make_condition(CONDITION_RESTARTING, since_s=-10),
         attempt=1,
@@ -73,7 +73,7 @@ def test_pods_come_when_the_wait_is_over_and_not_before() -> None:
     assert late.create == (0, 1)
 
 
-def test_no_pod_comes_before_those_of_the_last_attempt_have_gone() -> None:
+def test_no_pod_is_created_before_those_of_the_last_attempt_are_removed() -> None:
     status = make_status(
         make_condition(CONDITION_RESTARTING), attempt=1, launched_attempt=0, restarts=1
     )
@@ -84,7 +84,7 @@ def test_no_pod_comes_before_those_of_the_last_attempt_have_gone() -> None:
     assert deleted_names(decided) == {make_pod(1, attempt=0).name}
 
 
-def test_the_restart_is_over_when_the_first_pod_of_the_attempt_is_there() -> None:
+def test_restarting_becomes_false_when_the_first_pod_of_the_attempt_exists() -> None:
     status = make_status(
         make_condition(CONDITION_RESTARTING), attempt=1, launched_attempt=0, restarts=1
     )
@@ -100,7 +100,7 @@ def test_the_restart_is_over_when_the_first_pod_of_the_attempt_is_there() -> Non
     assert decided.status.launched_attempt == 0
 
 
-def test_a_restart_while_one_is_pending_begins_the_wait_anew() -> None:
+def test_a_restart_while_another_is_pending_restarts_the_wait() -> None:
     status = make_status(
         make_condition(CONDITION_RESTARTING, since_s=-30),
         attempt=1,

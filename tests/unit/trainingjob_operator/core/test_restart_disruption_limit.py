@@ -1,4 +1,4 @@
-"""Disruptions in a row without progress: they spend no try, and are not borne for ever."""
+"""`disruptionLimit`: the number of disruptions in a row without progress is limited."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def after(disruptions: int, *conditions: Condition) -> JobStatus:
         ),
     ],
 )
-def test_a_disruption_too_many_in_a_row_fails_the_job(pod: PodView | None) -> None:
+def test_exceeding_the_disruption_limit_fails_the_job(pod: PodView | None) -> None:
     pods = (pod,) if pod is not None else ()
 
     borne = decide(make_view(after(2), disruption_limit=3), *pods, pods_are_live=True).status
@@ -60,7 +60,7 @@ def test_a_disruption_too_many_in_a_row_fails_the_job(pod: PodView | None) -> No
     assert ended.restarts == 0
 
 
-def test_without_any_to_bear_the_first_disruption_fails_the_job() -> None:
+def test_with_a_limit_of_zero_the_first_disruption_fails_the_job() -> None:
     job = make_view(make_status(launched_attempt=0), disruption_limit=0)
 
     assert decide(job, disrupted(make_pod())).status.is_true(CONDITION_FAILED)
@@ -80,9 +80,7 @@ def test_an_attempt_that_ran_for_a_while_is_progress(condition: Condition, count
     assert decide(job, disrupted(make_pod())).status.disruptions_since_progress == count
 
 
-def test_progress_is_recorded_by_the_very_write_that_says_that_ranks_are_not_ready_any_more() -> (
-    None
-):
+def test_the_write_that_ends_readiness_also_resets_the_count() -> None:
     job = make_view(after(3, ready(600)))
 
     # The pod's readiness goes before its disruption is known.
@@ -103,17 +101,17 @@ def test_a_failure_that_a_rule_ignores_counts_as_well() -> None:
     assert ended.exit_code == 42
 
 
-def test_a_failure_of_the_jobs_own_is_neither_progress_nor_a_disruption() -> None:
+def test_a_failure_neither_resets_nor_increments_the_count() -> None:
     assert decide(make_view(after(3)), failed()).status.disruptions_since_progress == 3
 
 
-def test_a_suspension_starts_the_count_anew() -> None:
+def test_a_suspension_resets_the_count() -> None:
     held = decide(make_view(after(3), suspend=True), make_pod()).status
 
     assert (held.disruptions, held.disruptions_since_progress) == (8, 0)
 
 
-def test_the_count_outlives_the_process() -> None:
+def test_the_count_survives_a_restart_of_the_operator() -> None:
     status = replace(after(3), phase="Running", start_time=at(-100))
 
     assert status_view(status_document(status)).disruptions_since_progress == 3

@@ -1,4 +1,4 @@
-"""Which finished jobs go, when, and on whose word."""
+"""TTL of finished jobs: which expire, when, and by which rule."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,7 @@ TRACKED: Final = {"argocd.argoproj.io/tracking-id": "app:trainingjob.dev/Trainin
 def ended(
     outcome: str = "Complete", *, ago_s: float = 0, state: str | None = "Stored", **fields: Any
 ) -> JobView:
-    """A job that finished so many seconds ago."""
+    """A job that finished `ago_s` seconds ago."""
     conditions = (make_condition(outcome, since_s=-ago_s), make_condition("Finished"))
     status = make_status(*conditions, completion_time=at(-ago_s), record_state=state)
     return make_view(status, **fields)
@@ -50,14 +50,14 @@ def ended(
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("state", ["Stored", "NotRequired"])
-def test_a_job_goes_when_its_time_is_over_however_it_ended(outcome: str, state: str) -> None:
+def test_a_job_expires_after_its_ttl_whatever_its_outcome(outcome: str, state: str) -> None:
     assert judge(ended(outcome, ago_s=3600, state=state), HOUR, now=NOW).expired
     verdict = judge(ended(outcome, ago_s=3599, state=state), HOUR, now=NOW)
     assert (verdict.expired, verdict.due_at) == (False, at(1))
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_the_nearest_word_rules(outcome: str) -> None:
+def test_the_most_specific_ttl_takes_precedence(outcome: str) -> None:
     by_outcome = {"complete_s": 3, "failed_s": 3, "cancelled_s": 3}
     everything = Inherited(
         own=Rules(ttl_s=4, **by_outcome), default=Rules(ttl_s=6, complete_s=5), settings_ttl_s=7
@@ -82,19 +82,19 @@ def test_the_nearest_word_rules(outcome: str) -> None:
     ]
 
 
-def test_an_outcome_that_a_policy_does_not_name_falls_back_to_its_general_time() -> None:
+def test_an_outcome_without_a_ttl_of_its_own_uses_the_policys_general_ttl() -> None:
     rules = Inherited(own=Rules(ttl_s=10, failed_s=20))
     assert judge(ended("Complete"), rules, now=NOW).due_at == at(10)
     assert judge(ended("Failed"), rules, now=NOW).due_at == at(20)
 
 
-def test_a_time_of_zero_is_at_once() -> None:
+def test_a_ttl_of_zero_expires_at_once() -> None:
     assert judge(ended(ttl_s=0), HOUR, now=NOW).expired
     assert judge(ended(), Inherited(own=Rules(ttl_s=0)), now=NOW).expired
 
 
 @pytest.mark.parametrize(("ahead_s", "said_s"), [(3600, 3600), (61, 61), (60, 0), (-5, 0)])
-def test_a_finish_time_in_the_future_defers_and_is_told_from_a_small_difference(
+def test_a_finish_time_in_the_future_defers_and_clock_skew_is_not_reported(
     ahead_s: float, said_s: float
 ) -> None:
     verdict = judge(ended(ago_s=-ahead_s, ttl_s=10), HOUR, now=NOW)
@@ -126,7 +126,7 @@ def test_a_finish_time_at_the_end_of_the_calendar_is_no_error() -> None:
         ({"gitops_owner": "Flux"}, GITOPS),
     ],
 )
-def test_what_is_in_the_way_has_a_name(fields: dict[str, Any], reason: str) -> None:
+def test_a_held_job_has_a_reason(fields: dict[str, Any], reason: str) -> None:
     verdict = judge(ended(ago_s=7200, **fields), HOUR, now=NOW)
     assert (verdict.expired, verdict.held_by) == (False, reason)
     assert verdict.is_held(now=NOW)
@@ -135,7 +135,7 @@ def test_what_is_in_the_way_has_a_name(fields: dict[str, Any], reason: str) -> N
 
 
 @pytest.mark.parametrize(("reason", "expired"), [("Pending", False), ("Truncated", True)])
-def test_logs_that_are_on_their_way_are_waited_for(reason: str, expired: bool) -> None:
+def test_pending_logs_are_waited_for(reason: str, expired: bool) -> None:
     job = ended(ago_s=3600)
     logs = make_condition("LogsArchived", status=False, reason=reason)
     conditions = (*job.status.conditions, logs)
@@ -144,33 +144,33 @@ def test_logs_that_are_on_their_way_are_waited_for(reason: str, expired: bool) -
     assert (verdict.expired, verdict.held_by) == (expired, "" if expired else LOGS_PENDING)
 
 
-def test_a_rejected_record_that_was_given_up_holds_nothing() -> None:
+def test_a_rejected_record_that_was_given_up_does_not_hold_the_job() -> None:
     assert judge(ended(ago_s=3600, state="Rejected", discard_record=True), HOUR, now=NOW).expired
 
 
-def test_what_gitops_owns_goes_by_a_time_of_its_own_only() -> None:
+def test_a_job_owned_by_gitops_expires_only_by_its_own_ttl() -> None:
     assert judge(ended(ago_s=60, gitops_owner="Helm", ttl_s=60), HOUR, now=NOW).expired
 
 
-def test_without_a_known_policy_a_job_goes_by_its_own_time_only() -> None:
+def test_while_the_policy_is_unknown_a_job_expires_only_by_its_own_ttl() -> None:
     assert judge(ended(ago_s=60, ttl_s=60), None, now=NOW).expired
     verdict = judge(ended(ago_s=10**6), None, now=NOW)
     assert (verdict.expired, verdict.held_by, verdict.due_at) == (False, POLICY_UNKNOWN, None)
 
 
-def test_without_a_completion_time_the_terminal_condition_tells_when_it_ended() -> None:
+def test_without_a_completion_time_the_terminal_conditions_time_counts() -> None:
     job = ended(ago_s=100)
     job = replace(job, status=replace(job.status, completion_time=None))
     assert judge(job, HOUR, now=NOW).due_at == at(3500)
 
 
-def test_a_finish_that_is_to_come_defers() -> None:
+def test_a_finish_time_in_the_future_defers_the_deletion() -> None:
     verdict = judge(ended(ago_s=-600, ttl_s=0), HOUR, now=NOW)
     assert (verdict.expired, verdict.due_at) == (False, at(600))
 
 
 @pytest.mark.parametrize("suspended", [True, False])
-def test_a_job_that_has_not_finished_has_no_time(suspended: bool) -> None:
+def test_an_unfinished_job_never_expires(suspended: bool) -> None:
     conditions = (make_condition("Suspended"),) if suspended else ()
     job = make_view(make_status(*conditions), suspend=suspended, ttl_s=0)
     assert judge(job, HOUR, now=at(10**9)) == LIVES
@@ -192,7 +192,7 @@ def test_a_job_that_has_not_finished_has_no_time(suspended: bool) -> None:
         ({"app.kubernetes.io/name": "mnist"}, {}, ""),
     ],
 )
-def test_a_gitops_tool_is_told_by_its_marks(
+def test_a_gitops_tool_is_detected_by_its_labels_and_annotations(
     labels: dict[str, str], annotations: dict[str, str], owner: str
 ) -> None:
     assert gitops_owner(labels, annotations) == owner
@@ -207,7 +207,7 @@ def test_a_gitops_tool_is_told_by_its_marks(
         ("", {"argocd.argoproj.io/instance": "x"}, "Argo CD"),
     ],
 )
-def test_the_label_of_argo_cd_is_the_one_that_its_administrator_has_chosen(
+def test_the_argo_cd_label_can_be_configured(
     label: str, labels: dict[str, str], owner: str
 ) -> None:
     token = instance_label.set(label)
@@ -225,7 +225,7 @@ def test_the_label_of_argo_cd_is_the_one_that_its_administrator_has_chosen(
         ({"trainingjob.dev/keep": "false"}, False),
     ],
 )
-def test_a_pin_is_an_annotation(annotations: dict[str, str], keep: bool) -> None:
+def test_the_keep_annotation_pins_a_job(annotations: dict[str, str], keep: bool) -> None:
     raw = make_job(ttlSecondsAfterFinished=5)
     raw["metadata"] |= {"annotations": annotations, "labels": None}
     view = job_view(raw)
@@ -249,7 +249,7 @@ _JOBS = st.builds(
 
 
 @given(job=_JOBS, own=_RULES, default=_RULES, settings_ttl=st.floats(0, 2**31))
-def test_whatever_is_said_only_a_stored_job_that_nobody_keeps_goes(
+def test_only_a_job_with_a_stored_record_and_no_hold_ever_expires(
     job: JobView, own: Rules, default: Rules, settings_ttl: float
 ) -> None:
     rules = Inherited(own=own, default=default, settings_ttl_s=settings_ttl)
@@ -268,7 +268,7 @@ def test_whatever_is_said_only_a_stored_job_that_nobody_keeps_goes(
 
 
 @given(job=_JOBS, own=_RULES, default=_RULES, wait_s=st.integers(0, 2**32))
-def test_what_has_expired_stays_expired_and_what_is_held_stays_held(
+def test_expired_jobs_stay_expired_and_held_jobs_stay_held(
     job: JobView, own: Rules, default: Rules, wait_s: int
 ) -> None:
     rules = Inherited(own=own, default=default)
@@ -277,7 +277,7 @@ def test_what_has_expired_stays_expired_and_what_is_held_stays_held(
     assert (now.due_at, now.held_by, now.rule) == (later.due_at, later.held_by, later.rule)
 
 
-def test_a_job_whose_logs_are_to_come_stays_until_they_are_archived_or_given_up() -> None:
+def test_a_job_with_pending_logs_is_kept_until_they_are_archived_or_given_up() -> None:
     job = ended(ago_s=3600)
     waits = replace(
         job,

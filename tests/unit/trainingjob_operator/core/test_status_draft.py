@@ -1,4 +1,4 @@
-"""Setting conditions as the API conventions want it."""
+"""Setting conditions by the Kubernetes API conventions."""
 
 from tests.support.views import NOW, at, make_condition, make_status
 from trainingjob_api.constants import MAX_MESSAGE_BYTES
@@ -15,11 +15,11 @@ def set_b(
     return draft.with_condition("B", to=to, reason=reason, message=message).status
 
 
-def test_a_condition_that_says_the_same_is_left_as_it_is() -> None:
+def test_an_equal_condition_is_left_unchanged() -> None:
     assert set_b(OLD) is OLD
 
 
-def test_another_reason_or_message_does_not_move_the_transition_time() -> None:
+def test_another_reason_or_message_does_not_change_the_transition_time() -> None:
     for changed in (set_b(OLD, reason="Other"), set_b(OLD, message="new")):
         condition = changed.condition("B")
         assert condition is not None
@@ -27,7 +27,7 @@ def test_another_reason_or_message_does_not_move_the_transition_time() -> None:
         assert condition.observed_generation == 2
 
 
-def test_a_flip_moves_the_transition_time() -> None:
+def test_a_changed_status_changes_the_transition_time() -> None:
     condition = set_b(OLD, to=False).condition("B")
 
     assert condition is not None
@@ -40,7 +40,7 @@ def test_the_order_of_conditions_is_stable_and_a_new_one_goes_last() -> None:
     assert [c.type for c in set_b(make_status(make_condition("A"))).conditions] == ["A", "B"]
 
 
-def test_a_long_message_is_cut_and_set_again_without_a_change() -> None:
+def test_a_long_message_is_truncated_and_setting_it_again_changes_nothing() -> None:
     once = set_b(OLD, message="é" * MAX_MESSAGE_BYTES)
     condition = once.condition("B")
 

@@ -1,4 +1,4 @@
-"""Conditions that other controllers write: the operator's status writes leave them as they are."""
+"""The operator's status writes leave conditions of other controllers unchanged."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def with_ours(status: JobStatus, kind: str = "PodsReady", *, to: bool = True) ->
 
 
 @pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
-def test_a_condition_of_somebody_else_is_written_back_as_it_was_read(foreign: Object) -> None:
+def test_a_condition_of_another_controller_is_written_back_unchanged(foreign: Object) -> None:
     status = read(foreign)
 
     patch = status_patch(status, with_ours(status))
@@ -57,7 +57,7 @@ def test_a_condition_of_somebody_else_is_written_back_as_it_was_read(foreign: Ob
     assert [c["type"] for c in patch["conditions"][1:]] == ["PodsReady"]
 
 
-def test_conditions_of_others_keep_their_places_among_ours() -> None:
+def test_conditions_of_others_keep_their_order_among_ours() -> None:
     others = list(FOREIGN.values())
     ours = status_document(with_ours(JobStatus()))["conditions"]
 
@@ -68,13 +68,13 @@ def test_conditions_of_others_keep_their_places_among_ours() -> None:
     assert (kept[2]["type"], kept[2]["status"]) == ("PodsReady", "False")
 
 
-def test_conditions_of_others_alone_are_nothing_to_write() -> None:
+def test_conditions_of_others_alone_cause_no_write() -> None:
     status = read(*FOREIGN.values())
 
     assert status_patch(status, status) == {}
 
 
-def test_nothing_is_concluded_from_a_condition_that_is_not_ours() -> None:
+def test_conditions_of_others_do_not_affect_decisions() -> None:
     status = read({**FOREIGN["of status Unknown"], "type": "complete", "status": "True"})
 
     assert not status.is_finished
@@ -82,7 +82,7 @@ def test_nothing_is_concluded_from_a_condition_that_is_not_ours() -> None:
 
 
 @pytest.mark.parametrize("kind", JOB_CONDITIONS)
-def test_one_of_ours_that_cannot_be_understood_is_not_believed(kind: str) -> None:
+def test_an_invalid_condition_of_ours_is_ignored(kind: str) -> None:
     without_time = {"type": kind, "status": "True", "reason": "Test", "message": ""}
     unknown = {**without_time, "status": "Unknown", "lastTransitionTime": "2026-01-31T12:00:00Z"}
 

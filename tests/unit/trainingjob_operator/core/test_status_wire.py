@@ -1,4 +1,4 @@
-"""The table of the status' fields has all of them, and reads what it writes."""
+"""The table of status fields is complete, and parsing inverts serializing."""
 
 from collections import Counter
 from dataclasses import fields
@@ -50,7 +50,7 @@ def test_the_table_has_every_field_of_the_status_once() -> None:
     assert names == Counter(field.name for field in fields(JobStatus))
 
 
-def test_the_table_has_every_field_of_the_definition_once() -> None:
+def test_the_table_has_every_field_of_the_crd_once() -> None:
     def keys(model: Any) -> Counter[str]:
         return Counter(field.alias or name for name, field in model.model_fields.items())
 
@@ -59,11 +59,11 @@ def test_the_table_has_every_field_of_the_definition_once() -> None:
 
 
 @pytest.mark.parametrize("status", [FULL, JobStatus(), JobStatus(phase="Pending")])
-def test_a_status_is_read_as_it_was_written(status: JobStatus) -> None:
+def test_a_status_survives_a_round_trip(status: JobStatus) -> None:
     assert status_view(status_document(status)) == status
 
 
-def test_a_patch_has_what_differs_and_removes_what_is_gone() -> None:
+def test_a_patch_contains_changed_fields_and_removes_absent_ones() -> None:
     old, new = FULL, status_view(status_document(FULL) | {"ready": 1, "exitCode": None})
     assert status_patch(old, new) == {"ready": 1, "exitCode": None}
     assert status_patch(old, old) == {}

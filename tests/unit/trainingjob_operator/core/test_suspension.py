@@ -1,4 +1,4 @@
-"""`spec.suspend`: the pods go, the job stays, and a resume is a new attempt."""
+"""`spec.suspend` deletes the pods and keeps the job; a resume is a new attempt."""
 
 from dataclasses import replace
 from typing import Any
@@ -38,7 +38,7 @@ LAUNCHED = make_status(launched_attempt=0, start_time=at(-100))
 SUSPENDED = make_condition(CONDITION_SUSPENDED, reason=REASON_SUSPENDED)
 
 
-def test_the_attempt_goes_up_in_the_same_decision_that_takes_the_pods_down() -> None:
+def test_the_attempt_is_incremented_by_the_decision_that_deletes_the_pods() -> None:
     decided = decide(make_view(LAUNCHED, nodes=2, suspend=True), make_pod(0), succeeded(1))
 
     suspended = decided.status.condition(CONDITION_SUSPENDED)
@@ -79,8 +79,10 @@ def test_a_job_that_stays_suspended_keeps_its_attempt() -> None:
         pytest.param({"done": frozenset({0})}, id="a rank of it was seen to go completed"),
     ],
 )
-def test_the_attempt_goes_up_again_if_one_more_of_it_had_begun(seen: dict[str, object]) -> None:
-    """The operator died after it created a pod and before it wrote that down."""
+def test_the_attempt_is_incremented_again_if_one_of_its_pods_appears(
+    seen: dict[str, object],
+) -> None:
+    """The operator died after it created a pod and before it wrote the status."""
     status = make_status(SUSPENDED, attempt=1, launched_attempt=0)
     pods = seen.pop("pods", ())
 
@@ -115,7 +117,7 @@ def test_a_resume_waits_for_the_pods_of_the_last_attempt() -> None:
     assert not decided.status.is_true(CONDITION_SUSPENDED)
 
 
-def test_the_start_time_begins_anew_after_a_resume() -> None:
+def test_the_start_time_is_set_again_after_a_resume() -> None:
     status = make_status(SUSPENDED, attempt=1, launched_attempt=0)
 
     decided = decide(make_view(status), make_pod(attempt=1))
@@ -140,7 +142,7 @@ def test_a_suspension_ends_a_pending_restart() -> None:
     assert (decided.status.attempt, decided.status.restarts) == (1, 1)
 
 
-def test_a_failure_is_counted_before_a_suspension_takes_the_pod_away() -> None:
+def test_a_failure_is_counted_before_a_suspension_deletes_the_pod() -> None:
     decided = decide(make_view(LAUNCHED, suspend=True), failed())
 
     assert (decided.status.attempt, decided.status.restarts) == (1, 1)
@@ -155,7 +157,7 @@ def test_a_failure_is_counted_before_a_suspension_takes_the_pod_away() -> None:
         pytest.param([deleting(succeeded(0), since_s=-20), make_pod(1)], id="exited 0 when told"),
     ],
 )
-def test_a_pod_that_is_taken_away_beside_a_suspension_is_no_disruption(pods: list[object]) -> None:
+def test_a_pod_deleted_during_a_suspension_is_not_a_disruption(pods: list[object]) -> None:
     decided = decide(make_view(LAUNCHED, nodes=2, suspend=True), *pods)  # type: ignore[arg-type]
 
     assert decided.status.is_true(CONDITION_SUSPENDED)
@@ -163,7 +165,7 @@ def test_a_pod_that_is_taken_away_beside_a_suspension_is_no_disruption(pods: lis
     assert not decided.needs_live_pods
 
 
-def test_the_clock_of_a_suspended_job_does_not_run() -> None:
+def test_the_deadline_of_a_suspended_job_does_not_run() -> None:
     job = make_view(LAUNCHED, suspend=True, active_deadline_s=10, pre_running_deadline_s=10)
 
     decided = decide(job, make_pod())
@@ -183,13 +185,13 @@ SETTLED = make_view(
 )
 
 
-def test_a_suspended_job_is_settled_when_its_status_has_said_all() -> None:
+def test_a_suspended_job_is_settled_when_its_status_is_up_to_date() -> None:
     assert is_settled(SETTLED, POLICY)
     assert suspended_at(SETTLED) == SUSPENDED.last_transition_time
 
 
 @pytest.mark.parametrize("archiving", [False, True])
-def test_for_a_settled_job_without_pods_nothing_is_decided(archiving: bool) -> None:
+def test_a_settled_job_without_pods_needs_no_action(archiving: bool) -> None:
     policy = replace(POLICY, archiving=archiving)
     first = plan(Observation(job=SETTLED), policy, now=NOW)
     settled = replace(SETTLED, status=first.status)
@@ -216,7 +218,7 @@ def test_for_a_settled_job_without_pods_nothing_is_decided(archiving: bool) -> N
     ],
     ids=",".join,
 )
-def test_a_suspended_job_of_which_something_is_wanted_is_not_settled(
+def test_a_suspended_job_with_work_left_is_not_settled(
     change: dict[str, Any],
 ) -> None:
     assert not is_settled(replace(SETTLED, **change), POLICY)
@@ -239,7 +241,7 @@ def test_without_records_a_settled_job_needs_no_finalizer() -> None:
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
-def test_a_job_is_to_run_unless_something_tells_it_not_to(
+def test_a_job_is_to_run_unless_finished_suspended_or_ending(
     fields: dict[str, Any], runs: bool
 ) -> None:
     assert is_to_run(make_view(**fields)) is runs

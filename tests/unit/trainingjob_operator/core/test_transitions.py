@@ -1,4 +1,4 @@
-"""The events between two statuses: one for each thing that its user should hear of."""
+"""Events derived from the change between two statuses."""
 
 from dataclasses import replace
 
@@ -96,7 +96,7 @@ def summary(old: JobStatus, new: JobStatus) -> list[tuple[str, bool]]:
         ),
     ],
 )
-def test_what_is_news(
+def test_condition_changes_that_cause_events(
     old: list[Condition], new: list[Condition], events: list[tuple[str, bool]]
 ) -> None:
     assert summary(make_status(*old), make_status(*new)) == events
@@ -110,7 +110,7 @@ def test_what_is_news(
         pytest.param(0, 0, [], id="the same"),
     ],
 )
-def test_the_start_of_an_attempt_is_told(
+def test_the_start_of_an_attempt_causes_an_event(
     old: int | None, new: int | None, events: list[str]
 ) -> None:
     found = events_between(make_status(launched_attempt=old), make_status(launched_attempt=new))
@@ -118,7 +118,7 @@ def test_the_start_of_an_attempt_is_told(
     assert [event.reason for event in found] == events
 
 
-def test_a_shutdown_and_its_strengthening_are_told() -> None:
+def test_a_shutdown_and_its_escalation_cause_events() -> None:
     steps = [
         make_status(),
         *(make_status(shutdown=make_shutdown(m)) for m in ("Stop", "Terminate")),
@@ -129,7 +129,7 @@ def test_a_shutdown_and_its_strengthening_are_told() -> None:
     assert events_between(steps[2], steps[2]) == ()
 
 
-def test_the_life_of_a_job_in_events() -> None:
+def test_the_events_of_a_jobs_life() -> None:
     job = make_view()
     told = []
     status = job.status

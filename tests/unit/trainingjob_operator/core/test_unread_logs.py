@@ -1,4 +1,4 @@
-"""Logs of attempts that are over are owed until they are archived, whichever process is there."""
+"""Unread logs of ended attempts stay in status until they are archived, across operator restarts."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -30,7 +30,7 @@ GONE = "it went"
 
 
 def noted(*ranks: str, attempt: int = 1, **fields: Any) -> JobStatus:
-    """A status in which logs of the first attempts are owed, these ranks of each."""
+    """A status that lists unread logs of the first attempts, with these ranks for each."""
     unread = tuple(UnreadLogs(attempt=n, ranks=each) for n, each in enumerate(ranks))
     defaults: dict[str, Any] = {"launched_attempt": attempt, "log_path": f"job_{UID}"}
     return make_status(attempt=attempt, unread_logs=unread, **defaults | fields)
@@ -44,7 +44,7 @@ def archived(*pods: PodView, **fields: Any) -> dict[str, LogOutcome]:
 
 
 def answer(ranks: set[int], *, missing: Collection[int] = ()) -> dict[str, LogOutcome]:
-    """The archive's answer to a survey of attempt 0."""
+    """Outcome of a search of the archive for attempt 0."""
     outcome = LogOutcome(
         attempt=0,
         rank=min(missing or ranks),
@@ -65,27 +65,27 @@ def said(decided: Plan) -> Condition:
     return found
 
 
-# --- what is noted --------------------------------------------------------------------------------
+# --- entries in status ----------------------------------------------------------------------------
 
 
-def test_the_write_that_ends_an_attempt_notes_which_logs_are_still_to_be_archived() -> None:
+def test_the_write_that_ends_an_attempt_lists_its_unread_logs() -> None:
     pods = (failed(0), make_pod(1), make_pod(2), pending(3))
     down = decide(make_view(LAUNCHED, nodes=4), *pods, policy=ON, logs=archived(failed(0)))
     assert down.status.attempt == 1
     assert unread(down) == {0: "1-2"}  # the last one has not begun: there is no log
 
 
-def test_a_suspension_notes_them_as_well() -> None:
+def test_a_suspension_lists_unread_logs() -> None:
     down = decide(make_view(LAUNCHED, nodes=2, suspend=True), *map(make_pod, (0, 1)), policy=ON)
     assert (down.status.attempt, unread(down)) == (1, {0: "0-1"})
 
 
-def test_while_an_attempt_runs_nothing_is_noted() -> None:
+def test_nothing_is_listed_while_an_attempt_runs() -> None:
     running = decide(make_view(LAUNCHED, nodes=2), succeeded(0), make_pod(1), policy=ON)
     assert unread(running) == {}
 
 
-def test_a_pod_that_began_after_its_attempt_had_ended_is_noted_by_the_next_write() -> None:
+def test_a_pod_that_started_after_its_attempt_ended_is_listed_by_the_next_write() -> None:
     job = make_view(noted("0"), nodes=2)
     late = deleting(make_pod(1))
     decided = decide(job, late, policy=ON, logs=archived(make_pod(0)), pods_are_live=True)
@@ -93,8 +93,8 @@ def test_a_pod_that_began_after_its_attempt_had_ended_is_noted_by_the_next_write
     assert unread(decided) == {0: "1"}
 
 
-def test_a_pod_that_began_after_the_end_is_noted_before_it_goes() -> None:
-    """It may go before the next process finds it, which would not know that it had a log."""
+def test_a_pod_that_started_after_the_end_is_listed_before_it_is_deleted() -> None:
+    """It may disappear before the next process sees it, which would not know that it had a log."""
     ended = noted("0", launched_attempt=0)
     kept = decide(make_view(ended, nodes=2), make_pod(1), policy=ON, logs=archived(make_pod(0)))
     assert (unread(kept), kept.delete) == ({0: "1"}, ())
@@ -102,7 +102,7 @@ def test_a_pod_that_began_after_the_end_is_noted_before_it_goes() -> None:
     assert again.status == kept.status
 
 
-def test_a_rank_that_goes_before_it_has_begun_is_noted_and_no_process_looks_for_its_log() -> None:
+def test_a_rank_deleted_before_it_started_is_listed_as_unbegun_and_its_log_not_searched() -> None:
     job = make_view(LAUNCHED, nodes=3, shutdown="Stop")
     stopping = decide(job, make_pod(0), pending(1), pending(2), policy=ON)
     assert stopping.status.unbegun_indexes == "1-2"
@@ -117,7 +117,7 @@ def test_a_rank_that_goes_before_it_has_begun_is_noted_and_no_process_looks_for_
     assert status_view(status_document(told.status)) == told.status
 
 
-def test_a_pod_that_its_node_rejected_had_not_begun_either() -> None:
+def test_a_rejected_pod_counts_as_not_started() -> None:
     job = make_view(LAUNCHED, nodes=2, backoff_limit=0, clean_pod_policy="All")
     pods = (failed(0), failed(1, has_begun=False))
     ending = decide(job, *pods, policy=ON, logs=archived(pods[0]))
@@ -126,7 +126,7 @@ def test_a_pod_that_its_node_rejected_had_not_begun_either() -> None:
     assert {victim.version for victim in ending.delete} == {None}  # it cannot begin any more
 
 
-def test_a_rank_that_has_begun_after_all_is_looked_for() -> None:
+def test_the_log_of_a_rank_that_started_after_all_is_searched() -> None:
     job = make_view(LAUNCHED, nodes=2, shutdown="Stop")
     stopping = decide(job, make_pod(0), pending(1), policy=ON)
     job = make_view(stopping.status, nodes=2, shutdown="Stop")
@@ -135,8 +135,8 @@ def test_a_rank_that_has_begun_after_all_is_looked_for() -> None:
     assert {pod.index for pod in begun.archive} == {0, 1}
 
 
-def test_a_rank_that_was_seen_to_have_begun_and_gone_is_looked_for_whatever_was_noted() -> None:
-    """Its node began it before the deletion, and reported that together with its end."""
+def test_the_log_of_a_rank_that_was_seen_to_start_is_searched_despite_an_unbegun_entry() -> None:
+    """Its node started it before the deletion, and reported that together with its end."""
     job = make_view(replace(LAUNCHED, unbegun_indexes="1"), nodes=2, shutdown="Stop")
     gone: dict[str, Any] = {"vanished": frozenset({0, 1}), "begun": frozenset({1})}
     asked = decide(job, policy=ON, pods_are_live=True, **gone)
@@ -145,7 +145,7 @@ def test_a_rank_that_was_seen_to_have_begun_and_gone_is_looked_for_whatever_was_
     assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 1}))
 
 
-def test_what_had_not_begun_is_of_its_attempt_alone() -> None:
+def test_unbegun_ranks_are_reset_with_a_new_attempt() -> None:
     job = make_view(replace(LAUNCHED, unbegun_indexes="1"), nodes=2)
     down = decide(job, failed(0), pending(1), policy=ON, logs=archived(failed(0)))
     assert (down.status.attempt, down.status.unbegun_indexes) == (1, "")
@@ -154,7 +154,7 @@ def test_what_had_not_begun_is_of_its_attempt_alone() -> None:
     ]
 
 
-def test_a_pod_without_a_log_goes_only_as_it_was_seen() -> None:
+def test_a_pod_without_a_log_is_deleted_only_at_the_version_that_was_seen() -> None:
     job = make_view(LAUNCHED, nodes=3, shutdown="Stop")
     pods = (succeeded(0), pending(1), make_pod(2))
     logs = archived(pods[0], pods[2])
@@ -167,7 +167,7 @@ def test_a_pod_without_a_log_goes_only_as_it_was_seen() -> None:
     assert {victim.version for victim in without.delete} == {None}
 
 
-def test_a_note_shrinks_with_the_write_before_pods_go_and_then_is_removed() -> None:
+def test_unread_entries_shrink_with_the_write_before_a_deletion_and_are_then_removed() -> None:
     pods = (failed(0), make_pod(1))
     job = make_view(noted("0-1", launched_attempt=0), nodes=2)
     first = decide(job, *pods, policy=ON, logs=archived(failed(0)))
@@ -177,7 +177,7 @@ def test_a_note_shrinks_with_the_write_before_pods_go_and_then_is_removed() -> N
     assert unread(last) == {}
 
 
-def test_a_pod_that_finalizers_keep_is_noted_no_longer_than_its_log_is_unread() -> None:
+def test_a_kept_pod_is_listed_only_as_long_as_its_log_is_unread() -> None:
     kept = replace(deleting(failed(0)), held_by="example.com/quota")
     job = make_view(noted("0"))
     current = make_pod(attempt=1)
@@ -188,7 +188,7 @@ def test_a_pod_that_finalizers_keep_is_noted_no_longer_than_its_log_is_unread() 
     assert again.status == done.status  # nor is it noted again by a process that knows nothing
 
 
-def test_what_is_noted_of_too_many_attempts_is_said_to_be_missing() -> None:
+def test_logs_of_too_many_attempts_are_reported_as_missing() -> None:
     ranks = ["0"] * MAX_UNREAD_ATTEMPTS
     status = noted(*ranks, attempt=MAX_UNREAD_ATTEMPTS)
     pods = [make_pod(attempt=n) for n in range(MAX_UNREAD_ATTEMPTS)]
@@ -199,7 +199,7 @@ def test_what_is_noted_of_too_many_attempts_is_said_to_be_missing() -> None:
     assert said(down).message.startswith("the log of rank 0 of attempt 0 is missing: ")
 
 
-def test_what_is_noted_of_too_many_attempts_does_not_end_the_wait_of_a_job_that_is_over() -> None:
+def test_giving_up_the_logs_of_old_attempts_does_not_end_the_wait_of_a_finished_job() -> None:
     last = MAX_UNREAD_ATTEMPTS
     job = make_view(noted(*["0"] * last, attempt=last, launched_attempt=0), shutdown="Stop")
     pods = [failed(attempt=n) for n in range(last + 1)]
@@ -211,10 +211,10 @@ def test_what_is_noted_of_too_many_attempts_does_not_end_the_wait_of_a_job_that_
     assert again.status == ending.status
 
 
-# --- pods that went while no operator ran ---------------------------------------------------------
+# --- pods that disappeared while no operator ran --------------------------------------------------
 
 
-def test_of_noted_ranks_without_a_pod_the_archive_is_asked_once_that_is_certain() -> None:
+def test_the_archive_is_searched_once_a_listed_rank_certainly_has_no_pod() -> None:
     job = make_view(noted("0-2", launched_attempt=0), nodes=3)
     here = make_pod(1)
     assert decide(job, here, policy=ON).needs_live_pods
@@ -223,7 +223,7 @@ def test_of_noted_ranks_without_a_pod_the_archive_is_asked_once_that_is_certain(
     assert asked.archive == (here,)
 
 
-def test_what_the_archive_does_not_have_is_missing_and_no_longer_noted() -> None:
+def test_a_log_not_found_in_the_archive_is_reported_as_missing_and_removed_from_the_list() -> None:
     job = make_view(noted("0-2"), nodes=3)
     current = [make_pod(rank, attempt=1) for rank in range(3)]
     logs = answer({0, 1, 2}, missing={0, 2})
@@ -233,7 +233,7 @@ def test_what_the_archive_does_not_have_is_missing_and_no_longer_noted() -> None
     assert said(told).message == f"the logs of ranks 0,2 of attempt 0 are missing: {GONE}"
 
 
-def test_what_the_archive_has_is_no_longer_noted_and_nothing_is_said() -> None:
+def test_a_log_found_in_the_archive_is_silently_removed_from_the_list() -> None:
     job = make_view(noted("0-2"), nodes=3)
     current = [make_pod(rank, attempt=1) for rank in range(3)]
     decided = decide(job, *current, policy=ON, logs=answer({0, 1, 2}))
@@ -241,7 +241,7 @@ def test_what_the_archive_has_is_no_longer_noted_and_nothing_is_said() -> None:
     assert decided.status.condition("LogsArchived") is None
 
 
-def test_attempts_are_asked_about_one_after_the_other() -> None:
+def test_the_archive_is_searched_for_one_attempt_at_a_time() -> None:
     job = make_view(noted("0", "1", attempt=2), nodes=2)
     current = [make_pod(rank, attempt=2) for rank in range(2)]
     seen: dict[str, Any] = {"policy": ON, "pods_are_live": True}
@@ -251,7 +251,7 @@ def test_attempts_are_asked_about_one_after_the_other() -> None:
     assert second.survey == Survey(attempt=1, ranks=frozenset({1}))
 
 
-def test_the_next_attempt_is_created_before_the_archive_is_asked() -> None:
+def test_the_next_attempt_is_created_before_the_archive_is_searched() -> None:
     job = make_view(noted("0", launched_attempt=0))
     decided = decide(job, policy=ON)
     assert decided.create == (0,)
@@ -259,7 +259,7 @@ def test_the_next_attempt_is_created_before_the_archive_is_asked() -> None:
 
 
 @pytest.mark.parametrize("lost", [set(), {0}], ids=["it has it", "it has not"])
-def test_a_job_that_ends_waits_for_what_the_archive_has_of_earlier_attempts(
+def test_a_finished_job_waits_for_the_search_of_earlier_attempts(
     lost: set[int],
 ) -> None:
     pod = succeeded(attempt=1)
@@ -278,7 +278,7 @@ def test_a_job_that_ends_waits_for_what_the_archive_has_of_earlier_attempts(
     )
 
 
-def test_the_pods_of_a_gang_that_ends_before_all_of_it_was_created_are_noted() -> None:
+def test_the_pods_of_a_gang_that_was_only_partly_created_are_listed() -> None:
     job = make_view(make_status(), nodes=3, shutdown="Stop")
     pods = (succeeded(0), failed(1))
     ending = decide(job, *pods, policy=ON)
@@ -290,14 +290,14 @@ def test_the_pods_of_a_gang_that_ends_before_all_of_it_was_created_are_noted() -
     assert said(later).reason == "Pending"
 
 
-def test_where_the_volume_is_lost_its_fault_is_what_is_said() -> None:
+def test_a_volume_error_is_reported_as_the_cause() -> None:
     job = make_view(noted("0"))
     fault = replace(answer({0}, missing={0})["survey"], lost="it is read-only")
     told = decide(job, make_pod(attempt=1), policy=ON, logs={"survey": fault})
     assert said(told).message == "the log of rank 0 of attempt 0 is missing: it is read-only"
 
 
-def test_without_a_volume_what_was_noted_is_missing_and_nothing_new_is_noted() -> None:
+def test_without_a_volume_listed_logs_are_missing_and_nothing_new_is_listed() -> None:
     job = make_view(noted("0-1"), nodes=2)
     decided = decide(job, failed(0, attempt=1), make_pod(1, attempt=1))
     assert decided.status.attempt == 2
@@ -308,7 +308,7 @@ def test_without_a_volume_what_was_noted_is_missing_and_nothing_new_is_noted() -
 # --- in the job's status --------------------------------------------------------------------------
 
 
-def test_a_note_is_read_as_it_was_written_and_a_patch_removes_it() -> None:
+def test_unread_logs_survive_a_round_trip_and_a_patch_removes_them() -> None:
     status = replace(noted("0,2-5", "7", attempt=2), log_bytes=5, phase="Running")
     document = status_document(status)
     assert status_view(document) == status
@@ -319,7 +319,7 @@ def test_a_note_is_read_as_it_was_written_and_a_patch_removes_it() -> None:
 @pytest.mark.parametrize(
     "raw", [None, "0-2", [None, 7], [{"attempt": "x"}], [{"attempt": 0, "ranks": "x"}]]
 )
-def test_a_note_that_makes_no_sense_holds_nothing_up(raw: Any) -> None:
+def test_an_invalid_unread_entry_delays_nothing(raw: Any) -> None:
     status = status_view({"attempt": 1, "launchedAttempt": 1, "logs": {"unread": raw}})
     decided = decide(make_view(status), make_pod(attempt=1), policy=ON)
     assert not decided.needs_live_pods

@@ -1,4 +1,4 @@
-"""Texts that recur are one object, and none of them is kept for ever."""
+"""Repeated strings are interned, in a cache of limited size."""
 
 import sys
 from typing import Any
@@ -12,34 +12,34 @@ from trainingjob_operator.core.untyped_json import MAX_INTERNED_TEXTS, intern_te
 
 
 def fresh(value: str) -> str:
-    """An equal text that is an object of its own."""
+    """An equal string that is a different object."""
     return "".join(list(value))
 
 
-def test_equal_texts_are_one_object() -> None:
+def test_equal_strings_are_interned() -> None:
     first = intern_text(fresh("team-a"))
     assert intern_text(fresh("team-a")) is first
 
 
 @pytest.mark.parametrize("value", [None, 7, ["a"], {"a": 1}])
-def test_what_is_no_text_is_empty(value: object) -> None:
+def test_a_value_that_is_no_string_becomes_empty(value: object) -> None:
     assert intern_text(value) == ""
 
 
-def test_so_many_texts_are_kept_and_no_more() -> None:
+def test_the_number_of_interned_strings_is_limited() -> None:
     for number in range(MAX_INTERNED_TEXTS + 1000):
         intern_text(f"job-{number}")
     assert interned_texts() == MAX_INTERNED_TEXTS
 
 
 @pytest.mark.parametrize("value", ["x" * 100_000, "ж" * 200], ids=["long", "four bytes a letter"])
-def test_a_text_that_would_cost_more_than_a_name_is_not_kept(value: str) -> None:
+def test_long_and_non_ascii_strings_are_not_interned(value: str) -> None:
     untyped_json._shared.cache_clear()
     assert intern_text(value) == value
     assert interned_texts() == 0
 
 
-def test_a_text_is_freed_when_nobody_has_it_any_more() -> None:
+def test_an_evicted_string_is_freed() -> None:
     untyped_json._shared.cache_clear()
     before = sys.getallocatedblocks()
     for number in range(MAX_INTERNED_TEXTS * 4):
@@ -48,7 +48,7 @@ def test_a_text_is_freed_when_nobody_has_it_any_more() -> None:
     assert sys.getallocatedblocks() - before < MAX_INTERNED_TEXTS // 4
 
 
-def test_looking_at_jobs_interns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observing_jobs_never_calls_sys_intern(monkeypatch: pytest.MonkeyPatch) -> None:
     interned: list[Any] = []
 
     def intern(value: str) -> str:
