@@ -1,4 +1,4 @@
-"""Deletes pods, after the job's status that says why was written."""
+"""Deletes pods, after the reason was written into the job's status."""
 
 import asyncio
 from typing import Final

@@ -261,7 +261,7 @@ class Reconciler:
         return wait if job.key in self._index else None
 
     async def _claim(self, entry: JobEntry) -> float:
-        """Add our finalizer to a job. If that is refused, report it in the job's status."""
+        """Add our finalizer to a job. If that is refused, report it in status or as an Event."""
         job = entry.job
         try:
             await self._write_finalizers(job, self._record_keeper.claim(job))
@@ -347,9 +347,8 @@ class Reconciler:
         if not is_ours(job):
             self._index.stop_waiting(key)
             return None
-        entry = JobEntry(
-            job=job, pods_known=True
-        )  # for this pass alone, if the index does not admit it
+        # For this pass alone, unless the index admits the job.
+        entry = JobEntry(job=job, pods_known=True)
         if not is_to_run(job) and stage_of(job) <= Stage.LOGS:
             await self.live.read_remaining_pods(entry)
         if self._needs_no_entry(entry):
@@ -362,7 +361,7 @@ class Reconciler:
         if not is_to_run(job):
             due = await self._pass_without_entry(entry)  # its pods have to be deleted meanwhile
             return UNPLACED_RETRY_S if due is None else min(due, UNPLACED_RETRY_S)
-        full = f"the operator follows {self._index.max_jobs} live jobs, which is its limit"
+        full = f"the operator has reached its limit of {self._index.max_jobs} live jobs"
         status = blocked_status(job, REASON_QUEUED, full, now=self._clock.now())
         if patch := status_patch(job.status, status):
             await self._cluster.patch_job_status(key, status_write(job, patch))

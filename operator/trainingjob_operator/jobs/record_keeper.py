@@ -204,7 +204,9 @@ class RecordKeeper:
             job, job.status, labels=labels, spec=spec, cluster=self._cluster_name
         )
         self.abandoned_total += 1
-        _logger.error("job %s goes without a stored record: %s", job.key, record_line(record))
+        _logger.error(
+            "job %s is released without a stored record: %s", job.key, record_line(record)
+        )
         why = "its record is not stored; the operator's log contains it"
         self._events.record(job, Event(reason=_ABANDONED, message=why, warning=True))
 

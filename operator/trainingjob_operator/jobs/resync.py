@@ -5,8 +5,8 @@ and events can be lost in other ways. So the index is compared with complete lis
 before anything is decided; soon after a watch was opened behind a list that the index was not
 compared with; and every few minutes.
 
-Jobs are listed before pods. A launched attempt without pods means lost ranks; pods that were created
-before the status said "launched" are in a list that is read after the job.
+Jobs are listed before pods: a launched attempt without pods means lost ranks, and pods are created
+before the status says "launched". So a list of pods that is read later contains them.
 
 A namespace that we may not list (its Role is missing) is skipped and retried with back-off. The
 others are compared meanwhile.

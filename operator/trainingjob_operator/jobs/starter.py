@@ -135,8 +135,8 @@ class Starter:
     def _queued(self, job: JobView) -> Refusal:
         """Return the refusal of a queued job. When its turn comes, the index lets it retry."""
         message = (
-            f"the operator follows {self._index.pod_limit.limit} pods, which is its limit; the job starts "
-            f"when there is room for its {job.spec.num_nodes}, and for those of the jobs before it"
+            f"the operator is near its limit of {self._index.pod_limit.limit} pods; the job starts when "
+            f"its {job.spec.num_nodes} pods fit, after the jobs that are queued before it"
         )
         now = self._clock.now()
         return Refusal(

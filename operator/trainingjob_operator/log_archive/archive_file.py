@@ -316,7 +316,7 @@ class ArchiveFile:
             at += len(block)
         return end
 
-    # --- what is there already --------------------------------------------------------------------
+    # --- reading existing sections ----------------------------------------------------------------
 
     def _sections(self) -> Iterator[Written]:
         end = self._end

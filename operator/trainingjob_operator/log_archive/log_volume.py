@@ -121,7 +121,7 @@ class VolumeClaim:
             await asyncio.sleep(CLAIM_AGAIN_S)
             if await self.claim():
                 _logger.info("the log volume can be used now")
-        await asyncio.Event().wait()  # a task that ends is reported as one that has died
+        await asyncio.Event().wait()  # the liveness probe fails when a task ends
 
     def _log_once(self, what: str) -> None:
         """Log a message, unless it is the same as the last one."""

@@ -1,4 +1,4 @@
-"""A time that nobody sets, for what has to leave memory."""
+"""A clock that does not follow changes of the wall clock, for expiry."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""How many files the process may open, tried in a process of its own: a limit cannot be raised again."""
+"""The limit of open files, tested in its own process, since a lowered limit cannot be raised again."""
 
 import subprocess
 import sys

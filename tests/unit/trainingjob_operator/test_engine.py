@@ -1,4 +1,4 @@
-"""The engine: what it builds has limits, and it reports all of them."""
+"""The engine: all its structures are bounded, and it reports all bounds."""
 
 from collections.abc import Iterator
 from pathlib import Path

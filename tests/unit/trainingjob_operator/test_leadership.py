@@ -1,4 +1,4 @@
-"""One candidate and a Lease in memory: what it writes, and when its process ends."""
+"""One candidate and a Lease in memory: what it writes, and when its process exits."""
 
 import asyncio
 import threading

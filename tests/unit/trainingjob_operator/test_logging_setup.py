@@ -1,4 +1,4 @@
-"""A library that repeats itself does not fill the log; what is ours is always written."""
+"""A library that repeats itself does not fill the log; our own lines are always written."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The process as its probes see it, and what is done before it runs."""
+"""The process as its probes see it, and the steps before it runs."""
 
 import asyncio
 import gc

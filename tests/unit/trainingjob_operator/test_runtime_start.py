@@ -1,4 +1,4 @@
-"""A start against the sandbox's API server: how often everything is listed, and what is missed."""
+"""A start against the sandbox's API server: the number of lists, and changes during the start."""
 
 import asyncio
 from collections import Counter

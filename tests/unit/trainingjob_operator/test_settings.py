@@ -1,4 +1,4 @@
-"""Settings: what is understood, and what is said of what is not."""
+"""Settings: accepted variables, and the messages about rejected ones."""
 
 from pathlib import Path
 

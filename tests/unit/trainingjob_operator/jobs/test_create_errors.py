@@ -1,4 +1,4 @@
-"""Refusals are asked about at most once a minute, but for the first changes of the job."""
+"""Refused creations are retried at most once a minute, except the first changes of the job."""
 
 import asyncio
 from collections import Counter

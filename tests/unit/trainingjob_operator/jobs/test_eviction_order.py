@@ -1,4 +1,4 @@
-"""Finished jobs, in the order in which they finished and not in that of their news."""
+"""Evictable jobs are sorted by the time at which they finished, not by when that was observed."""
 
 import random
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Who gets the places when a complete list has more jobs than there are."""
+"""The order in which jobs are admitted when a complete list has more jobs than the index can hold."""
 
 from dataclasses import replace
 

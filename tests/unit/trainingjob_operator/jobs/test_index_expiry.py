@@ -1,4 +1,4 @@
-"""The index forgets what finished long ago; what stays is the time at which the job goes."""
+"""Jobs that finished long ago are evicted from the index; their scheduled deletion remains."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a pod costs in the index: a line of bounded length, whatever the pod says of itself."""
+"""The memory of a pod in the index is bounded, whatever its messages contain."""
 
 import gc
 import tracemalloc

@@ -1,4 +1,4 @@
-"""The index: bounded, and never set back by older news."""
+"""The index: bounded, and never replaced by older versions of objects."""
 
 import sys
 from dataclasses import replace

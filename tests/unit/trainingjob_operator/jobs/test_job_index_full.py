@@ -1,4 +1,4 @@
-"""The index is bounded: jobs that find no room wait, visibly, the oldest first."""
+"""The index is bounded: jobs without a free entry wait, the oldest first, and their status says so."""
 
 import asyncio
 

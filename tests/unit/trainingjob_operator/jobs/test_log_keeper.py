@@ -1,4 +1,4 @@
-"""The part of a pass that concerns logs: one row for what is asked for, and when it is forgotten."""
+"""The log steps of a pass: which logs are requested, and when their outcomes are forgotten."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace

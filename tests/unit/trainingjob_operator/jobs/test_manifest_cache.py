@@ -1,4 +1,4 @@
-"""The cache of manifests keeps to its bound, and hands out nothing that is stale."""
+"""The manifest cache keeps to its bound, and returns nothing stale."""
 
 import json
 from dataclasses import replace

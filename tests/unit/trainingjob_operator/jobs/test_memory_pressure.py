@@ -1,4 +1,4 @@
-"""Under memory pressure the index forgets sooner; nothing else changes."""
+"""Under memory pressure the index evicts sooner; nothing else changes."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""How full memory is, by the accounts of either version of cgroups, or by the machine's."""
+"""Memory use as read from cgroup v1, cgroup v2 or the node's /proc/meminfo."""
 
 from collections.abc import Callable
 from pathlib import Path

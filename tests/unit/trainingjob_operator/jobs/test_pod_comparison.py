@@ -1,4 +1,4 @@
-"""Lists of pods are compared page by page: what that costs, and what happens between two pages."""
+"""Lists of pods are compared page by page: the cost, and changes between two pages."""
 
 import gc
 from collections.abc import AsyncIterator, Callable

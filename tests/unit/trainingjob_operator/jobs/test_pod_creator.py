@@ -1,4 +1,4 @@
-"""Creating an attempt: slow start, what is created first, and how refusals are read."""
+"""Creating an attempt: slow start, the order of creation, and the classification of refusals."""
 
 import asyncio
 from collections import Counter

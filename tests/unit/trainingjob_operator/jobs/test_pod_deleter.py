@@ -1,4 +1,4 @@
-"""Deleting pods: one that has changed is looked at again, before any refusal counts."""
+"""Deleting pods: one that has changed is read again, before any refusal counts."""
 
 from typing import Any, cast
 

@@ -1,4 +1,4 @@
-"""Room for pods: what is counted, and that nobody holds up the line who does not start."""
+"""The pod limit: what it counts, and that a job that does not start never blocks the queue."""
 
 import random
 from dataclasses import replace

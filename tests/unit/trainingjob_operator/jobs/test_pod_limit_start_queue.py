@@ -1,4 +1,4 @@
-"""All jobs together have a limit of pods: who would exceed it waits with its start, visibly."""
+"""Jobs that would exceed the limit of pods wait in a queue before they start, and their status says so."""
 
 import asyncio
 from typing import Any
@@ -46,7 +46,7 @@ async def test_a_job_whose_ranks_would_exceed_the_limit_waits_and_says_so() -> N
         assert started(cluster) == {"first": 3}
         assert conditions(cluster, "second")["PodsReady"] == QUEUED
         said = next(c for c in cluster.status("second")["conditions"] if c["type"] == "PodsReady")
-        assert "follows 5 pods" in said["message"]
+        assert "limit of 5 pods" in said["message"]
         assert cluster.status("second")["phase"] == "Pending"
         assert (life.index.pod_limit.used, len(life.index.pod_limit.waiting)) == (3, 1)
 

@@ -1,4 +1,4 @@
-"""The clock of an attempt: `preRunningDeadlineSeconds` counts what it may use, and nothing else."""
+"""The clock of an attempt: `preRunningDeadlineSeconds` counts only the time that the job could use."""
 
 import asyncio
 

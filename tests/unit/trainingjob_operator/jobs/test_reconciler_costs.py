@@ -1,4 +1,4 @@
-"""What the life of a job costs in requests."""
+"""The number of requests in the life of a job."""
 
 import asyncio
 from collections import Counter

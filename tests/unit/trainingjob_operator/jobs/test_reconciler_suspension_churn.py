@@ -1,4 +1,4 @@
-"""Jobs that are suspended, resumed, edited and deleted at random, with hardly any place in memory."""
+"""Jobs are suspended, resumed, edited and deleted at random, with a nearly full index."""
 
 import asyncio
 import random

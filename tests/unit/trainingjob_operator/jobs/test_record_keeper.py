@@ -1,4 +1,4 @@
-"""Nothing is lost: the record of a job, as it should be."""
+"""No record is lost: the records of jobs in normal operation."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The finalizer that stands for the record: put on before the first pod, taken off last of all."""
+"""The record finalizer: added before the first pod, removed last of all."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""Nothing is lost while the record endpoint is down."""
+"""No record is lost while the record endpoint is down."""
 
 import asyncio
 

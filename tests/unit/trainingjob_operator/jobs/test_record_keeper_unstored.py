@@ -1,4 +1,4 @@
-"""Records that are not taken, and jobs that are deleted before theirs is stored."""
+"""Rejected records, and jobs that are deleted before their record is stored."""
 
 import asyncio
 import json
@@ -176,7 +176,7 @@ async def test_a_deletion_is_honoured_after_a_day_loudly(
         await asyncio.sleep(3700)
         assert is_gone(cluster)
         assert "RecordAbandoned" in cluster.reasons()
-    [line] = [each.message for each in caplog.records if "goes without" in each.message]
+    [line] = [each.message for each in caplog.records if "without a stored record" in each.message]
     record = json.loads(line[line.index("{") :])
     assert (record["uid"], record["phase"]) == (job["metadata"]["uid"], "Succeeded")
     assert record["spec"]["template"], "it is the record, and not an extract"

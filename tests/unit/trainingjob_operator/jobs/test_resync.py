@@ -1,4 +1,4 @@
-"""The anti-entropy pass: what it repairs, what it must not break, and when it is made."""
+"""The resync: what it repairs, what it must not break, and when it runs."""
 
 import asyncio
 from collections import Counter

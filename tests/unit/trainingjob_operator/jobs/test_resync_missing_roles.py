@@ -1,4 +1,4 @@
-"""Several namespaces, and one whose Role is missing: the others are served as ever."""
+"""Several namespaces, one of which has no Role: the others are still served."""
 
 import asyncio
 import itertools

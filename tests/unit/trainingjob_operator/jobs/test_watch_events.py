@@ -1,4 +1,4 @@
-"""What becomes of each watch event, in whatever order they come."""
+"""The effect of each watch event, in any order of events."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The work queue: one pass for many events, never two at once, patience where it is due."""
+"""The work queue: one pass for many events, never two at once, back-off after failures."""
 
 import asyncio
 

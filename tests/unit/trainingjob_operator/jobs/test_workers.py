@@ -1,4 +1,4 @@
-"""What the workers do about each way in which a pass can end."""
+"""The reaction of the workers to each result of a pass."""
 
 import asyncio
 import itertools

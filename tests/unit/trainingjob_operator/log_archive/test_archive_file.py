@@ -1,4 +1,4 @@
-"""The archive's file: whole sections, each pod once, wherever its writer died."""
+"""The archive file: complete sections, each pod once, wherever its writer died."""
 
 import errno
 import fcntl

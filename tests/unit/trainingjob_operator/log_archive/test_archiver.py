@@ -1,4 +1,4 @@
-"""Logs are archived behind the reconciler's back, and no log holds its job for long."""
+"""Logs are archived in the background, and no log holds its job for long."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection

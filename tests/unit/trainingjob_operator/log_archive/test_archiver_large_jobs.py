@@ -1,4 +1,4 @@
-"""The logs of a large job take longer than one log, and no longer than is said."""
+"""The logs of a large job take longer than one log, but not longer than documented."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Container

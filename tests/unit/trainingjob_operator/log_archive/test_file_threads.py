@@ -1,4 +1,4 @@
-"""A volume that hangs holds some threads, and nothing else."""
+"""A hanging volume blocks only some threads."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Pods that wait for their logs: fairly, each once, and never more than the limit."""
+"""Waiting pods: round-robin over jobs, each pod once, and never above the limit."""
 
 from trainingjob_operator.core.decision import LogOutcome
 from trainingjob_operator.core.job import JobKey

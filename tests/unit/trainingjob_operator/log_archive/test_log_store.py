@@ -1,4 +1,4 @@
-"""Archives on a real directory, with real threads, and what happens when it fails."""
+"""Archives in a real directory, with real threads, and with failures."""
 
 import asyncio
 import errno

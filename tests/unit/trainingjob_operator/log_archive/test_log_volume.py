@@ -1,4 +1,4 @@
-"""A new file system, which is root's, and an operator that is not root."""
+"""A new file system that root owns, and an operator that is not root."""
 
 import asyncio
 import shutil

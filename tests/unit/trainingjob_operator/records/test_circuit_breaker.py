@@ -1,4 +1,4 @@
-"""The breaker opens after failures in a row, lets one probe through now and then, and closes."""
+"""The breaker opens after consecutive failures, lets one probe through at intervals, and closes."""
 
 from trainingjob_operator.records.circuit_breaker import CircuitBreaker
 

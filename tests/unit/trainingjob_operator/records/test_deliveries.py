@@ -1,4 +1,4 @@
-"""News of records: the data first, the bookkeeping after, and neither without an end."""
+"""Deliveries: records are sent first, results are written after, and both within a bounded time."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One write against a scripted endpoint: what each answer means, and what is never done."""
+"""One write against a scripted endpoint: the meaning of each response, and what is never done."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a list has brought: in its order, each job once, and never more than there is room for."""
+"""Listed jobs: in the order of the list, each job once, and never above the limit."""
 
 from tests.support.builders import make_job
 from trainingjob_operator.core.job import JobView

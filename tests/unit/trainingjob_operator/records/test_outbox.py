@@ -1,4 +1,4 @@
-"""No record, however odd, and no number of them keeps the others from being stored."""
+"""No record, and no number of records, keeps others from being stored."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The process dies at any call while the records of an outage go out, and nothing is lost."""
+"""The process dies at any call while the records of an outage are sent, and none is lost."""
 
 import asyncio
 from contextlib import suppress

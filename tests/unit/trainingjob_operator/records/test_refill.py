@@ -1,4 +1,4 @@
-"""The first walk over the jobs whose records wait: spared where the start has seen none."""
+"""The first walk over jobs whose records wait: skipped if the first list contained none."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The retry cache: first in, first out, never above its bound, and nothing thrown out in vain."""
+"""The retry cache: first in, first out, never above its bound, and no needless eviction."""
 
 import pytest
 from hypothesis import given
