@@ -9,18 +9,18 @@ const LONGEST_MS = 30_000;
 const LONG_AGO_MS = 60_000; // a failure this long after the last try is a new one, and starts at 1 s again
 
 export function backoff() {
-  let longest = FIRST_MS;
-  let tried = 0;
+  let delay = FIRST_MS;
+  let lastTry = 0;
   return {
     next() {
-      if (Date.now() - tried > LONG_AGO_MS) longest = FIRST_MS;
-      const wait = longest * (0.5 + Math.random() / 2);
-      longest = Math.min(LONGEST_MS, longest * 2);
-      tried = Date.now() + wait;
+      if (Date.now() - lastTry > LONG_AGO_MS) delay = FIRST_MS;
+      const wait = delay * (0.5 + Math.random() / 2);
+      delay = Math.min(LONGEST_MS, delay * 2);
+      lastTry = Date.now() + wait;
       return wait;
     },
     worked() {
-      longest = FIRST_MS;
+      delay = FIRST_MS;
     },
   };
 }

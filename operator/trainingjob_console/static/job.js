@@ -197,7 +197,7 @@ export function jobPage(view, route, scope) {
   }
 
   // Handles the end of a subscription: the job is reloaded, which subscribes again.
-  function hasEnded({ type, reason, message: words }) {
+  function subscriptionEnded({ type, reason, message: words }) {
     leave?.();
     leave = null;
     if (type === "error") {
@@ -212,7 +212,7 @@ export function jobPage(view, route, scope) {
   function received(message) {
     if (message.seq) position = message.seq;
     if (message.type === "error" || message.type === "resync") {
-      hasEnded(message);
+      subscriptionEnded(message);
       return;
     }
     if (message.type === "delta") waits.worked();

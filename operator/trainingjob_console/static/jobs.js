@@ -139,13 +139,13 @@ export function jobsPage(view, route, scope) {
         waits.worked();
         changed(message);
       } else if (message.type === "resync" || message.type === "error") {
-        hasEnded(message);
+        subscriptionEnded(message);
       }
     });
   }
 
   // Handles the end of a subscription: the list is reloaded, which subscribes again.
-  function hasEnded({ type, reason, message: words }) {
+  function subscriptionEnded({ type, reason, message: words }) {
     leave?.();
     leave = null;
     if (type === "error") showFailure(new Error(words));

@@ -9,9 +9,9 @@ import { TAIL } from "./logpane.js";
 import { announce } from "./notice.js";
 import { isPermanent, subscribe } from "./socket.js";
 
-// `beginAnew()`: called when the merged log must be cleared, because what follows cannot be joined to it;
+// `clearWindow()`: called when the merged log must be cleared, because what follows cannot be joined to it;
 // `ended(source)`: called when nothing more will be written to the log.
-export function logFollower(uid, signal, pane, { beginAnew, ended }) {
+export function logFollower(uid, signal, pane, { clearWindow, ended }) {
   const waits = backoff();
   let leave = null;
   let again = null;
@@ -23,14 +23,14 @@ export function logFollower(uid, signal, pane, { beginAnew, ended }) {
       const { log } = pane;
       return { kind: "logs", uid, source: source.id, offset: log.atEnd ? log.end : log.size, file: log.file, places: [...places.values()] };
     }, (received) => {
-      if (received.type === "log") takeLive(received);
-      else if (received.type === "gap") takeGap(received);
+      if (received.type === "log") appendLive(received);
+      else if (received.type === "gap") handleGap(received);
       else if (received.type === "error") {
         stop();
-        hasFailed(source, received);
+        handleError(source, received);
       } else if (received.type === "end") {
         stop();
-        if (received.reason === "rotated") toNewFile(source);
+        if (received.reason === "rotated") followRotated(source);
         else ended(source);
       }
     });
@@ -43,23 +43,23 @@ export function logFollower(uid, signal, pane, { beginAnew, ended }) {
   }
 
   // If the page shows another part of the log, only the log's known size changes.
-  function takeLive(received) {
+  function appendLive(received) {
     const { log } = pane;
     waits.worked();
     if (received.place) places.set(received.place.split(":")[0], received.place);
     if (!log.append(received)) pane.refresh();
-    log.learnFile().catch(() => {}); // the pod may have been deleted: the page keeps what it has
+    log.loadFileName().catch(() => {}); // the pod may have been deleted: the page keeps what it has
   }
 
-  function takeGap(gap) {
+  function handleGap(gap) {
     const { log } = pane;
     if (log.onlyLive) log.gap(gap);
-    else log.grown(gap.to);
+    else log.extendTo(gap.to);
     pane.refresh();
   }
 
   // Retries with back-off. A log that no longer exists may have been archived: then it has ended.
-  function hasFailed(source, { reason, message }) {
+  function handleError(source, { reason, message }) {
     if (reason === "NotFound") {
       ended(source);
       return;
@@ -70,18 +70,18 @@ export function logFollower(uid, signal, pane, { beginAnew, ended }) {
   }
 
   // Handles log rotation: the offset is one of the older file, so the log is followed from the end of the new one.
-  async function toNewFile(source) {
+  async function followRotated(source) {
     if (pane.log.onlyLive) {
       places = new Map();
-      beginAnew();
+      clearWindow();
     }
     const mine = pane.log;
-    mine.forget();
+    mine.resetFile();
     try {
       await mine.jump(TAIL);
       if (mine === pane.log && !leave && !signal.aborted) followNewFile(source);
     } catch (error) {
-      if (mine === pane.log && !isAbort(error)) hasFailed(source, error);
+      if (mine === pane.log && !isAbort(error)) handleError(source, error);
     }
   }
 

@@ -19,7 +19,7 @@ import { announce } from "./notice.js";
 import { refine } from "./router.js";
 import { remember, remembered } from "./store.js";
 
-const LOOKS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
+const CHECK_DELAYS_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 
 export function logsView(parent, firstJob, pageScope) {
   const uid = firstJob.row.uid;
@@ -33,8 +33,8 @@ export function logsView(parent, firstJob, pageScope) {
   let opened = new AbortController(); // aborted when another source is shown
   let times = remembered("timestamps", "no") === "yes";
   let ended = false; // the log was live, and nothing more is written to it
-  let looking = null;
-  let looks = 0; // the number of checks for its archive
+  let checkTimer = null;
+  let checks = 0; // the number of checks for its archive
   let version = "";
   const waits = backoff();
 
@@ -50,7 +50,7 @@ export function logsView(parent, firstJob, pageScope) {
     isLive, linkTo, isCut: () => Boolean(source?.cut), isMerged: () => source?.id === "merged", changed: showState,
     followed: (yes) => followButton.setAttribute("aria-pressed", String(yes)),
   });
-  const follower = logFollower(uid, signal, pane, { beginAnew: showWindow, ended: hasEnded });
+  const follower = logFollower(uid, signal, pane, { clearWindow: showWindow, ended: logEnded });
   const finder = logSearch({ search: findOnServer, goTo: pane.goTo, mark: pane.mark });
   const toolbar = el("div", { class: "toolbar", role: "toolbar", "aria-label": "Log" }, choice, state, nextButton, followButton, timesButton,
     el("button", { type: "button", onclick: () => pane.toStart() }, "Start"), el("button", { type: "button", onclick: () => pane.toEnd() }, "End"), errorButton,
@@ -124,7 +124,7 @@ export function logsView(parent, firstJob, pageScope) {
   // the archive lacks the beginning (`cut` bytes), the offset is reduced by that much.
   async function openSource(next, { at = null, wasLive = false } = {}) {
     follower.leave();
-    clearTimeout(looking);
+    clearTimeout(checkTimer);
     opened.abort();
     opened = new AbortController();
     source = next;
@@ -148,34 +148,34 @@ export function logsView(parent, firstJob, pageScope) {
   }
 
   // Handles the end of a live log: checks for its archive, with growing delays.
-  function hasEnded() {
+  function logEnded() {
     ended = true;
-    looks = 0;
+    checks = 0;
     showState();
-    look();
+    checkSources();
   }
 
   // Reloads the list of logs, and switches to the archive or the next attempt if there is one.
-  async function look() {
-    clearTimeout(looking);
+  async function checkSources() {
+    clearTimeout(checkTimer);
     let failed = null;
     try {
       await loadSources();
-      await goOn();
+      await switchSource();
     } catch (error) {
       if (isAbort(error)) return;
       failed = error;
       if (source === null) pane.say(error.message, true);
     }
     if (signal.aborted) return;
-    clearTimeout(looking);
-    if (ended && looks < LOOKS_MS.length) {
-      looking = setTimeout(look, LOOKS_MS[looks]);
-      looks += 1;
-    } else if (failed ? isTransient(failed) : isAwaited()) looking = setTimeout(look, waits.next());
+    clearTimeout(checkTimer);
+    if (ended && checks < CHECK_DELAYS_MS.length) {
+      checkTimer = setTimeout(checkSources, CHECK_DELAYS_MS[checks]);
+      checks += 1;
+    } else if (failed ? isTransient(failed) : mayAppear()) checkTimer = setTimeout(checkSources, waits.next());
   }
 
-  async function goOn() {
+  async function switchSource() {
     const isMerged = source?.id === "merged";
     const archived = ended && (isMerged ? sources.list.length > 0 && !sources.someLive && source : sources.archiveOf(source));
     if (source === null) {
@@ -188,7 +188,7 @@ export function logsView(parent, firstJob, pageScope) {
   }
 
   // Returns true if a new log may appear without a change of the job, e.g. that of a rank that is not ready for long.
-  const isAwaited = () => job.row.source === "live" && !isOver(job.row) && !job.row.suspended && !sources.someLive && !pane.log.onlyLive;
+  const mayAppear = () => job.row.source === "live" && !isOver(job.row) && !job.row.suspended && !sources.someLive && !pane.log.onlyLive;
 
   // Returns the source that continues the shown log: the rank's next attempt or, for the merged log, the live logs.
   function next() {
@@ -230,7 +230,7 @@ export function logsView(parent, firstJob, pageScope) {
     if (version === seen) return;
     version = seen;
     waits.worked();
-    look();
+    checkSources();
   }
 
   function addressChanged(found) {
@@ -244,7 +244,7 @@ export function logsView(parent, firstJob, pageScope) {
 
   function end() {
     ending.abort();
-    clearTimeout(looking);
+    clearTimeout(checkTimer);
     follower.leave();
     pane.end();
     takeKeys();

@@ -31,7 +31,7 @@ export class LogWindow {
     this.chunks = [];
     this.size = 0;
     this.file = ""; // the file that offsets refer to, if known
-    this.asked = false; // the file's name has been requested
+    this.fileRequested = false; // the file's name has been requested
     this.growing = false;
     this.base = 0; // the key of the first line, adjusted when lines above are removed or added
     this.busy = false;
@@ -51,7 +51,7 @@ export class LogWindow {
     this.chunks = [chunkOf(answer)];
     this.base = 0;
     this.floor = 0;
-    if (isNew) this.forget();
+    if (isNew) this.resetFile();
     this.update(answer);
     this.changed({ above: 0, anew: true });
     if (isNew) this.rotated();
@@ -59,7 +59,7 @@ export class LogWindow {
   }
 
   // Forgets the size and the file, because the log was rotated.
-  forget() {
+  resetFile() {
     this.size = 0;
     this.file = "";
   }
@@ -73,16 +73,16 @@ export class LogWindow {
   }
 
   // Requests the name of the file once; it is not known before the log has a line.
-  async learnFile() {
-    if (this.file || this.asked || this.onlyLive) return;
-    this.asked = true;
+  async loadFileName() {
+    if (this.file || this.fileRequested || this.onlyLive) return;
+    this.fileRequested = true;
     const { file } = await this.read(0, 1);
     this.file ||= file ?? "";
   }
 
   async moreBelow() {
     if (this.onlyLive || this.busy || this.atEnd || !this.chunks.length) return;
-    await this.alone(async () => {
+    await this.exclusively(async () => {
       const { answer, isNew } = await this.ask(this.end, CHUNK);
       if (isNew) {
         await this.jump(-CHUNK);
@@ -100,7 +100,7 @@ export class LogWindow {
 
   async moreAbove() {
     if (this.onlyLive || this.busy || this.start <= this.floor || !this.chunks.length) return;
-    await this.alone(async () => {
+    await this.exclusively(async () => {
       const from = Math.max(0, this.start - CHUNK);
       const { answer, isNew } = await this.ask(from, this.start - from);
       if (isNew || answer.next !== this.start || answer.offset >= this.start) {
@@ -111,7 +111,7 @@ export class LogWindow {
       this.chunks.unshift(chunk);
       this.base -= chunk.lines.length;
       this.size = Math.max(this.size, answer.size ?? 0);
-      while (this.tooMuch()) this.chunks.pop();
+      while (this.isOverLimit()) this.chunks.pop();
       this.changed({ above: chunk.lines.length });
     });
   }
@@ -119,7 +119,7 @@ export class LogWindow {
   // Appends text from the socket, without the part that is already here. Returns false if bytes in between are
   // missing: then only the size is updated, and the text is loaded when it is needed.
   append({ offset, next, text }) {
-    this.grown(next);
+    this.extendTo(next);
     if (next <= this.end && this.chunks.length) return true;
     if (this.chunks.length && offset > this.end) return false;
     if (this.chunks.length && offset < this.end) {
@@ -135,7 +135,7 @@ export class LogWindow {
     return true;
   }
 
-  grown(size) {
+  extendTo(size) {
     this.growing = true;
     this.size = Math.max(this.size, size);
   }
@@ -144,7 +144,7 @@ export class LogWindow {
   gap({ from, to, lines }) {
     const missing = lines ? `${lines} lines were` : "A part was";
     this.chunks.push({ offset: from, next: to, lines: [{ gap: `${missing} skipped: the ranks wrote faster than the console could send. Each rank's own log is complete` }], open: false });
-    this.grown(to);
+    this.extendTo(to);
     this.changed({ above: -this.trimAbove() });
   }
 
@@ -191,18 +191,18 @@ export class LogWindow {
     this.growing = Boolean(growing);
   }
 
-  tooMuch() {
+  isOverLimit() {
     return this.chunks.length > 1 && (this.chunks.length > MOST_CHUNKS || this.count > MOST_LINES);
   }
 
   trimAbove() {
-    let gone = 0;
-    while (this.tooMuch()) gone += this.chunks.shift().lines.length;
-    this.base += gone;
-    return gone;
+    let removed = 0;
+    while (this.isOverLimit()) removed += this.chunks.shift().lines.length;
+    this.base += removed;
+    return removed;
   }
 
-  async alone(work) {
+  async exclusively(work) {
     this.busy = true;
     try {
       await work();

@@ -7,10 +7,10 @@
 import { el } from "./el.js";
 import { duration, whole } from "./format.js";
 
-const KEPT = 60;
-const APART_MS = 5_000; // the minimum time between two samples
-const LEAST_MS = 2_000; // the minimum time for which a rate is computed
-const QUIET_MS = 10_000; // the next step is overdue after this time plus three times the longest pause
+const MAX_SAMPLES = 60;
+const SAMPLE_INTERVAL_MS = 5_000; // the minimum time between two samples
+const MIN_SPAN_MS = 2_000; // the minimum time for which a rate is computed
+const OVERDUE_MS = 10_000; // the next step is overdue after this time plus three times the longest pause
 const UNITS = [[1, "s"], [60, "min"], [3_600, "h"], [86_400, "day"]];
 
 export function progressBar({ done, total }) {
@@ -33,7 +33,7 @@ export function progressDisplay() {
   let longest = 0; // pause between two changes
   let samples = []; // {at, done}, the oldest first
 
-  function saw({ progress, attempt }, now = Date.now()) {
+  function observe({ progress, attempt }, now = Date.now()) {
     const key = progress && `${attempt}/${progress.total}`;
     if (key !== of || !progress || progress.done < done) {
       of = key;
@@ -46,16 +46,16 @@ export function progressDisplay() {
     if (samples.length) longest = Math.max(longest, now - changedAt);
     done = progress.done;
     changedAt = now;
-    if (samples.length && now - samples.at(-1).at < APART_MS) return;
+    if (samples.length && now - samples.at(-1).at < SAMPLE_INTERVAL_MS) return;
     samples.push({ at: now, done });
-    if (samples.length > KEPT) samples.shift();
+    if (samples.length > MAX_SAMPLES) samples.shift();
   }
 
   // Returns ["3.2 steps/s", "about 12m left"], or fewer texts if less is known.
   function words(now = Date.now()) {
     const span = samples.length ? changedAt - samples[0].at : 0;
-    if (span < LEAST_MS) return [];
-    if (now - changedAt > 3 * longest + QUIET_MS) return [`last step ${duration((now - changedAt) / 1_000)} ago`];
+    if (span < MIN_SPAN_MS) return [];
+    if (now - changedAt > 3 * longest + OVERDUE_MS) return [`last step ${duration((now - changedAt) / 1_000)} ago`];
     const rate = (1_000 * (done - samples[0].done)) / span;
     const left = (Number(of.split("/")[1]) - done) / rate;
     return [rateText(rate), left > 0 && `about ${duration(rounded(left))} left`];
@@ -63,7 +63,7 @@ export function progressDisplay() {
 
   // Returns the nodes of the display, which updates itself as time passes.
   function show(row) {
-    saw(row);
+    observe(row);
     if (!row.progress) return null;
     const rest = el("span", { class: "pace running-time" });
     rest.refresh = () => { rest.textContent = row.phase === "Running" ? words().filter(Boolean).map((each) => ` · ${each}`).join("") : ""; };
@@ -71,7 +71,7 @@ export function progressDisplay() {
     return [progressBar(row.progress), ` ${stepsOf(row.progress)}`, rest];
   }
 
-  return { saw, words, show };
+  return { observe, words, show };
 }
 
 // Formats a rate in the shortest unit of time with at least one step: 0.2 steps/s become 12 steps/min.

@@ -22,10 +22,10 @@ const subscriptions = new Map(); // id -> {describe, receive}
 let socket = null;
 let nextId = 1;
 let retry = null;
-let heard = 0;
+let lastMessageAt = 0;
 let hiddenSince = null;
 let started = false;
-let looking = null;
+let silenceTimer = null;
 
 // `describe()` is called at each connection and returns the subscription; `receive(message)` gets its messages.
 export function subscribe(describe, receive) {
@@ -47,7 +47,7 @@ export function isPermanent(reason) {
 export function startSocket() {
   if (started) return;
   started = true;
-  looking = setInterval(watchSilence, 5_000);
+  silenceTimer = setInterval(watchSilence, 5_000);
   connect();
 }
 
@@ -55,7 +55,7 @@ export function startSocket() {
 export function stopSocket() {
   started = false;
   clearTimeout(retry);
-  clearInterval(looking);
+  clearInterval(silenceTimer);
   const ended = socket;
   socket = null;
   ended?.close(1000);
@@ -79,7 +79,7 @@ function connect() {
   socket = made;
   made.onopen = () => {
     waits.worked();
-    heard = Date.now();
+    lastMessageAt = Date.now();
     for (const [id, { describe }] of subscriptions) send({ type: "sub", id, ...describe() });
     connection.set({ state: "open", retryAt: null });
   };
@@ -90,7 +90,7 @@ function connect() {
 }
 
 function received(text) {
-  heard = Date.now();
+  lastMessageAt = Date.now();
   const message = JSON.parse(text);
   if (message.type === "ping") send({ type: "pong" });
   else subscriptions.get(message.id)?.receive(message);
@@ -127,7 +127,7 @@ function visibilityChanged() {
 }
 
 function watchSilence() {
-  if (socket?.readyState !== WebSocket.OPEN || Date.now() - heard < SILENT_MS) return;
+  if (socket?.readyState !== WebSocket.OPEN || Date.now() - lastMessageAt < SILENT_MS) return;
   const silent = socket;
   silent.close(1000);
   if (socket === silent) lost(1006); // its `onclose` may take minutes where packets vanish
