@@ -1,5 +1,5 @@
-"""The record service: takes the records of finished jobs, keeps them for 400 days by default, and lists them.
+"""The record service: stores the records of finished jobs, for 400 days by default, and lists them.
 
-What the operator's outbox PUTs ends here. It stands alone: it knows the wire format of a record
-and nothing else of the operator, and needs no cluster.
+The operator's outbox sends the records with PUT requests. The service depends on the wire format of a
+record and on nothing else of the operator, and does not need a cluster.
 """

@@ -1,4 +1,4 @@
-"""The ASGI application: the API, the probes, the metrics, and one form for all errors."""
+"""Builds the ASGI application: the API, the probes, the metrics, and uniform error responses."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -28,10 +28,10 @@ def create_app(api: JobsApi, *, database: Database, metrics: Metrics) -> FastAPI
         title="trainingjob-records",
         summary="Keeps the records of finished training jobs.",
         version="1",
-        # Their pages would load scripts from another server.
+        # The documentation pages would load scripts from another server.
         docs_url=None,
         redoc_url=None,
-        # A sender must be answered, not sent elsewhere: it follows no redirect.
+        # The operator follows no redirects.
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
@@ -44,7 +44,7 @@ def create_app(api: JobsApi, *, database: Database, metrics: Metrics) -> FastAPI
 
 def _add_probes(app: FastAPI, database: Database, metrics: Metrics) -> None:
     async def healthy() -> Response:
-        # A database that cannot be reached is no reason to restart this process.
+        # An unreachable database is no reason to restart this process.
         return PlainTextResponse("ok\n")
 
     async def ready() -> Response:
@@ -56,33 +56,37 @@ def _add_probes(app: FastAPI, database: Database, metrics: Metrics) -> None:
         warning = database.usage.warning
         return PlainTextResponse(f"ok\nwarning: {warning}\n" if warning else "ok\n")
 
-    async def measured() -> Response:
+    async def render_metrics() -> Response:
         return Response(metrics.render(), media_type=_METRICS_TYPE)
 
-    for path, answer in (("/healthz", healthy), ("/readyz", ready), ("/metrics", measured)):
-        app.add_api_route(path, answer, methods=["GET"], include_in_schema=False)
+    for path, endpoint in (
+        ("/healthz", healthy),
+        ("/readyz", ready),
+        ("/metrics", render_metrics),
+    ):
+        app.add_api_route(path, endpoint, methods=["GET"], include_in_schema=False)
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    async def refused(_: Request, error: RequestError) -> Response:
+    async def on_request_error(_: Request, error: RequestError) -> Response:
         return error_response(error)
 
-    async def misunderstood(_: Request, error: RequestValidationError) -> Response:
+    async def on_invalid(_: Request, error: RequestValidationError) -> Response:
         faults = "; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors()[:3])
         return error_body(HTTPStatus.UNPROCESSABLE_ENTITY, faults)
 
-    async def of_http(_: Request, error: HTTPException) -> Response:
+    async def on_http_error(_: Request, error: HTTPException) -> Response:
         return error_body(error.status_code, str(error.detail), dict(error.headers or {}))
 
-    async def of_database(request: Request, error: SQLAlchemyError) -> Response:
+    async def on_database_error(request: Request, error: SQLAlchemyError) -> Response:
         _logger.error("%s %s: %s", request.method, request.scope["path"], error)
-        return error_body(HTTPStatus.INTERNAL_SERVER_ERROR, "the database refuses this")
+        return error_body(HTTPStatus.INTERNAL_SERVER_ERROR, "the database refused this request")
 
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
-        RequestError: refused,
-        RequestValidationError: misunderstood,
-        HTTPException: of_http,
-        SQLAlchemyError: of_database,
+        RequestError: on_request_error,
+        RequestValidationError: on_invalid,
+        HTTPException: on_http_error,
+        SQLAlchemyError: on_database_error,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

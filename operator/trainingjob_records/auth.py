@@ -1,4 +1,4 @@
-"""Authentication with the tokens of a file, which can be changed while the service runs."""
+"""Authenticates requests with bearer tokens from a file that is reloaded when it changes."""
 
 import hmac
 import logging
@@ -23,22 +23,22 @@ Signature = tuple[int, int, int]
 
 
 class TokenFile:
-    """The tokens of a file, one a line: the new one can stand beside the old one.
+    """The tokens of a file, one a line, so that an old and a new token can be valid together.
 
-    The file is checked at every request and read when it changed. While it cannot be read, the
-    tokens read last stay valid: a secret that is being replaced must neither open nor close the
-    service.
+    The file is checked at every request and read again if it has changed. While it cannot be read,
+    the tokens read last stay valid: while a Secret is being replaced, the service must neither
+    accept everybody nor refuse everybody.
     """
 
     def __init__(self, path: Path, variable: str) -> None:
         """Read the file.
 
         Args:
-            path: of the file.
-            variable: that names it, for the message.
+            path: path of the file.
+            variable: environment variable that names the file, for the error message.
 
         Raises:
-            SettingsError: it cannot be read, or holds no token.
+            SettingsError: the file cannot be read, or holds no token.
         """
         self._path: Final = path
         self._signature: Signature | None = None
@@ -48,7 +48,7 @@ class TokenFile:
             raise SettingsError(f"{variable}: {_why(error)}") from error
 
     def knows(self, token: str) -> bool:
-        """Return True if this is one of them. All are compared, so the time reveals nothing."""
+        """Return True if this is one of the tokens. All are compared, so the time reveals nothing."""
         self._refresh()
         offered = token.encode("utf-8", "surrogateescape")
         matches = [hmac.compare_digest(offered, known) for known in self._tokens]
@@ -78,31 +78,31 @@ class TokenFile:
 
 
 class Gate:
-    """Accepts or refuses a request by its token."""
+    """Authorizes a request by its bearer token."""
 
     def __init__(self, settings: Settings) -> None:
         """Read the tokens.
 
         Raises:
-            SettingsError: a file of them is named and cannot be read.
+            SettingsError: a token file is named and cannot be read.
         """
         self._tokens: Final = _tokens(settings.token_file, f"{PREFIX}TOKEN_FILE")
         self._readers: Final = _tokens(settings.read_token_file, f"{PREFIX}READ_TOKEN_FILE")
         self._any_host: Final = settings.anonymous
 
     def check(self, *, authorization: str | None, host: str | None, reads: bool) -> None:
-        """Return if the request may pass.
+        """Return without an error if the request is authorized.
 
         Args:
-            authorization: the header of that name.
-            host: the header of that name.
-            reads: the request reads, and stores nothing.
+            authorization: the Authorization header.
+            host: the Host header.
+            reads: True if the request only reads.
 
         Raises:
-            UnauthorizedError: a token is needed, and this is none.
-            ReadOnlyTokenError: the token may read, and the request stores something.
-            ForbiddenHostError: none is needed on this machine, but the name is not this machine's:
-                a foreign page whose name was made to point here asks for records.
+            UnauthorizedError: a token is required, and it is missing or not known.
+            ReadOnlyTokenError: the token may only read, and the request writes.
+            ForbiddenHostError: no token is required on this machine, but the Host header does not
+                name it: a web page of another site requests records by DNS rebinding.
         """
         if self._tokens is None:
             name = (host or "").rsplit(":", 1)[0] if not (host or "").endswith("]") else host or ""
@@ -111,7 +111,7 @@ class Gate:
             return
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            raise UnauthorizedError("a bearer token is needed", challenge=_REALM)
+            raise UnauthorizedError("a bearer token is required", challenge=_REALM)
         if self._tokens.knows(token.strip()):
             return
         if self._readers is None or not self._readers.knows(token.strip()):
@@ -119,7 +119,7 @@ class Gate:
                 "the bearer token is not known", challenge=f'{_REALM}, error="invalid_token"'
             )
         if not reads:
-            raise ReadOnlyTokenError("this token may read records, and store none")
+            raise ReadOnlyTokenError("this token may only read records, not store them")
 
 
 def _tokens(path: Path | None, variable: str) -> TokenFile | None:

@@ -1,8 +1,8 @@
-"""Group commits: waiting records are written in one transaction, and answered when it is committed.
+"""Batches writes (group commit): commits waiting records in one transaction, then responds to each.
 
-A commit waits for the disk. With one commit for each record, every sender would wait for all those
-before it. Here the next batch gathers while the disk is busy. Senders that have just been answered
-get a moment to send their next record.
+A commit waits for the disk. With one commit for each record, every sender would wait for all senders
+before it. Here the next batch fills while the disk is busy. Senders that have just received a
+response get a moment to send their next record.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from trainingjob_records.writes import Outcome
 _QUEUE_RETRY_AFTER_S: Final = 1
 _COMMIT_RETRY_AFTER_S: Final = 5
 _GATHER_S: Final = 0.01
-"""How long a batch waits to become as large as the last one. A lone sender never waits."""
+"""How long a batch waits to become as large as the last one. A single sender never waits."""
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _logger = logging.getLogger(__name__)
 
 
 Store = Callable[[Sequence[Entry]], Awaitable[list[Outcome]]]
-"""Commits entries of different uids; their outcomes are true when it returns."""
+"""Commits entries of different uids; when it returns, they are committed with these outcomes."""
 
 
 class _Waiting:
@@ -46,16 +46,16 @@ class _Waiting:
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
-            # Its request may have gone, and asyncio would warn about an error that is never read.
+            # Its request may have been cancelled; asyncio would warn about an unread exception.
             self.answer.exception()
 
 
 class BatchWriter:
     """The only writer of the process.
 
-    Bounds: `max_records` and `max_bytes` that wait; at the limit a request is refused with
-    `UnavailableError`, and its sender retries. A batch takes `batch_records` and 8 MiB, or one
-    record of any size.
+    Bounds: at most `max_records` and `max_bytes` wait; at the limit a request is refused with
+    `UnavailableError`, and its sender retries. A batch has at most `batch_records` records and
+    8 MiB, or is one record of any size.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class BatchWriter:
         self._queue: Final[deque[_Waiting]] = deque()
         self._wake: Final = asyncio.Event()
         self._bytes = 0
-        # The size of the last batch: as many senders are likely to send again.
+        # The size of the last batch: that many senders are likely to send again.
         self._last_batch = 1
         self._complete: Final = asyncio.Event()
         self.max_records: Final = max_records
@@ -93,11 +93,11 @@ class BatchWriter:
         """Store a record; when this returns, it is committed.
 
         Raises:
-            UnavailableError: it was not, or not in time; it may be later.
+            UnavailableError: the record was not committed, or not in time; it may still be committed.
         """
         if len(self._queue) >= self.max_records or self._bytes + entry.size > self.max_bytes:
             raise UnavailableError(
-                f"{len(self._queue)} records wait for the database, which is the limit",
+                f"the queue is full: {len(self._queue)} records wait for the database",
                 retry_after_s=_QUEUE_RETRY_AFTER_S,
             )
         waiting = _Waiting(entry)
@@ -116,7 +116,7 @@ class BatchWriter:
             ) from error
 
     async def keep_writing(self) -> None:
-        """Write what waits, until cancelled."""
+        """Commit the waiting records, until cancelled."""
         while True:
             await self._wake.wait()
             while self._queue:
@@ -138,7 +138,7 @@ class BatchWriter:
             pass
 
     def _next_batch(self) -> list[_Waiting]:
-        """Dequeue the oldest that fit into one transaction, each uid once; the others stay in order."""
+        """Dequeue the oldest entries that fit into one transaction, each uid once; keep the others' order."""
         batch: dict[str, _Waiting] = {}
         size = 0
         again: list[_Waiting] = []
@@ -169,7 +169,7 @@ class BatchWriter:
                 waiting.succeed(outcome)
 
     async def _isolate(self, batch: list[_Waiting], error: SQLAlchemyError) -> None:
-        """Commit each on its own, because the database refuses one of them."""
+        """Commit each record on its own, because the database refuses one of them."""
         if len(batch) == 1:
             _logger.error("record %s: the database refuses it: %s", batch[0].entry.uid, error)
             batch[0].fail(error)

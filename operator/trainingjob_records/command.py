@@ -1,4 +1,4 @@
-"""`trainingjob records` and `trainingjob records prune`, which works beside a service or without one.
+"""Runs `trainingjob records`, and `trainingjob records prune`, with or without a running service.
 
 Both return an exit code: 0 is success, 1 failure, 2 wrong use.
 """
@@ -19,12 +19,12 @@ from trainingjob_records.server import Service
 from trainingjob_records.settings import Settings
 from trainingjob_web.logs import configure_logging
 
-_PATIENCE_S: Final = 30.0
-_TRIES: Final = 10
+_CONNECT_TIMEOUT_S: Final = 30.0
+_MAX_FAILURES: Final = 10
 
 
 def serve_records(*, address: str | None, database: str | None) -> int:
-    """Serve until a signal comes, with settings from the environment where none is given here."""
+    """Serve until a signal is received; arguments override the settings from the environment."""
     try:
         settings = Settings.from_environment(address=address, database=database)
         configure_logging("trainingjob_records", settings.log_format, settings.log_level)
@@ -41,7 +41,7 @@ def serve_records(*, address: str | None, database: str | None) -> int:
 
 
 def prune_records(older_than: str, *, database: str | None, dry_run: bool) -> int:
-    """Remove records; return the exit code: 0, 1 (it could not be done) or 2 (wrong use)."""
+    """Remove old records; return the exit code: 0, 1 (failure) or 2 (wrong use)."""
     try:
         age = _age(older_than)
         settings = Settings.from_environment(database=database)
@@ -52,13 +52,13 @@ def prune_records(older_than: str, *, database: str | None, dry_run: bool) -> in
     except (StartError, RequestError) as error:
         return _fail(error, 1)
     except TimeoutError:
-        return _fail(f"the database cannot be used within {_PATIENCE_S:g} s", 1)
+        return _fail(f"the database did not become usable within {_CONNECT_TIMEOUT_S:g} s", 1)
     sys.stdout.write(text)
     return 0
 
 
 def _check_file(settings: Settings) -> None:
-    """Refuse a path that does not exist: opening it would make an empty database."""
+    """Refuse a path that does not exist: opening it would create an empty database."""
     path = Path(settings.url.database or "")
     if is_sqlite(settings.url) and not path.is_file():
         raise SettingsError(f"TRAININGJOB_RECORDS_DATABASE: there is no file {path}")
@@ -67,13 +67,13 @@ def _check_file(settings: Settings) -> None:
 async def _prune(settings: Settings, age: timedelta, *, dry_run: bool) -> str:
     database = Database(settings)
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             await database.prepare()
         conditions = is_aged(await database.write_even_if_full(now) - age)
         if dry_run:
             found = await database.write_even_if_full(partial(count, conditions=conditions))
             return f"{found} records would be removed\n"
-        # On a full disk nothing can be removed without it; a service that runs makes it again.
+        # On a full disk nothing can be removed without it; a running service restores it later.
         await database.use_reserve()
         return f"{await _remove(database, conditions)} records were removed\n"
     finally:
@@ -88,9 +88,9 @@ async def _remove(database: Database, conditions: Conditions) -> int:
                 partial(remove_oldest, conditions=conditions)
             )
         except RequestError:
-            # Another process writes to the file; it does so for moments.
+            # Another process is writing to the file, which takes moments.
             failures += 1
-            if failures >= _TRIES:
+            if failures >= _MAX_FAILURES:
                 raise
             continue
         if not gone:

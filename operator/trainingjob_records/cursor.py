@@ -1,7 +1,7 @@
-"""The end of a page of a list, as a word that a client sends to get the next page.
+"""Encodes the position of a list page as an opaque cursor (keyset pagination).
 
-It names the last row by its place in the order, not by counting, so when rows are added in between
-none is repeated or lost.
+A cursor holds the sort key of the page's last row and not an offset, so no row is repeated or lost
+when rows are added in between.
 """
 
 import base64
@@ -21,29 +21,29 @@ _MAX_UID: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the order: everything that comes after it is older, or equally old."""
+    """A position in the sort order: every later row is older, or equally old."""
 
     ordered_at: datetime
     uid: str
 
     def encode(self) -> str:
-        """Return it as a word that fits into a query."""
-        place = [(self.ordered_at - _EPOCH) // _MICROSECOND, self.uid]
-        return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+        """Return the cursor as a string that can be a query parameter."""
+        position = [(self.ordered_at - _EPOCH) // _MICROSECOND, self.uid]
+        return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
     @classmethod
-    def decode(cls, word: str) -> Self:
-        """Read such a word.
+    def decode(cls, text: str) -> Self:
+        """Decode a cursor.
 
         Raises:
-            InvalidRecordError: it was not made by `encode`.
+            InvalidRecordError: the text was not made by `encode`.
         """
         try:
-            padded = word + "=" * (-len(word) % 4)
+            padded = text + "=" * (-len(text) % 4)
             micros, uid = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         except (ValueError, TypeError, RecursionError, binascii.Error) as error:
-            raise InvalidRecordError("cursor: must be the `next` of an earlier answer") from error
+            raise InvalidRecordError("cursor: must be the `next` of an earlier page") from error
         known = type(micros) is int and isinstance(uid, str) and "\0" not in uid
         if not known or not 0 <= micros <= _MAX_MICROSECONDS or len(uid) > _MAX_UID:
-            raise InvalidRecordError("cursor: must be the `next` of an earlier answer")
+            raise InvalidRecordError("cursor: must be the `next` of an earlier page")
         return cls(_EPOCH + micros * _MICROSECOND, uid)

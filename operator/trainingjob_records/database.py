@@ -1,4 +1,4 @@
-"""The database: it is migrated at the start, and every failure of it becomes one kind of error."""
+"""Manages the database: migrations at the start, readers and the one writer, and error translation."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from trainingjob_records.disk_space import Reserve, Space, Usage, measure
 from trainingjob_records.engine import (
     OpenConnections,
     is_sqlite,
-    longest_connect_s,
+    max_connect_s,
     open_engine,
     open_sqlite_writer,
 )
@@ -31,8 +31,7 @@ _LONGEST_WAIT_S: Final = 10.0
 _PING_TIMEOUT_S: Final = 2.0
 _READ_TIMEOUT_S: Final = 8.0
 _FULL: Final = (
-    "there is no room for more records: enlarge the volume, or remove some with "
-    "`trainingjob records prune`"
+    "the database is full: enlarge the volume, or remove records with `trainingjob records prune`"
 )
 _FULL_RETRY_AFTER_S: Final = 30
 _POSTGRES_DISK_FULL: Final = "53100"
@@ -44,23 +43,23 @@ Done = TypeVar("Done")
 class Database:
     """One database for the life of the process: many readers, one writer.
 
-    Until `prepare` has come to its end, and whenever the database cannot be reached, everything
-    raises `UnavailableError`.
+    Until `prepare` has finished, and whenever the database cannot be reached, every method raises
+    `UnavailableError`.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Open nothing yet.
+        """Build the engines; nothing is connected yet.
 
         Raises:
-            SettingsError: the settings name no database that can be used.
+            SettingsError: the database that the settings name cannot be used.
         """
         self.name: Final = settings.url.render_as_string(hide_password=True)
         self._engine: Final = open_engine(settings.url, connections=settings.pool_size + 1)
         self._file: Final = open_sqlite_writer(settings.url) if is_sqlite(settings.url) else None
         self._thread: Final = ThreadPoolExecutor(1, "sqlite-writer")
-        self._silence_s: Final = longest_connect_s(settings.url) + _PING_TIMEOUT_S
+        self._silence_s: Final = max_connect_s(settings.url) + _PING_TIMEOUT_S
         self._connections: Final = None if self._file else OpenConnections(self._engine)
-        self._look: asyncio.Task[None] | None = None
+        self._ping_task: asyncio.Task[None] | None = None
         self._prepared = False
         self._path: Final = Path(settings.url.database or "").absolute() if self._file else None
         self._reserve: Final = Reserve(self._path) if self._path else None
@@ -70,14 +69,14 @@ class Database:
 
     @property
     def is_file(self) -> bool:
-        """True if it is a file of SQLite's, so that we know how much room it has."""
+        """True if this is an SQLite file, so that its free space can be measured."""
         return self._path is not None
 
     async def prepare(self) -> None:
-        """Create or upgrade the tables; waits for as long as the database cannot be reached.
+        """Create or upgrade the tables; retry with back-off until the database can be reached.
 
         Raises:
-            StartError: this is no database, the tables may not be created, or they are those of a
+            StartError: this is not a database, the tables cannot be created, or they belong to a
                 later version.
         """
         wait_s = _FIRST_WAIT_S
@@ -86,12 +85,12 @@ class Database:
                 if not self._prepared:
                     await self._write(upgrade)
                     self._prepared = True
-                # The retention waits for this: a fault that passes must not be the last look.
+                # Retention waits for this event, so a transient fault here must be retried.
                 await self.measure()
                 self.prepared.set()
             except UnavailableError as error:
                 if self._reserve is not None:
-                    # On a full disk the file cannot even be opened. It is made again later.
+                    # On a full disk the file cannot even be opened. The reserve is restored later.
                     self._reserve.release()
                 _logger.warning("%s: %s; trying again in %g s", self.name, error, wait_s)
                 await asyncio.sleep(wait_s)
@@ -102,20 +101,20 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.wait([self._look])
+        if self._ping_task is not None:
+            self._ping_task.cancel()
+            await asyncio.wait([self._ping_task])
         await self._engine.dispose()
         if self._file is not None:
-            # Closed by the thread that uses it, and after what it still does.
+            # Closed by the thread that uses it, after its pending work.
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.dispose)
         self._thread.shutdown(wait=False)
 
     async def write(self, work: Callable[[Connection], Done]) -> Done:
-        """Do some work in a transaction. It is committed when this returns.
+        """Run `work` in a transaction, which is committed when this returns.
 
         Raises:
-            UnavailableError: nothing is promised; what was written may be there or not.
+            UnavailableError: the result is unknown: the transaction may be committed or not.
         """
         self._check_prepared()
         if self.usage.is_full:
@@ -129,16 +128,16 @@ class Database:
             raise
 
     async def write_even_if_full(self, work: Callable[[Connection], Done]) -> Done:
-        """Do some work in a transaction that makes room or only reads, even on a full disk.
+        """Run `work` in a transaction even on a full disk; for work that deletes or only reads.
 
         Raises:
-            UnavailableError: it was not done, or it is not known.
+            UnavailableError: the work was not done, or the result is unknown.
         """
         self._check_prepared()
         return await self._write(work)
 
     async def measure(self) -> Space:
-        """Measure the room, and set it in `usage`.
+        """Measure the used and the free space, and set them in `usage`.
 
         Raises:
             UnavailableError: the database cannot be reached.
@@ -148,7 +147,7 @@ class Database:
         return space
 
     async def wait_until_full(self, seconds: float) -> None:
-        """Wait for this time, or until there is no room for a record."""
+        """Wait for this time, or until a write finds the database full."""
         try:
             async with asyncio.timeout(seconds):
                 await self._filled.wait()
@@ -157,7 +156,7 @@ class Database:
         self._filled.clear()
 
     async def use_reserve(self) -> None:
-        """Remove the reserve, and write SQLite's log into the file."""
+        """Delete the reserve file, and checkpoint SQLite's write-ahead log into the database file."""
         if self._file is None or self._reserve is None:
             return
         self._reserve.release()
@@ -167,18 +166,18 @@ class Database:
         await self.measure()
 
     async def restore_reserve(self) -> None:
-        """Make the reserve again, and accept records again, if there is room for both."""
+        """Create the reserve file again, and accept records again, if there is space for both."""
         is_there = self._reserve is None or await asyncio.to_thread(self._reserve.restore)
         if not self.usage.is_full or not is_there:
             return
         space = await self.measure()
         if space.has_room(self._reserve.size if self._reserve else 0):
             self.usage.is_full = False
-            _logger.warning("%s: there is room for records again", self.name)
+            _logger.warning("%s: records are accepted again, there is free space", self.name)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction to read in, for some seconds at most.
+        """Open a read transaction, with a timeout.
 
         Raises:
             UnavailableError: the database cannot be reached, or is too slow.
@@ -189,28 +188,30 @@ class Database:
                 yield connection
 
     async def ping(self) -> None:
-        """Ask the database for something that only a working one can answer.
+        """Run a query that only a working, migrated database can answer.
 
-        To connect can take longer than a ping may. So what is begun goes on, and the next ping takes it
-        up: else no ping would ever get past a host that is gone to the one that has taken its place.
+        Connecting can take longer than the timeout of a ping. So the query continues after that
+        timeout, and the next ping waits for the same query. Otherwise no ping would ever get past a
+        dead host to the one that has replaced it.
 
         Raises:
-            UnavailableError: it cannot answer, or not yet.
+            UnavailableError: the database does not answer, or has not answered yet.
         """
         self._check_prepared()
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._look_at_it())
+        if self._ping_task is None or self._ping_task.done():
+            self._ping_task = asyncio.create_task(self._query_version())
         with self._failures():
             async with asyncio.timeout(_PING_TIMEOUT_S):
-                await asyncio.shield(self._look)
+                await asyncio.shield(self._ping_task)
         if self.usage.is_full:
             raise FullError(_FULL, retry_after_s=_FULL_RETRY_AFTER_S)
 
-    async def _look_at_it(self) -> None:
-        """Connect, if need be, and ask.
+    async def _query_version(self) -> None:
+        """Query the schema version, on a new connection if necessary.
 
-        A server that hangs is silent on all of its connections, and the one writer would wait for ever
-        on its own. A commit that waits for a standby is no silence: that server answers here.
+        If the server does not answer in time, all connections are closed: a hanging server is silent
+        on all of them, and the one writer would wait on its connection for ever. A server on which a
+        commit waits for a synchronous standby does answer this query, so it is not affected.
         """
         loop, connections = asyncio.get_running_loop(), self._connections
         timer = loop.call_later(self._silence_s, connections.break_all) if connections else None
@@ -229,7 +230,7 @@ class Database:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Raise `UnavailableError` if the database cannot be used, and note whether it answered."""
+        """Translate failures to `UnavailableError`, and set `usage.is_reachable`."""
         try:
             with _translated():
                 yield
@@ -242,12 +243,12 @@ class Database:
         with self._failures():
             if self._file is not None:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._thread, _in_file, self._file, work)
+                return await loop.run_in_executor(self._thread, _write_file, self._file, work)
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work)
 
 
-def _in_file(file: Engine, work: Callable[[Connection], Done]) -> Done:
+def _write_file(file: Engine, work: Callable[[Connection], Done]) -> Done:
     with file.begin() as connection:
         return work(connection)
 
@@ -270,7 +271,7 @@ def _is_full(error: SQLAlchemyError | TimeoutError) -> bool:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Raise `UnavailableError` if the database cannot be used; other errors stay as they are."""
+    """Raise `UnavailableError` if the database cannot be used; do not change other exceptions."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError, TimeoutError) as error:
@@ -284,6 +285,6 @@ def _translated() -> Iterator[None]:
 
 
 def _reason(error: SQLAlchemyError | TimeoutError) -> str:
-    """Return the driver's message on one line; it names a host or a file, never a password."""
-    words = str(error.orig) if isinstance(error, DBAPIError) else "it does not answer in time"
-    return f"the database cannot be used: {' '.join(words.split())[:200]}"
+    """Return the driver's message on one line; it can name a host or a file, never a password."""
+    message = str(error.orig) if isinstance(error, DBAPIError) else "it does not answer in time"
+    return f"the database cannot be used: {' '.join(message.split())[:200]}"

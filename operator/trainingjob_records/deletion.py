@@ -1,4 +1,4 @@
-"""Removes records, the oldest first, some at a time: a record that arrives meanwhile waits briefly."""
+"""Deletes records, the oldest first, in small batches: a concurrent write waits only for one of them."""
 
 from datetime import datetime
 from typing import Final
@@ -10,28 +10,28 @@ from trainingjob_records.tables import UtcDateTime, records
 Conditions = tuple[ColumnElement[bool], ...]
 
 BATCH: Final = 20
-"""Records that one transaction removes."""
+"""Maximum number of records that one transaction removes."""
 
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
 def is_aged(before: datetime) -> Conditions:
-    """Return the conditions under which a record is removed for its age.
+    """Return the SQL conditions that select expired records.
 
-    It must have been completed and received before that time: if one of the two clocks was wrong,
-    the other one keeps the record.
+    Both the job's completion and the record's receipt must be before this time. If one of the two
+    clocks was wrong, the other one protects the record.
     """
     return records.c.ordered_at < before, records.c.stored_at < before
 
 
 def count(connection: Connection, *, conditions: Conditions = ()) -> int:
-    """Return how many records meet the conditions."""
+    """Return the number of records that meet the conditions."""
     found = connection.execute(select(func.count()).select_from(records).where(*conditions))
     return int(found.scalar_one())
 
 
 def now(connection: Connection) -> datetime:
-    """Return the time of the clock by which records are received: the database's."""
+    """Return the time of the database, the clock that sets `stored_at`."""
     return connection.execute(select(type_coerce(func.now(), UtcDateTime))).scalar_one()
 
 
@@ -45,13 +45,13 @@ def remove_oldest(
     """Remove the oldest records that meet the conditions.
 
     Args:
-        connection: with a transaction begun.
-        conditions: none: all records meet them.
-        limit: records at most.
-        excess: bytes; with so many no more are removed.
+        connection: a connection in a transaction.
+        conditions: SQL conditions; empty: all records.
+        limit: maximum number of records to remove.
+        excess: stop once this many bytes are removed.
 
     Returns:
-        How many, and the bytes that their text had.
+        The number of removed records, and the bytes of their bodies.
     """
     oldest = connection.execute(
         select(records.c.uid, func.length(records.c.body))
@@ -68,6 +68,6 @@ def remove_oldest(
         size += length
     if not uids:
         return 0, 0
-    # The conditions once more: a revision may have come between the two statements (PostgreSQL).
+    # Check the conditions again: a new revision may arrive between the two statements (PostgreSQL).
     gone = connection.execute(delete(records).where(records.c.uid.in_(uids), *conditions))
     return gone.rowcount, size

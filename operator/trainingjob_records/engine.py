@@ -1,4 +1,4 @@
-"""Opens each database so that what is committed stays committed."""
+"""Creates the SQLAlchemy engines for SQLite and PostgreSQL, configured for durable commits."""
 
 import os
 import socket
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 POOL_TIMEOUT_S: Final = 2.0
-"""How long a reader waits for a free connection."""
+"""How long a reader waits for a free connection of the pool, in seconds."""
 
 _BUSY_TIMEOUT_MS: Final = 500
 _CONNECT_TIMEOUT_S: Final = 5
-"""For one host. Of several the first ones may be those that are gone, so each gets less."""
+"""Connect timeout of a single host. With several hosts the first ones may be down, so each gets less."""
 _CONNECT_TOTAL_S: Final = 6
-_LEAST_CONNECT_TIMEOUT_S: Final = 2
-"""libpq takes no less for a host."""
+_MIN_CONNECT_TIMEOUT_S: Final = 2
+"""libpq accepts no shorter timeout for a host."""
 _STATEMENT_TIMEOUT_MS: Final = 7000
 _READ_ONLY: Final = "25006"
-"""PostgreSQL's code for a write where nothing may be written."""
+"""SQLSTATE of a write in a read-only transaction (`read_only_sql_transaction`)."""
 
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _PRAGMAS: Final = (
-    # First: switching to WAL needs a lock that another process may hold for a moment.
+    # This one first: switching to WAL needs a lock that another process may hold for a moment.
     f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}",
     "PRAGMA journal_mode = WAL",
-    # In WAL mode NORMAL loses the last commits at a power failure; FULL syncs each of them.
+    # In WAL mode, NORMAL loses the last commits at a power failure; FULL syncs each commit.
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    # What is removed is not overwritten: on a full disk there is no room for that.
+    # Do not overwrite deleted content: on a full disk there is no space for that.
     "PRAGMA secure_delete = OFF",
-    # The log is emptied while it is smaller than the reserve that a full disk is left by.
+    # Checkpoint while the WAL is smaller than the reserve file, which frees a full disk.
     "PRAGMA wal_autocheckpoint = 500",
     f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}",
 )
@@ -49,47 +49,47 @@ def open_engine(url: URL, *, connections: int) -> AsyncEngine:
     """Return an engine for this database; nothing is connected yet.
 
     Args:
-        url: with the driver's name in it.
-        connections: open at most.
+        url: database URL with the driver's name.
+        connections: limit of open connections.
 
     Raises:
-        SettingsError: the folder of an SQLite file does not exist or cannot be written.
+        SettingsError: the directory of an SQLite file does not exist or cannot be written.
     """
     common: dict[str, Any] = {
         "pool_size": connections,
         "max_overflow": 0,
         "pool_timeout": POOL_TIMEOUT_S,
-        # An error message must not carry the records that it is about into the log.
+        # Error messages go to the log and must not contain records.
         "hide_parameters": True,
     }
     if is_sqlite(url):
         _create_file(Path(url.database or ""))
         engine = create_async_engine(url, **common)
-        _keep_promises(engine.sync_engine, begin="BEGIN")
+        _configure_sqlite(engine.sync_engine, begin="BEGIN")
         return engine
     arguments = {
         "connect_timeout": connect_timeout_s(url),
-        # A server that has gone without a word is noticed in seconds, not after TCP's quarter hour.
+        # Detects a server that vanished without closing in seconds, not after TCP's quarter hour.
         "tcp_user_timeout": _STATEMENT_TIMEOUT_MS,
         "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
         "application_name": "trainingjob-records",
-        # After a fail-over an address may lead to a standby for a while, and one of several hosts is
-        # one. Connected to it, the service would read for ever and never write.
+        # After a fail-over an address may lead to a standby for a while, and one of several hosts may
+        # be a standby. On a connection to it, the service could read but never write.
         "target_session_attrs": "read-write",
         # A pooler in between (PgBouncer) may run each transaction on another connection.
         "prepare_threshold": None,
     }
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
     engine = create_async_engine(url, **common, pool_pre_ping=True, connect_args=arguments)
-    _leave_what_is_read_only(engine.sync_engine)
+    _invalidate_read_only_connections(engine.sync_engine)
     return engine
 
 
 def open_sqlite_writer(url: URL) -> Engine:
-    """Open the one connection that writes to an SQLite file, to be used by one thread.
+    """Return a synchronous engine with one connection that writes to an SQLite file, for one thread.
 
-    It is no asynchronous one: that hands each call of a transaction to a thread and back, 15 times
-    for a batch, and on a busy machine the waiting costs more than the work.
+    An asynchronous engine would pass each call of a transaction to a thread and back, 15 times for a
+    batch. On a busy machine, that waiting costs more than the work.
     """
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
@@ -98,37 +98,37 @@ def open_sqlite_writer(url: URL) -> Engine:
         pool_timeout=POOL_TIMEOUT_S,
         hide_parameters=True,
     )
-    # A transaction that reads first and writes later fails at once if another wrote meanwhile; one
-    # that takes the lock at its beginning waits for its turn.
-    _keep_promises(engine, begin="BEGIN IMMEDIATE")
+    # A transaction that reads first and writes later fails at once if another one wrote meanwhile.
+    # One that takes the write lock at its beginning waits for the lock.
+    _configure_sqlite(engine, begin="BEGIN IMMEDIATE")
     return engine
 
 
 def connect_timeout_s(url: URL) -> int:
-    """Return the seconds that one host of this URL has to take a connection, if the URL sets none."""
-    share = _CONNECT_TOTAL_S // _hosts(url)
-    return max(_LEAST_CONNECT_TIMEOUT_S, min(_CONNECT_TIMEOUT_S, share))
+    """Return the default connect timeout for each host of this URL, in seconds."""
+    share = _CONNECT_TOTAL_S // _count_hosts(url)
+    return max(_MIN_CONNECT_TIMEOUT_S, min(_CONNECT_TIMEOUT_S, share))
 
 
-def longest_connect_s(url: URL) -> float:
-    """Return the seconds after which even the last host of this URL would have taken a connection.
+def max_connect_s(url: URL) -> float:
+    """Return the longest time that getting a working connection to this URL can take, in seconds.
 
-    That is: an old connection is given up first, and every host but the last one says nothing.
+    The worst case: an old connection times out first, and only the last host answers.
     """
-    return _STATEMENT_TIMEOUT_MS / 1000 + _hosts(url) * connect_timeout_s(url)
+    return _STATEMENT_TIMEOUT_MS / 1000 + _count_hosts(url) * connect_timeout_s(url)
 
 
-def _hosts(url: URL) -> int:
-    """Count the hosts, which a URL has in its query, or separated by commas."""
+def _count_hosts(url: URL) -> int:
+    """Count the hosts of a URL: in its query, or separated by commas."""
     named = [url.host or "", *url.normalized_query.get("host", ())]
     return max(1, sum(len(hosts.split(",")) for hosts in named if hosts))
 
 
 class OpenConnections:
-    """The connections of an engine of PostgreSQL's: as many as its pool has."""
+    """Tracks the open connections of a PostgreSQL engine. Bound: the size of its pool."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Follow the engine, which has not connected yet."""
+        """Track the connections of an engine that has not connected yet."""
         self._open: Final = WeakSet["AsyncConnection[Any]"]()
         in_turn = engine.url.query.get("load_balance_hosts", "disable") == "disable"
 
@@ -140,21 +140,21 @@ class OpenConnections:
             self._open.add(new)
 
     def _leave_other_hosts(self, new: "AsyncConnection[Any]") -> None:
-        """Break the connections to hosts other than that of a new one.
+        """Break the connections to all hosts but that of the new connection.
 
-        The hosts are tried in turn, so another one has refused this connection, or said nothing, or
-        takes no writes: it was left, or a host before it is back. Without this the one writer would
-        wait on a host that hangs for as long as the others answer whoever looks.
+        Hosts are tried in order. So the other host refused this connection, did not answer, or is
+        read-only: a fail-over has happened, or an earlier host is back. Without this, the one writer
+        would wait on a hanging host for as long as another host answers the pings.
         """
         for connection in list(self._open):
             if not connection.closed and _host_of(connection) != _host_of(new):
                 _break(connection)
 
     def break_all(self) -> None:
-        """Break all of them, as if the server had gone.
+        """Break all connections, as if the server had vanished.
 
-        No statement is cancelled at the server: one that waits for a synchronous standby would be
-        committed without it, and the same record, sent again, be acknowledged.
+        No statement is cancelled at the server. A commit that waits for a synchronous standby would
+        then be committed without it, and the same record, sent again, would be acknowledged.
         """
         for connection in list(self._open):
             if not connection.closed:
@@ -166,17 +166,17 @@ def _host_of(connection: "AsyncConnection[Any]") -> tuple[str, int]:
 
 
 def _break(connection: "AsyncConnection[Any]") -> None:
-    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as tcp:
+        tcp.shutdown(socket.SHUT_RDWR)
 
 
 def is_sqlite(url: URL) -> bool:
-    """Return True if it is a file of SQLite's."""
+    """Return True if this URL names an SQLite database."""
     return url.get_backend_name() == "sqlite"
 
 
 def _create_file(path: Path) -> None:
-    """Create the file before SQLite does, for its owner only; SQLite's other files follow it."""
+    """Create the file before SQLite does, with mode 0600; SQLite's other files get the same mode."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
@@ -185,8 +185,8 @@ def _create_file(path: Path) -> None:
         ) from error
 
 
-def _leave_what_is_read_only(engine: Engine) -> None:
-    """Close the connections of a server that takes no writes any more, as those of one that has gone."""
+def _invalidate_read_only_connections(engine: Engine) -> None:
+    """Treat a read-only error as a disconnect: the server has become a standby."""
 
     @event.listens_for(engine, "handle_error")
     def notice(context: ExceptionContext) -> None:
@@ -194,10 +194,12 @@ def _leave_what_is_read_only(engine: Engine) -> None:
             context.is_disconnect = True
 
 
-def _keep_promises(engine: Engine, *, begin: str) -> None:
+def _configure_sqlite(engine: Engine, *, begin: str) -> None:
+    """Set the pragmas of each connection, and the statement that begins a transaction."""
+
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
-        # The driver would begin transactions too late, and without a lock for writing.
+        # By default the driver begins a transaction too late, and without the write lock.
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in _PRAGMAS:

@@ -1,21 +1,21 @@
-"""The errors of the record service, each with its HTTP status, on which the sender acts.
+"""The exceptions of the record service, each with the HTTP status that tells the sender what to do.
 
 * RecordServiceError
-  + SettingsError         the environment is wrong; the process exits with 2
+  + SettingsError         a setting is wrong; the process exits with 2
   + StartError            it cannot run with this database or address; the process exits with 1
-  + RequestError          an answer to one request
-    - NotJsonError        400: these bytes are no record, and never will be
+  + RequestError          an error response to one request
+    - NotJsonError        400: the body is not JSON; do not retry
     - UnauthorizedError   401: the token is missing or wrong
-    - ForbiddenHostError  403: a browser came here under a foreign name
-    - ReadOnlyTokenError  403: this token may read and nothing else
+    - ForbiddenHostError  403: the Host header does not name this machine (DNS rebinding)
+    - ReadOnlyTokenError  403: this token may only read
     - NotFoundError       404: there is no such record
-    - SlowRequestError    408: the body did not come in time; send it again
+    - SlowRequestError    408: the body was not received in time; send it again
     - ConflictError       409: other content is stored under this revision
     - TooLargeError       413: the body is larger than the limit
-    - MediaTypeError      415: the body is no plain JSON
-    - InvalidRecordError  422: JSON, but no record that this version understands; or a wrong query
-    - UnavailableError    503: the database or the queue; ask again after `retry_after_s`
-      . FullError         507: there is no room for more records; ask again after `retry_after_s`
+    - MediaTypeError      415: the body is not plain JSON
+    - InvalidRecordError  422: JSON, but not a valid record of this version; or an invalid query
+    - UnavailableError    503: database unavailable or queue full; retry after `retry_after_s`
+      . FullError         507: the database is full; retry after `retry_after_s`
 """
 
 from typing import ClassVar
@@ -26,7 +26,7 @@ class RecordServiceError(Exception):
 
 
 class SettingsError(RecordServiceError):
-    """A setting is wrong. The message names the variable and what it takes, never a value."""
+    """A setting is wrong. The message names the variable and its valid values, never its value."""
 
 
 class StartError(RecordServiceError):
@@ -34,7 +34,7 @@ class StartError(RecordServiceError):
 
 
 class RequestError(RecordServiceError):
-    """A request is refused. The message is a sentence for people who read the sender's log.
+    """A request is refused. The message is a sentence; people read it in the sender's log.
 
     Attributes:
         status: the HTTP status.
@@ -52,7 +52,7 @@ class NotJsonError(RequestError):
 
 
 class UnauthorizedError(RequestError):
-    """No token, or a wrong one.
+    """The token is missing or wrong.
 
     Attributes:
         challenge: the value of `WWW-Authenticate` (RFC 6750, section 3).
@@ -66,25 +66,25 @@ class UnauthorizedError(RequestError):
 
 
 class ForbiddenHostError(RequestError):
-    """Without a token only this machine is served, under a name that is this machine's."""
+    """Without tokens only this machine is served, and the Host header must name it."""
 
     status = 403
 
 
 class ReadOnlyTokenError(RequestError):
-    """The token is one of those that may read and nothing else."""
+    """The token is one of those that may only read."""
 
     status = 403
 
 
 class NotFoundError(RequestError):
-    """There is no record of that uid."""
+    """There is no record of this uid."""
 
     status = 404
 
 
 class SlowRequestError(RequestError):
-    """The body did not come in time."""
+    """The body was not received in time."""
 
     status = 408
 
@@ -108,13 +108,13 @@ class MediaTypeError(RequestError):
 
 
 class InvalidRecordError(RequestError):
-    """A record or a query cannot be understood. The message says which field and why."""
+    """A record or a query is invalid. The message names the field and the reason."""
 
     status = 422
 
 
 class UnavailableError(RequestError):
-    """Nothing was promised: the database cannot be reached, or too much waits for it."""
+    """The record was not acknowledged: the database cannot be reached, or the queue is full."""
 
     status = 503
 
@@ -124,6 +124,6 @@ class UnavailableError(RequestError):
 
 
 class FullError(UnavailableError):
-    """There is no room for more records, until some are removed or the volume grows."""
+    """The database is full, until records are removed or the volume is enlarged."""
 
     status = 507

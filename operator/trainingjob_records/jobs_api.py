@@ -1,4 +1,4 @@
-"""The API of records: put one, get one, list them."""
+"""The HTTP API of records: put one, get one, list them."""
 
 from typing import Annotated, Any, Final
 
@@ -43,30 +43,30 @@ Uid = Annotated[str, Path(pattern=UID_PATTERN, description="`metadata.uid` of th
 
 
 class ListQuery(BaseModel):
-    """The parameters of a list. An unknown one is refused: it would narrow nothing."""
+    """The query parameters of a list. Unknown ones are refused, because they would filter nothing."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     namespace: str | None = Field(default=None, min_length=1, max_length=253)
     phase: str | None = Field(default=None, min_length=1, max_length=64)
     label: list[str] = Field(default_factory=list, max_length=MAX_LABELS)
-    """`KEY=VALUE`; repeated, a record must have all of them."""
+    """`KEY=VALUE`; if repeated, a record must have all of the labels."""
 
     since: Time = None
-    """Completed then or later."""
+    """Only records completed at this time or later."""
 
     until: Time = None
-    """Completed before then."""
+    """Only records completed before this time."""
 
     text: str | None = Field(default=None, min_length=1, max_length=MAX_TEXT)
-    """Part of the name, the namespace, the cluster, the reason or the message, in any case."""
+    """Substring of the name, namespace, cluster, reason or message, case-insensitive."""
 
     limit: int = Field(default=50, ge=1, le=MAX_PAGE)
     cursor: str | None = Field(default=None, min_length=1, max_length=512)
-    """The `next` of the page before."""
+    """The `next` of the previous page."""
 
     def filter(self) -> Filter:
-        """Return the filter that these parameters make.
+        """Return these parameters as a filter.
 
         Raises:
             InvalidRecordError: a label is not KEY=VALUE.
@@ -82,7 +82,7 @@ class ListQuery(BaseModel):
 
 
 class JobsApi:
-    """Answers requests for records; the router has its routes."""
+    """Handles the requests for records; `router` has the routes."""
 
     def __init__(
         self,
@@ -152,10 +152,10 @@ class JobsApi:
         request: Request,
         idempotency_key: Annotated[
             str | None,
-            Header(description="`<uid>:<revision>:<sha256 of body>`; checked if it is that."),
+            Header(description="Checked if it has the form `<uid>:<revision>:<sha256 of body>`."),
         ] = None,
     ) -> Response:
-        """Store a record; the highest revision of a uid is kept. Answered when it is committed."""
+        """Store a record; of each uid the highest revision is kept. Responds after the commit."""
         body = await read_json_body(request, max_bytes=self._max_body)
         entry = parse_entry(uid, body, idempotency_key)
         outcome = await self._writer.write(entry)
@@ -169,7 +169,7 @@ class JobsApi:
         return Response(stored.model_dump_json(by_alias=True), media_type="application/json")
 
     async def get(self, uid: Uid) -> Response:
-        """Return the record of this uid, byte for byte."""
+        """Return the record of this uid, with the stored bytes."""
         async with self._database.reading() as connection:
             body = await read_body(connection, uid)
         if body is None:
@@ -192,5 +192,5 @@ class JobsApi:
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals or len(key) > MAX_LABEL_KEY or len(value) > MAX_LABEL_VALUE:
-        raise InvalidRecordError("label: must be KEY=VALUE, as long as Kubernetes lets them be")
+        raise InvalidRecordError("label: must be KEY=VALUE, within Kubernetes' length limits")
     return key, value

@@ -1,4 +1,4 @@
-"""The metrics. Labels have few values, all of them ours: no uid, no namespace."""
+"""Defines the metrics of the record service. Label values are fixed sets: no uid, no namespace."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -120,7 +120,7 @@ class Metrics:
             self._registry.register(_Counted(family, text, label, counts))
 
     def count_answer(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request. `route` is the pattern that matched, never the path."""
+        """Count a request with a response. `route` is the pattern that matched, never the path."""
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
@@ -140,7 +140,7 @@ class Metrics:
 
 
 class _Counted(Collector):
-    """Reads counts from where they are kept."""
+    """Exports counts that another object keeps, read at each scrape."""
 
     def __init__(self, name: str, text: str, label: str, counts: Mapping[str, int]) -> None:
         self._about: Final = (name, text, None, [label])

@@ -1,4 +1,4 @@
-"""Ages and sizes as people write them: `400d`, `80%`, `20Gi`."""
+"""Parses durations and sizes in settings: `400d`, `80%`, `20Gi`."""
 
 import re
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ _MULTIPLES: Final = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 @dataclass(frozen=True, slots=True)
 class SizeLimit:
-    """A number of bytes, or a share of the volume in percent; both 0: none."""
+    """A size limit in bytes, or in percent of the volume; both 0: no limit."""
 
     size: int = 0
     percent: int = 0
 
     def of(self, total: int | None) -> int | None:
-        """Return the limit in bytes on a volume of this size; None: there is none."""
+        """Return the limit in bytes on a volume of this size; None: no limit."""
         if self.percent:
             return total * self.percent // 100 if total else None
         return self.size or None
 
 
 def parse_age(text: str) -> timedelta:
-    """Return the age; 0 is never.
+    """Parse an age; 0 means that records never expire.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not an age.
     """
     match = _AGE.fullmatch(text.strip())
     if match is None:
@@ -42,10 +42,10 @@ def parse_age(text: str) -> timedelta:
 
 
 def parse_size(text: str) -> SizeLimit:
-    """Return the limit.
+    """Parse a size limit.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a size.
     """
     if match := _PERCENT.fullmatch(text.strip()):
         return SizeLimit(percent=int(match[1]))

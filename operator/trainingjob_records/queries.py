@@ -1,8 +1,8 @@
-"""Reading: one record, or a page of the list. Every page costs at most what it may hold.
+"""Reads one record, or a page of the list with keyset pagination and a bounded cost.
 
-The list is ordered by the time of completion, the newest first, then by uid; each filter has an
-index in that order. A text is looked for row by row, so a page looks at 20,000 rows at most and
-returns how far it came.
+The list is sorted by the time of completion, the newest first, then by uid; each filter has an index
+in that order. A text search scans rows, so a page scans at most 20,000 rows and returns a cursor for
+the rest.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from trainingjob_records.record import searchable, storable
 from trainingjob_records.tables import UtcDateTime, record_labels, records
 
 SCAN_ROWS: Final = 20_000
-"""Rows that a search for a text looks at for one page."""
+"""Maximum number of rows that a text search scans for one page."""
 
 _LISTED: Final = tuple(
     column for column in records.columns if column.name not in {"body", "search", "digest"}
@@ -27,16 +27,15 @@ _LISTED: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The filter of a list; None and empty narrow nothing.
+    """The filter of a list; None and empty values select all records.
 
     Attributes:
-        namespace: exactly.
-        phase: exactly.
-        labels: pairs of key and value that a record must have, all of them.
-        since: completed then or later.
-        until: completed before then.
-        text: is part of the name, the namespace, the cluster, the reason or the message, whatever
-            its case.
+        namespace: exact namespace.
+        phase: exact phase.
+        labels: pairs of key and value; a record must have all of them.
+        since: only records completed at this time or later.
+        until: only records completed before this time.
+        text: substring of the name, namespace, cluster, reason or message, case-insensitive.
     """
 
     namespace: str | None = None
@@ -49,14 +48,14 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows, and the place where the next ones begin; None: there are no more."""
+    """The rows of a page, and the cursor of the next page; None: this is the last one."""
 
     rows: Sequence[Row[Any]]
     next: Cursor | None
 
 
 async def read_body(connection: AsyncConnection, uid: str) -> str | None:
-    """Return the record as it was sent; None: there is none."""
+    """Return the body of a record; None: there is none."""
     found = await connection.execute(select(records.c.body).where(records.c.uid == uid))
     return found.scalar_one_or_none()
 
@@ -67,10 +66,11 @@ async def read_page(
     """Return a page of the list.
 
     Args:
-        connection: in a transaction, so that both statements of a search see the same rows.
+        connection: a connection in a transaction, so that both statements of a search see the same
+            rows.
         wanted: the filter.
-        limit: rows at most.
-        after: where the page before ended.
+        limit: maximum number of rows.
+        after: cursor of the previous page's end; None: the first page.
     """
     if wanted.text:
         return await _search(connection, wanted, limit=limit, after=after)
@@ -91,11 +91,11 @@ async def _search(
     rows = found.all()
     if len(rows) > limit:
         return _page(rows, limit)
-    return Page(rows, await _end_of(connection, window))
+    return Page(rows, await _scan_end(connection, window))
 
 
-async def _end_of(connection: AsyncConnection, window: Subquery) -> Cursor | None:
-    """Return the place of the last row that was looked at; None: there are no more."""
+async def _scan_end(connection: AsyncConnection, window: Subquery) -> Cursor | None:
+    """Return the cursor of the last scanned row; None: the scan has reached the end of the list."""
     last = (
         await connection.execute(
             select(window.c.ordered_at, window.c.uid)
@@ -117,19 +117,19 @@ def _page(rows: Sequence[Row[Any]], limit: int) -> Page:
 def page_query(
     wanted: Filter, *, limit: int, after: Cursor | None, with_search: bool = False
 ) -> Select[Any]:
-    """Return the statement for a page, without the text.
+    """Return the SELECT statement of a page, without the text filter.
 
-    With a label the statement walks the index of that label, which keeps the same order; else one
-    of the indexes of the records.
+    With a label, the statement uses the label's index, which has the same order; otherwise one of
+    the indexes of the records.
     """
     columns = (*_LISTED, records.c.search) if with_search else _LISTED
     query = select(*columns)
-    place: tuple[ColumnElement[datetime], ColumnElement[str]]
-    place = (records.c.ordered_at, records.c.uid)
+    sort_key: tuple[ColumnElement[datetime], ColumnElement[str]]
+    sort_key = (records.c.ordered_at, records.c.uid)
     if wanted.labels:
         query = query.select_from(record_labels.join(records))
         query = query.where(*_has(wanted.labels[0]))
-        place = (record_labels.c.ordered_at, record_labels.c.uid)
+        sort_key = (record_labels.c.ordered_at, record_labels.c.uid)
     for label in wanted.labels[1:]:
         other = record_labels.alias()
         query = query.where(
@@ -139,11 +139,11 @@ def page_query(
                 other.c.value == storable(label[1]),
             )
         )
-    query = query.where(*_conditions(wanted, place[0]))
+    query = query.where(*_conditions(wanted, sort_key[0]))
     if after is not None:
         bound = tuple_(literal(after.ordered_at, UtcDateTime), literal(after.uid))
-        query = query.where(tuple_(*place) < bound)
-    return query.order_by(place[0].desc(), place[1].desc()).limit(limit)
+        query = query.where(tuple_(*sort_key) < bound)
+    return query.order_by(sort_key[0].desc(), sort_key[1].desc()).limit(limit)
 
 
 def _has(label: tuple[str, str]) -> tuple[ColumnElement[bool], ...]:

@@ -1,8 +1,8 @@
-"""Parses a record: bytes to something that can be stored, or a sentence that says why not.
+"""Parses and validates the body of a PUT into an entry that can be stored.
 
-The body is kept as it was sent, so a later version of the sender loses nothing here; of one above
-`MAX_WITH_SPEC` bytes the spec is left out, and the record says so. What is listed and searched is
-copied out of it, within bounds: those columns are an index, not the record.
+The body is stored as it was sent, so fields of later versions are kept. Above `MAX_WITH_SPEC` bytes
+the spec is dropped, and `specOmitted` is set. The values for lists and searches are copied from the
+body into columns, with length limits; those columns are only an index.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from pydantic_core import from_json
 from trainingjob_records.errors import InvalidRecordError, NotJsonError
 
 SCHEMA_MAJOR: Final = 1
-"""The only major version of the record that is understood."""
+"""The only major version of the record format that is accepted."""
 
 MAX_WITH_SPEC: Final = 64 * 1024
-"""Bytes of the largest body that is kept with its spec. A job's summary has a few kilobytes: without
-a limit a thousand large jobs take the room of a hundred thousand others."""
+"""Bytes of the largest body that is stored with its spec. A record without its spec has a few
+kilobytes: without this limit, a thousand large jobs would use the space of a hundred thousand others."""
 
 UID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 MAX_INDEXED_LABELS: Final = 64
-"""Labels beyond these, in alphabetical order, stay in the body but cannot be searched for."""
+"""Labels beyond this number, in alphabetical order, stay in the body but cannot be searched."""
 
 MAX_LABEL_KEY: Final = 317
 MAX_LABEL_VALUE: Final = 63
@@ -40,7 +40,7 @@ _OUR_KEY: Final = re.compile(r"(?P<uid>.+):(?P<revision>\d+):(?P<digest>[0-9a-f]
 
 
 def _time(value: object) -> object:
-    """An RFC 3339 time in UTC. The years are those that every database can give back."""
+    """Parse an RFC 3339 time to UTC. Only years that every database can return are accepted."""
     if value is None:
         return None
     try:
@@ -57,7 +57,7 @@ Count = Annotated[int | None, Field(ge=0, le=2**31 - 1)]
 
 
 class Record(BaseModel):
-    """The record of a finished job. Fields that are not listed here are kept as they are."""
+    """The record of a finished job. Fields that are not defined here are stored unchanged."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -69,13 +69,13 @@ class Record(BaseModel):
     )
 
     schema_version: int | Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
-    """The version of this format: `1`. A minor part, as in `1.2`, is accepted whatever it is."""
+    """The version of this format: `1`. Any minor version, as in `1.2`, is accepted."""
 
     revision: int = Field(ge=0, le=2**53 - 1)
-    """The highest revision of a uid is the one that is kept."""
+    """Of each uid, the highest revision is kept."""
 
     uid: str = Field(pattern=UID_PATTERN)
-    """`metadata.uid` of the job; also the last part of the path."""
+    """`metadata.uid` of the job; also the last segment of the URL path."""
 
     namespace: str = Field(min_length=1, max_length=253)
     name: str = Field(min_length=1, max_length=253)
@@ -88,7 +88,7 @@ class Record(BaseModel):
     created_at: Time = None
     started_at: Time = None
     completed_at: Time = None
-    """When the job finished. Lists are ordered by it."""
+    """Time when the job finished. Lists are sorted by it."""
 
     duration_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     num_nodes: Count = None
@@ -100,10 +100,10 @@ class Record(BaseModel):
     exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31 - 1)
     logs: JsonValue = None
     spec: dict[str, JsonValue] | None = None
-    """The job's own spec; the sender replaces every environment value by `***`."""
+    """The job's spec; the sender replaces every environment value by `***`."""
 
     spec_omitted: bool | None = None
-    """True: the record was too large with its spec, and the sender or this service left it out."""
+    """True: with its spec the record was too large, so the sender or this service dropped the spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,10 @@ class Entry:
     """A record that can be stored.
 
     Attributes:
-        record: what was understood.
+        record: the parsed record.
         body: the body as it was sent, without its spec if it is large.
-        digest: SHA-256 of the content as it was sent, whatever the order of its keys.
-        size: bytes of the body.
+        digest: SHA-256 of the content as it was sent, independent of the order of its keys.
+        size: bytes of `body`.
     """
 
     record: Record
@@ -124,17 +124,17 @@ class Entry:
 
     @property
     def uid(self) -> str:
-        """The key."""
+        """The record's uid, which is the primary key."""
         return self.record.uid
 
     @property
     def ordered_at(self) -> datetime:
-        """The place in lists: of the record's own times alone, so that it never moves."""
+        """The sort key in lists. It depends only on the record's own times, so it never changes."""
         return self.record.completed_at or self.record.created_at or _EPOCH
 
     @property
     def indexed_labels(self) -> dict[str, str]:
-        """The labels that can be searched for."""
+        """The labels that can be searched."""
         fitting = {
             storable(key): storable(value)
             for key, value in sorted((self.record.labels or {}).items())
@@ -147,15 +147,15 @@ def parse_entry(uid: str, body: bytes, idempotency_key: str | None = None) -> En
     """Parse the body of a PUT.
 
     Args:
-        uid: of the path.
-        body: as it came.
-        idempotency_key: the header. One of the form `<uid>:<revision>:<sha256 of body>` is held
-            against what came, which finds a body that was changed on its way; any other is the
-            sender's own affair.
+        uid: the uid in the URL path.
+        body: the body that was received.
+        idempotency_key: the Idempotency-Key header. If it has the form
+            `<uid>:<revision>:<sha256 of body>`, it is compared with the body, which detects a body
+            that was changed in transit. Any other key is ignored.
 
     Raises:
-        NotJsonError: it is not JSON, or not the body that was sent.
-        InvalidRecordError: it is not a record, or that of another job.
+        NotJsonError: the body is not JSON, or not the one that the key names.
+        InvalidRecordError: the body is not a valid record, or that of another job.
     """
     try:
         content = from_json(body, allow_inf_nan=False)
@@ -182,17 +182,17 @@ def parse_entry(uid: str, body: bytes, idempotency_key: str | None = None) -> En
 
 
 def storable(text: str) -> str:
-    """Return text for a column. PostgreSQL has no NUL in its texts; the body keeps it, escaped."""
+    """Return text for a column. PostgreSQL cannot store NUL in text; the body has it escaped."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def searchable(text: str) -> str:
-    """Return text as it is compared in searches."""
+    """Return text in the normalized form that searches compare."""
     return storable(text).casefold()
 
 
 def explain(error: ValidationError) -> str:
-    """Return which fields are wrong, and why, without their values."""
+    """Return the names and the faults of the invalid fields, without their values."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     shown = [
         f"{'.'.join(str(part)[:64] for part in fault['loc'][:4])}: "
@@ -204,14 +204,14 @@ def explain(error: ValidationError) -> str:
 
 
 def _check_version(content: dict[str, Any]) -> None:
-    """Refuse another major version first: its other faults would only mislead."""
+    """Refuse another major version first: further error messages would only mislead."""
     version = content.get("schemaVersion")
     if isinstance(version, bool) or not isinstance(version, int | str):
         raise InvalidRecordError(f"schemaVersion: must be {SCHEMA_MAJOR}")
     if str(version).partition(".")[0] != str(SCHEMA_MAJOR):
         raise InvalidRecordError(
             f"schemaVersion: this service understands version {SCHEMA_MAJOR} of the record; "
-            "upgrade it, or send that version"
+            "upgrade the service, or send that version"
         )
 
 

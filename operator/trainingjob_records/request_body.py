@@ -1,4 +1,4 @@
-"""Reads the body of a request, within its limits of bytes and of time."""
+"""Reads the JSON body of a request, with a size limit and a timeout."""
 
 import asyncio
 from typing import Final
@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from trainingjob_records.errors import MediaTypeError, SlowRequestError, TooLargeError
 
 BODY_TIMEOUT_S: Final = 10.0
-"""The sender's own deadline for the whole exchange is no longer."""
+"""The operator's own deadline for the whole request is no longer than this."""
 
 
 _DISCARDED_BYTES: Final = 16 * 1024 * 1024
@@ -17,13 +17,14 @@ _DISCARDED_BYTES: Final = 16 * 1024 * 1024
 async def read_json_body(request: Request, *, max_bytes: int) -> bytes:
     """Return the body as it was sent.
 
-    One that is too large is read to its end, within reason, and thrown away: a sender that is cut
-    off while it sends sees a broken connection instead of the answer, and tries again for ever.
+    A body that is too large is read to its end (up to 16 MiB above the limit) and discarded. If the
+    connection were closed while the sender still sends, the sender would see a broken connection
+    instead of the 413, and would retry for ever.
 
     Raises:
-        MediaTypeError: it is packed, or said to be something else than JSON.
-        TooLargeError: it is larger than `max_bytes`.
-        SlowRequestError: it did not come within `BODY_TIMEOUT_S`, or broke off.
+        MediaTypeError: the body is compressed, or its Content-Type is not JSON.
+        TooLargeError: the body is larger than `max_bytes`.
+        SlowRequestError: the body was not received within `BODY_TIMEOUT_S`, or broke off.
     """
     _check_headers(request)
     chunks: list[bytes] = []
@@ -39,7 +40,7 @@ async def read_json_body(request: Request, *, max_bytes: int) -> bytes:
                 if size > max_bytes + _DISCARDED_BYTES:
                     break
     except TimeoutError as error:
-        raise SlowRequestError(f"the body did not come within {BODY_TIMEOUT_S:g} s") from error
+        raise SlowRequestError(f"the body was not received within {BODY_TIMEOUT_S:g} s") from error
     except ClientDisconnect as error:
         raise SlowRequestError("the body broke off") from error
     if size > max_bytes:
@@ -52,4 +53,4 @@ def _check_headers(request: Request) -> None:
     if media_type.strip().lower() != "application/json":
         raise MediaTypeError("Content-Type must be application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise MediaTypeError("Content-Encoding is not understood; send the record as it is")
+        raise MediaTypeError("Content-Encoding is not supported; send the record uncompressed")

@@ -1,4 +1,4 @@
-"""The answers of the service: the models behind the OpenAPI document, and the error responses."""
+"""Response models, which the OpenAPI document is generated from, and error responses."""
 
 import json
 from datetime import datetime
@@ -23,20 +23,20 @@ class _Answer(BaseModel):
 
 
 class Stored(_Answer):
-    """The answer to a PUT: it is committed."""
+    """The response to a PUT: the record is committed."""
 
     uid: str
-    """The uid that was sent: it shows that a record service has answered, and not a log-in page."""
+    """The uid that was sent. It proves that a record service responded, and not a log-in page."""
 
     revision: int
-    """The revision that is kept, which is higher than the one sent if that came too late."""
+    """The stored revision. It is higher than the one sent if a newer revision was stored before."""
 
     result: Result
-    """`stored`, `unchanged` (the same again), or `superseded` (a higher revision is kept)."""
+    """`stored`, `unchanged` (the same content again), or `superseded` (a higher revision is stored)."""
 
 
 class Summary(_Answer):
-    """A record as it is listed: without its spec, with at most 64 labels and 1,024 letters."""
+    """A record in a list: without its spec, at most 64 labels and 1,024 characters of the message."""
 
     uid: str
     revision: int
@@ -62,7 +62,7 @@ class Summary(_Answer):
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        """Return the summary of a row of a page."""
+        """Return the summary of a database row."""
         values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
         return cls.model_validate(values | {"labels": json.loads(values["labels"])})
 
@@ -72,41 +72,41 @@ class Listed(_Answer):
 
     items: list[Summary]
     next: str | None
-    """Hand it back as `cursor` for the next page; null: this was the last one. A page of a search
-    for a text can have few items, or none, and still have a next one."""
+    """Send it as `cursor` to get the next page; null: this is the last one. A page of a text search
+    can have few items, or none, and still be followed by another one."""
 
 
 class Refusal(_Answer):
-    """Every answer that is not a success."""
+    """The body of every error response."""
 
     error: str
-    """A sentence for people."""
+    """A sentence that describes the error."""
 
 
 _REASONS: Final = {
     400: "The body is not JSON, or not the one that Idempotency-Key names.",
-    401: "A bearer token is needed, or the one given is not known.",
+    401: "A bearer token is required, or the given token is not known.",
     403: "Without a token, only localhost is served.",
     404: "There is no such record.",
-    408: "The body did not come in time.",
+    408: "The body was not received in time.",
     409: "The same revision is stored with other content.",
     413: "The body is too large.",
     415: "The body is not plain JSON.",
-    422: "A field or a parameter cannot be understood.",
-    503: "The database or the queue; `Retry-After` says when to retry.",
-    507: "There is no room for more records; `Retry-After` says when to retry.",
+    422: "A field or a parameter is invalid.",
+    503: "The database is unavailable or the queue is full; `Retry-After` says when to retry.",
+    507: "The database is full; `Retry-After` says when to retry.",
 }
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the refusals of one operation, for the OpenAPI document."""
+    """Return the error responses of one operation, for the OpenAPI document."""
     return {
         status: {"model": Refusal, "description": _REASONS[status]} for status in sorted(statuses)
     }
 
 
 def error_response(error: RequestError) -> JSONResponse:
-    """Return the response for an error of ours."""
+    """Return the HTTP response for an exception of the record service."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -116,5 +116,5 @@ def error_response(error: RequestError) -> JSONResponse:
 
 
 def error_body(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return a refusal with one sentence."""
+    """Return an error response with this text."""
     return JSONResponse({"error": text}, status_code=status, headers=headers)

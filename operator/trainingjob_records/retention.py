@@ -1,8 +1,8 @@
-"""Keeps the records within their limits of age and bytes, in the background.
+"""Applies the retention limits in the background: removes records by age and by total size.
 
-By age a pass removes 0.2 % of the records at most, or 50: a clock that is wrong for a day costs
-little, and the log says what. By bytes the records are removed that exceed their own limit, and
-none because others fill the volume.
+By age, a run removes at most 0.2 % of the records, or 50. So a clock that is wrong for a day does
+little damage, and the log reports it. By size, records are removed only if the records themselves
+exceed their limit, not because other files fill the volume.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ _logger = logging.getLogger(__name__)
 
 
 class ClockGuard:
-    """Compares the clock that ages are computed with to one that never leaps."""
+    """Detects jumps of the wall clock, which ages depend on, by comparing it to a monotonic clock."""
 
     def __init__(self) -> None:
         self._last: tuple[datetime, float] | None = None
         self._distrusted_until = 0.0
 
     def trusts(self, wall: datetime, steady_s: float) -> bool:
-        """Return True if no call of the last day found that the wall clock had leapt."""
+        """Return True if no call within the last day has detected a jump of the wall clock."""
         last, self._last = self._last, (wall, steady_s)
         if last is not None:
             expected = last[0] + timedelta(seconds=steady_s - last[1])
             if abs(wall - expected) > _LEAP:
                 _logger.warning(
-                    "the clock went from %s to %s; no record is removed for its age for a day",
+                    "the clock jumped from %s to %s; no record is removed by age for a day",
                     expected.isoformat(timespec="seconds"),
                     wall.isoformat(timespec="seconds"),
                 )
@@ -49,7 +49,7 @@ class ClockGuard:
 
 
 class Retention:
-    """Removes records beyond the limits. One for each process; several at once do no harm."""
+    """Removes records beyond the limits. One for each process; several may run concurrently."""
 
     def __init__(
         self, database: Database, *, age: timedelta, size: SizeLimit, interval_s: float
@@ -63,7 +63,7 @@ class Retention:
         self._warned = ""
 
     async def keep_limits(self) -> None:
-        """Remove records beyond the limits until cancelled. Age is first checked after an interval."""
+        """Remove records beyond the limits until cancelled. Age is first checked after one interval."""
         await self._database.prepared.wait()
         loop = asyncio.get_running_loop()
         due = loop.time() + self._interval_s
@@ -79,7 +79,7 @@ class Retention:
             await self._database.wait_until_full(min(every_s, max(due - loop.time(), 0.1)))
 
     async def keep_size(self) -> None:
-        """Measure; remove records beyond the limit; accept records again when there is room."""
+        """Measure the size, remove records beyond the limit, and accept records again if possible."""
         await self._database.measure()
         if self._usage.is_full:
             await self._database.use_reserve()
@@ -91,10 +91,10 @@ class Retention:
         self._warned = warning
 
     async def remove_aged(self, steady_s: float) -> None:
-        """Remove records that are too old, some of them.
+        """Remove some of the expired records.
 
         Args:
-            steady_s: seconds of a clock that never leaps.
+            steady_s: seconds of a monotonic clock.
         """
         wall = await self._database.write_even_if_full(now)
         if not self._guard.trusts(wall, steady_s) or not self._age:
@@ -123,7 +123,7 @@ class Retention:
         if space is None or limit is None:
             return
         if space.ceiling is not None:
-            # On a tiny volume the file has to stop growing before the limit.
+            # On a tiny volume the file could reach its maximum size before the limit.
             spare = max(space.ceiling // 10, min(_SPARE_BYTES, space.ceiling // 2))
             limit = self._usage.limit = min(limit, space.ceiling - spare)
         removed = 0

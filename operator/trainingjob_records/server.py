@@ -1,4 +1,4 @@
-"""The process: builds everything once, serves until a signal comes, and stops in order."""
+"""The server process: builds all components, serves until a signal is received, and shuts down."""
 
 import asyncio
 import logging
@@ -23,20 +23,20 @@ from trainingjob_web.listener import ListenError, bracketed, listen
 from trainingjob_web.uvicorn_server import make_server
 
 _GRACE_S: Final = 0.5
-"""For requests that are in flight when the signal comes."""
+"""Grace period for requests in flight when the signal is received, in seconds."""
 
-_STOP_PATIENCE_S: Final = 0.3
+_STOP_TIMEOUT_S: Final = 0.3
 _logger = logging.getLogger(__name__)
 
 
 class Service:
-    """The record service: its parts, and their life."""
+    """The record service: its components and their life cycle."""
 
     def __init__(self, settings: Settings) -> None:
-        """Build the parts; nothing is served yet.
+        """Build the components; nothing is served yet.
 
         Raises:
-            SettingsError: the settings name no tokens or no database that can be used.
+            SettingsError: a token file or the database that the settings name cannot be used.
         """
         self._settings: Final = settings
         self._database: Final = Database(settings)
@@ -69,7 +69,7 @@ class Service:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            StartError: the address is taken, or the database is not one for this version.
+            StartError: the address is in use, or the database cannot be used by this version.
         """
         try:
             listener = listen(self._settings.host, self._settings.port)
@@ -85,8 +85,8 @@ class Service:
         ]
         for task in tasks:
             task.add_done_callback(self._stop_if_failed)
-        # uvicorn raises the signal once more for earlier handlers; with Python's own that would end
-        # the process with another code than 0.
+        # At its end, uvicorn raises the signal again for the earlier handlers. Python's default
+        # handlers would then end the process with an exit code other than 0.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
@@ -95,10 +95,10 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-            # A database that does not answer must not delay the end: what is committed stays so.
-            await asyncio.wait(tasks, timeout=_STOP_PATIENCE_S)
+            # A database that does not answer must not delay the exit; commits are durable anyway.
+            await asyncio.wait(tasks, timeout=_STOP_TIMEOUT_S)
             closing = asyncio.create_task(self._database.close(), name="close")
-            await asyncio.wait([closing], timeout=_STOP_PATIENCE_S)
+            await asyncio.wait([closing], timeout=_STOP_TIMEOUT_S)
             listener.close()
 
     def _stop(self, *_: object) -> None:

@@ -1,7 +1,7 @@
-"""Settings of the record service: the only reader of its environment.
+"""Settings of the record service; the only module that reads its environment variables.
 
-Each is a variable `TRAININGJOB_RECORDS_<NAME>`. The operator's own are `TRAININGJOB_<GROUP>__<NAME>`,
-with two underscores, so both programs can share one environment.
+Each setting is a variable `TRAININGJOB_RECORDS_<NAME>`. The operator's are
+`TRAININGJOB_<GROUP>__<NAME>`, with two underscores, so both programs can share one environment.
 """
 
 import os
@@ -43,57 +43,56 @@ class Settings(BaseModel):
     )
 
     address: str = Field(default="127.0.0.1:8090", pattern=r"^.*:\d{1,5}$")
-    """`host:port` to serve on; without a host every address, port 0: a free one."""
+    """`host:port` to serve on. Without a host: every address. Port 0: any free port."""
 
     database: str = Field(default="sqlite:///trainingjob-records.db", repr=False)
     """`sqlite:///PATH` (relative; four slashes for an absolute path) or
     `postgresql://USER:PASSWORD@HOST/NAME`, with libpq's own parameters after a `?`."""
 
     token_file: Path | None = None
-    """A file of bearer tokens, one a line, any of which is accepted; read anew when it changes."""
+    """A file of accepted bearer tokens, one a line; reloaded when it changes."""
 
     read_token_file: Path | None = None
-    """A file like it, of tokens that may read records and store none. It needs `token_file`."""
+    """A file of bearer tokens that may only read records. It requires `token_file`."""
 
     anonymous: bool = False
-    """Serve other machines without a token: for a place where something in front asks for one."""
+    """Serve other machines without a token. Only for use behind a proxy that authenticates."""
 
     max_body_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
-    """Bytes of one record; a larger one is answered with 413. etcd takes no object of more than
-    1.5 MiB, so no record is."""
+    """Maximum bytes of a record; a larger one is refused with 413. etcd accepts no object of more
+    than 1.5 MiB, so no record of the operator is larger."""
 
     queue_records: int = Field(default=256, ge=1, le=10_000)
-    """Records that may wait for their commit; more are answered with 503."""
+    """Maximum number of records that wait for their commit; further ones are refused with 503."""
 
     queue_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024)
-    """Bytes that may wait for their commit; more are answered with 503."""
+    """Maximum bytes that wait for their commit; further records are refused with 503."""
 
     batch_records: int = Field(default=64, ge=1, le=500)
-    """Records in one commit at most."""
+    """Maximum number of records in one commit."""
 
     commit_timeout: float = Field(default=8.0, ge=0.1, le=60)
-    """Seconds until a request is answered with 503 because its commit has not come."""
+    """Seconds after which a request whose record is not committed is refused with 503."""
 
     pool_size: int = Field(default=5, ge=1, le=50)
-    """Connections to the database for readers; the writer has one of its own."""
+    """Database connections for readers; the writer has a connection of its own."""
 
     max_connections: int = Field(default=256, ge=8, le=10_000)
-    """Open HTTP connections; more are answered with 503."""
+    """Maximum number of open HTTP connections; at the limit, one is closed for each new one."""
 
     retention_age: str = "400d"
     """How long a record is kept after it was completed and received: `400d`, `12h`, or seconds; 0:
     for ever."""
 
     retention_size: str = "80%"
-    """Room for the records, beyond which the oldest are removed: a share of the volume that SQLite's file is on
-    (PostgreSQL: no limit), or bytes like `20Gi`; 0: no limit."""
+    """Size limit of the records, above which the oldest are removed: a share of the volume of
+    SQLite's file (PostgreSQL: no limit), or bytes like `20Gi`; 0: no limit."""
 
     retention_interval: float = Field(default=3600.0, ge=1, le=86400)
-    """Seconds between two removals by age, each of which takes 0.2 % of the records at most, or
-    50."""
+    """Seconds between two removals by age. Each removes at most 0.2 % of the records, or 50."""
 
     log_format: Literal["json", "console"] | None = None
-    """`json`: one object a line; `console`: for people. Unset: console on a terminal, else json."""
+    """`json`: one JSON object a line; `console`: for people. Unset: console on a terminal, else json."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is logged."""
@@ -110,18 +109,18 @@ class Settings(BaseModel):
 
     @property
     def url(self) -> URL:
-        """The database's URL for SQLAlchemy. Its text masks the password."""
+        """The database URL for SQLAlchemy. Its string form masks the password."""
         url = make_url(self.database)
         return url.set(drivername=_DRIVERS[url.drivername])
 
     @property
     def age_limit(self) -> timedelta:
-        """`retention_age`; nothing: for ever."""
+        """`retention_age`, parsed; 0: for ever."""
         return parse_age(self.retention_age)
 
     @property
     def size_limit(self) -> SizeLimit:
-        """`retention_size`."""
+        """`retention_size`, parsed."""
         return parse_size(self.retention_size)
 
     @field_validator("retention_age")
@@ -145,20 +144,20 @@ class Settings(BaseModel):
         if url is None or url.drivername not in _DRIVERS:
             raise ValueError("database must begin with sqlite:/// or postgresql://")
         if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
-            raise ValueError("database must name a file: a database in memory keeps no record")
+            raise ValueError("database must name a file: records in memory would be lost")
         return self
 
     @model_validator(mode="after")
     def _check_token(self) -> Self:
         if self.token_file is None and not self.anonymous and not is_loopback(self.host):
             raise ValueError(
-                f"{self.address} can be reached by other machines: name a file of tokens in "
-                f"{PREFIX}TOKEN_FILE, or say {PREFIX}ANONYMOUS=true"
+                f"{self.address} can be reached by other machines: name a token file in "
+                f"{PREFIX}TOKEN_FILE, or set {PREFIX}ANONYMOUS=true"
             )
         if self.read_token_file is not None and self.token_file is None:
             raise ValueError(
-                f"{PREFIX}READ_TOKEN_FILE needs {PREFIX}TOKEN_FILE: without it nobody is asked for a "
-                "token"
+                f"{PREFIX}READ_TOKEN_FILE requires {PREFIX}TOKEN_FILE: without it, no token is "
+                "required at all"
             )
         return self
 
@@ -166,11 +165,11 @@ class Settings(BaseModel):
     def from_environment(
         cls, environment: Mapping[str, str] | None = None, **overrides: str | None
     ) -> Self:
-        """Read the settings from the environment; those given here win over it.
+        """Read the settings from the environment; `overrides` take precedence.
 
         Raises:
-            SettingsError: a variable is unknown or has a wrong value; the message names it and
-                says what it takes.
+            SettingsError: a variable is unknown or invalid; the message names it and its valid
+                values.
         """
         variables = os.environ if environment is None else environment
         try:
@@ -184,5 +183,5 @@ class Settings(BaseModel):
 
 
 def variable_names() -> Iterable[str]:
-    """Return the names of all variables that are understood."""
+    """Return the names of all environment variables of the record service."""
     return names_of(PREFIX, Settings.model_fields)

@@ -1,4 +1,4 @@
-"""The tables. A change here needs a migration beside it; a test compares the two."""
+"""Defines the database tables. A change here needs a migration; a test compares the two."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -23,7 +23,7 @@ metadata: Final = MetaData()
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time with its zone: `timestamptz` in PostgreSQL, text in UTC in SQLite, which sorts."""
+    """A time with its zone: `timestamptz` in PostgreSQL, sortable text in UTC in SQLite."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -33,7 +33,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the time with its zone, which SQLite leaves out."""
+        """Return the time with its zone, which SQLite does not store."""
         if value is None or value.tzinfo is not None:
             return value.astimezone(UTC) if value is not None else None
         return value.replace(tzinfo=UTC)
@@ -67,13 +67,13 @@ records: Final = Table(
     Column("search", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("stored_at", UtcDateTime, nullable=False, server_default=func.now()),
-    # Each serves one way of asking in the order of the list, so that a page costs a page.
+    # One index for each combination of filters, in the list's order: a page reads only its rows.
     Index("ix_records_time", "ordered_at", "uid"),
     Index("ix_records_namespace", "namespace", "ordered_at", "uid"),
     Index("ix_records_phase", "phase", "ordered_at", "uid"),
     Index("ix_records_namespace_phase", "namespace", "phase", "ordered_at", "uid"),
 )
-"""One row for each uid. `body` is the record as it was sent; the rest is copied out of it."""
+"""One row for each uid. `body` is the record as it was sent; the other columns are copied from it."""
 
 record_labels: Final = Table(
     "record_labels",
@@ -81,7 +81,7 @@ record_labels: Final = Table(
     Column("uid", ForeignKey("records.uid", ondelete="CASCADE"), primary_key=True),
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    # Repeated here so that one index both finds a label and keeps the order of the list.
+    # Duplicated here, so that one index both finds a label and has the list's order.
     Column("ordered_at", UtcDateTime, nullable=False),
     Index("ix_record_labels", "key", "value", "ordered_at", "uid"),
 )

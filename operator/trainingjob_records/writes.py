@@ -1,8 +1,8 @@
-"""The one write: many records in one transaction, each kept only if its revision is the highest.
+"""Upserts many records in one transaction; a record replaces only a lower revision of its uid.
 
-The comparison is part of the upsert, so two revisions that race end with the higher one however
-many writers there are: the loser waits for the winner's row lock (PostgreSQL) or for the file's
-write lock (SQLite), and then sees what was committed.
+The comparison of revisions is part of the upsert. So when writers race, the higher revision wins:
+the second writer waits for the first one's row lock (PostgreSQL) or for the file's write lock
+(SQLite), and then compares with what was committed.
 """
 
 import enum
@@ -32,7 +32,7 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a write, and the revision that is kept."""
+    """The result of a write, and the stored revision."""
 
     result: Result
     revision: int
@@ -42,13 +42,13 @@ def store(connection: Connection, entries: Sequence[Entry]) -> list[Outcome]:
     """Store records within the transaction of this connection.
 
     Args:
-        connection: with a transaction begun, which the caller commits.
-        entries: of different uids: PostgreSQL refuses to touch a row twice in one statement. They
-            are written in the order of their uids, so that two transactions never wait for each
-            other.
+        connection: a connection in a transaction, which the caller commits.
+        entries: entries of different uids, because PostgreSQL refuses to change a row twice in one
+            statement. They are written in the order of their uids, so that two transactions cannot
+            deadlock.
 
     Returns:
-        One outcome for each entry, in the same order. They are true once it is committed.
+        One outcome for each entry, in the same order. They hold once the transaction is committed.
     """
     ordered = sorted(entries, key=lambda entry: entry.uid)
     upsert = _upsert(connection.dialect.name)

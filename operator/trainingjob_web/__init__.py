@@ -1,1 +1,1 @@
-"""What the programs share: bounded HTTP connections and how they are served, settings, logs, and the kubeconfig."""
+"""Shared library of the programs: bounded HTTP connections, TLS, uvicorn, settings, logs, kubeconfig."""

@@ -1,4 +1,4 @@
-"""A certificate with its key, in files that are replaced while the process runs."""
+"""Loads a TLS certificate and its key, and reloads them when their files are replaced."""
 
 import logging
 import ssl
@@ -11,43 +11,45 @@ Signature = tuple[tuple[int, int, int], ...]
 
 
 class CertificateError(Exception):
-    """The files cannot be read, or do not belong together. The message names them."""
+    """The files cannot be read, or the key does not match. The message names the files."""
 
 
 class Certificate:
     """A certificate and its key, as files of a mounted Secret.
 
-    They are looked at for each connection, and read when they have changed. While they cannot be
-    read, those read last stay.
+    For each connection the files are checked, and reloaded if they have changed. While they cannot
+    be read, the certificate that was loaded last is used.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Read the files.
 
         Raises:
-            CertificateError: they cannot be used.
+            CertificateError: the files cannot be used.
         """
         self._files: Final = (certificate, key)
         try:
-            self._signature = self._signed()
+            self._signature = self._file_signature()
             self._context = self._read()
         except (OSError, ssl.SSLError) as error:
             raise CertificateError(f"cannot use {certificate} and {key}: {error}") from error
 
     def context(self) -> ssl.SSLContext:
-        """Return the context for a new connection."""
-        signature = self._signed()
+        """Return the TLS context for a new connection."""
+        signature = self._file_signature()
         if signature != self._signature:
-            self._signature = signature  # what cannot be read is tried, and said, once
+            self._signature = signature  # unreadable files are tried, and logged, only once
             try:
                 self._context = self._read()
             except (OSError, ssl.SSLError) as error:
-                _logger.warning("the certificate read last stays: %s", error)
+                _logger.warning(
+                    "cannot reload the certificate; the old one stays in use: %s", error
+                )
             else:
                 _logger.info("the certificate in %s has changed", self._files[0])
         return self._context
 
-    def _signed(self) -> Signature:
+    def _file_signature(self) -> Signature:
         try:
             found = [path.stat() for path in self._files]
         except OSError:

@@ -1,6 +1,6 @@
-"""The variables that a program's settings are read from: which are its own, and what is wrong with one.
+"""Maps environment variables to settings fields, and explains invalid ones; parses durations.
 
-Nothing here reads the environment: each program's settings do, and pass what they have read.
+This module does not read the environment: each program's settings module does, and passes it here.
 """
 
 import difflib
@@ -13,29 +13,29 @@ from pydantic import ValidationError
 _SERVICE_LINK: Final = re.compile(
     r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""The variables that Kubernetes sets for a Service whose name begins as a program's prefix does."""
+"""Matches variables that Kubernetes sets for a Service whose name begins with a program's prefix."""
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def names_of(prefix: str, fields: Collection[str]) -> list[str]:
-    """Return the names of the variables for these fields."""
+    """Return the names of the environment variables of these fields."""
     return [f"{prefix}{field}".upper() for field in fields]
 
 
 def is_ours(name: str, prefix: str) -> bool:
-    """Return True if a variable of this name is one of the program's, known or not."""
+    """Return True if this name has the program's prefix and is not a Service's variable."""
     return name.startswith(prefix) and not _SERVICE_LINK.fullmatch(name.removeprefix(prefix))
 
 
 def values_of(
     variables: Mapping[str, str], prefix: str, fields: Collection[str]
 ) -> dict[str, str]:
-    """Return the values of these fields by name; an empty variable is as good as none.
+    """Return the values of these fields by field name; an empty variable counts as unset.
 
     Raises:
-        ValueError: a variable has the prefix and is none of these; the message is a sentence that
-            names it, and the one that was meant.
+        ValueError: a variable has the prefix but is unknown; the message is a sentence that names it
+            and suggests a similar one.
     """
     names = names_of(prefix, fields)
     values = {}
@@ -51,7 +51,7 @@ def values_of(
 
 
 def explain(error: ValidationError, prefix: str) -> str:
-    """Return what is wrong in sentences that name the variables, and never a value."""
+    """Return the validation errors as sentences that name the variables, never a value."""
     sentences = []
     for fault in error.errors(include_url=False, include_input=False):
         name = "_".join(str(part) for part in fault["loc"]).upper()
@@ -61,10 +61,10 @@ def explain(error: ValidationError, prefix: str) -> str:
 
 
 def parse_duration(value: object) -> object:
-    """Return seconds from `600`, `90s`, `15m`, `24h` or `7d`; other types as they are.
+    """Parse `600`, `90s`, `15m`, `24h` or `7d` to seconds; return values of other types unchanged.
 
     Raises:
-        ValueError: it is none; the message says what it must be.
+        ValueError: the text is not a duration; the message describes a valid one.
     """
     if not isinstance(value, str):
         return value

@@ -1,6 +1,6 @@
-"""Read a kubeconfig: where the API server is and how to be let in.
+"""Reads a kubeconfig: the API server's address, its CA, and the client's credentials.
 
-Certificates, client certificates and tokens, inline or as files; no auth plugins.
+Supports CA certificates, client certificates and tokens, inline or as files; no auth plugins.
 """
 
 import base64
@@ -20,14 +20,14 @@ class KubeconfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """One context of a kubeconfig.
+    """The server and the credentials of one context of a kubeconfig.
 
     Attributes:
         server: the API server's URL without a trailing slash.
-        ca: PEM of the certificate authority; empty: the machine's own.
-        verify: whether the server's certificate is checked.
-        certificate: PEM of the client's certificate; empty: none.
-        key: PEM of its key.
+        ca: PEM of the certificate authority; empty: the system's CA certificates.
+        verify: True if the server's certificate is verified.
+        certificate: PEM of the client certificate; empty: none.
+        key: PEM of the client certificate's key.
         token: bearer token; empty: none.
     """
 
@@ -47,7 +47,7 @@ class Credentials:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if self.certificate:
-            # The ssl module takes a client certificate from a file only.
+            # The ssl module can only load a client certificate from a file.
             with tempfile.NamedTemporaryFile() as pem:
                 pem.write(self.certificate + b"\n" + self.key)
                 pem.flush()
@@ -56,10 +56,11 @@ class Credentials:
 
 
 def load_kubeconfig(path: Path, context: str | None = None) -> Credentials:
-    """Read one context, the current one unless another is named.
+    """Read the named context, or the current one.
 
     Raises:
-        KubeconfigError: the file is missing, no kubeconfig, or lacks what the context names.
+        KubeconfigError: the file is missing, is not a kubeconfig, or lacks an entry that the context
+            names.
     """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -90,14 +91,14 @@ def load_kubeconfig(path: Path, context: str | None = None) -> Credentials:
 def _named(config: dict[str, Any], section: str, name: str | None, path: Path) -> dict[str, Any]:
     for entry in config.get(section) or []:
         if isinstance(entry, dict) and entry.get("name") == name:
-            # "contexts" holds a "context", "clusters" a "cluster", "users" a "user".
+            # An entry of "contexts" has a "context", one of "clusters" a "cluster", and so on.
             entry.setdefault(section[:-1], {})
             return entry
     raise KubeconfigError(f"{path}: no {section[:-1]} is called {name!r}")
 
 
 def _content(section: dict[str, Any], key: str, path: Path) -> bytes:
-    """Return what `<key>-data` holds or the file `<key>` names; relative to the kubeconfig."""
+    """Return the content of `<key>-data`, or of the file in `<key>` (relative to the kubeconfig)."""
     try:
         if inline := section.get(f"{key}-data"):
             return base64.b64decode(inline, validate=True)

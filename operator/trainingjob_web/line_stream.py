@@ -1,4 +1,4 @@
-"""The lines of an answer that goes on, as a watch has them."""
+"""Iterates over the lines of a streamed response, such as a watch."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -6,15 +6,15 @@ from typing import Final
 import aiohttp
 
 MAX_LINE: Final = 8 * 1024 * 1024
-"""Bytes of a line: an object of Kubernetes has three MiB at most."""
+"""Maximum bytes of a line; a Kubernetes object has at most three MiB."""
 
 
 class LineTooLongError(ValueError):
-    """A line has more than `MAX_LINE` bytes."""
+    """A line is longer than `MAX_LINE` bytes."""
 
 
 async def iter_lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    """Yield lines of any length up to the limit; aiohttp's own iteration stops at its buffer's size.
+    """Yield lines of up to `MAX_LINE` bytes; aiohttp's own iteration is limited by its buffer size.
 
     Raises:
         LineTooLongError: a line is longer.

@@ -1,4 +1,4 @@
-"""The socket that a server listens on, and which hosts are this machine alone."""
+"""Opens a listening socket, and tells whether a host is a loopback address."""
 
 import errno
 import ipaddress
@@ -8,14 +8,14 @@ from trainingjob_web.connections import BACKLOG
 
 
 class ListenError(Exception):
-    """The address cannot be listened on. The message says why."""
+    """The address cannot be bound. The message says why."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; without a host on every address, port 0: a free one.
+    """Return a listening socket. Without a host: on every address; port 0: on any free port.
 
     Raises:
-        ListenError: the address is taken, or is not this machine's.
+        ListenError: the address is in use, or is not an address of this machine.
     """
     try:
         if host:
@@ -28,12 +28,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _bound_everywhere(port: int) -> socket.socket:
-    """On every address, of both families where the machine has both."""
+    """Bind to every address: IPv4 and IPv6 where the machine has both."""
     if socket.has_dualstack_ipv6():
         try:
             return _bound("::", port)
         except OSError as error:
-            # It has the protocol and no address of it (sysctl `disable_ipv6`).
+            # The kernel has IPv6, but no IPv6 address (sysctl `disable_ipv6`).
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
     return _bound("0.0.0.0", port)  # noqa: S104 - what an empty host asks for
@@ -43,8 +43,8 @@ def _bound(host: str, port: int) -> socket.socket:
     family, *_, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    # With its protocol named, which `socket.create_server` does not do: asyncio turns Nagle's
-    # algorithm off only then, and an answer in two pieces took 40 ms more.
+    # Name the protocol, which `socket.create_server` does not: asyncio disables Nagle's algorithm
+    # only then, and without that a response in two pieces took 40 ms longer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,7 +59,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def bracketed(host: str) -> str:
-    """Return the host as it stands in a URL: an IPv6 address in brackets."""
+    """Return the host as it is written in a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

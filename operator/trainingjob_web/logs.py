@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line for machines, or plain lines for people."""
+"""Configures logging: one JSON object a line, or plain text on a terminal; rate-limits warnings."""
 
 import json
 import logging
@@ -12,10 +12,10 @@ _WINDOW_S: Final = 60.0
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: control characters are escaped, so no text can forge a line."""
+    """One JSON object a line. Control characters are escaped, so a message cannot forge a log line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Return a log record as JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -28,10 +28,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class RateLimitFilter(logging.Filter):
-    """Lets ten warnings or errors a minute through from each line of code, and counts the others.
+    """Passes ten warnings or errors a minute from each line of code, and counts the suppressed ones.
 
-    Any client that can reach the port can cause some of them, as often as it likes. The memory is bounded
-    by the code that logs.
+    Any client that can reach the port can cause some of them without limit. The memory is bounded by
+    the number of log calls in the code.
     """
 
     def __init__(self) -> None:
@@ -42,28 +42,26 @@ class RateLimitFilter(logging.Filter):
         """Return True if the record is to be logged."""
         if record.levelno < logging.WARNING:
             return True
-        place = (record.pathname, record.lineno)
+        call = (record.pathname, record.lineno)
         now = perf_counter()
-        begun, count = self._windows.get(place, (now, 0))
-        left_out = 0
+        begun, count = self._windows.get(call, (now, 0))
+        suppressed = 0
         if now - begun >= _WINDOW_S:
-            left_out = max(count - _LINES, 0)
+            suppressed = max(count - _LINES, 0)
             begun, count = now, 0
-        self._windows[place] = (begun, count + 1)
+        self._windows[call] = (begun, count + 1)
         if count >= _LINES:
             return False
-        if left_out:
-            record.msg = (
-                f"{record.getMessage()} (and {left_out} more like it, which were left out)"
-            )
+        if suppressed:
+            record.msg = f"{record.getMessage()} (and {suppressed} more like it were suppressed)"
             record.args = None
         return True
 
 
 def configure_logging(package: str, format_name: str | None, level: str) -> None:
-    """Send all logs to standard error, the package's from `level` up, all others from warning up.
+    """Log to standard error: the package's messages from `level` up, all others from warning up.
 
-    Nothing that a library logs below a warning can be trusted to leave out what a request carried.
+    Messages of libraries below a warning could contain the content of requests, such as tokens.
     """
     handler = logging.StreamHandler(sys.stderr)
     if format_name == "json" or (format_name is None and not sys.stderr.isatty()):

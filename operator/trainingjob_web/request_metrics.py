@@ -1,4 +1,4 @@
-"""Counts every request of an application by the route that it took."""
+"""ASGI middleware that counts requests and measures their duration, by route."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -8,18 +8,18 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Count = Callable[[str, str, int, float], None]
-"""Takes the method, the pattern of the route, the status, and the seconds to the end of the answer."""
+"""Receives the method, the route's pattern, the status, and the seconds to the end of the response."""
 
 
 class RequestMetricsMiddleware:
-    """Counts every HTTP request, one that fails as 500; what matched no route has the route `other`."""
+    """Counts every HTTP request: an exception counts as 500, an unknown path as the route `other`."""
 
     def __init__(self, app: ASGIApp, count: Count) -> None:
         self._app: Final = app
         self._count: Final = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

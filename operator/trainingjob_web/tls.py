@@ -1,7 +1,7 @@
-"""TLS in front of uvicorn: how connections come in, with a limit to those that are not in yet.
+"""Accepts TLS connections for uvicorn, with a limit of concurrent handshakes.
 
-asyncio's own server begins a handshake with whoever connects, a quarter of a megabyte for each, and
-waits a minute for it; the limit of connections counts only those that have done it.
+asyncio's own server begins a handshake with every client, allocates a quarter of a megabyte for each,
+and waits a minute for it. The connection limit only counts connections whose handshake is done.
 """
 
 import asyncio
@@ -13,19 +13,19 @@ from typing import Final
 import uvicorn
 
 HANDSHAKES: Final = 64
-"""Handshakes at once; at the limit the one that has waited longest is ended for the next."""
+"""Limit of concurrent handshakes; at the limit the oldest one is cancelled for a new one."""
 
 HANDSHAKE_S: Final = 5.0
-"""Seconds that a client has for its handshake."""
+"""Timeout of a handshake, in seconds."""
 
 _PAUSE_S: Final = 0.1
-"""After an accept that failed for want of descriptors or memory."""
+"""Pause after an accept that failed for lack of file descriptors or memory."""
 
 
 class TlsAcceptor:
-    """Takes in the connections of one listener, and hands them to a server.
+    """Accepts the connections of one listener, and passes them to a uvicorn server.
 
-    Bound: `HANDSHAKES` handshakes, each for `HANDSHAKE_S` seconds.
+    Bound: `HANDSHAKES` handshakes, each for at most `HANDSHAKE_S` seconds.
     """
 
     def __init__(
@@ -34,23 +34,23 @@ class TlsAcceptor:
         listener: socket.socket,
         context: Callable[[], ssl.SSLContext],
     ) -> None:
-        """Prepare to take connections in.
+        """Prepare to accept connections.
 
         Args:
-            server: makes their protocols; it listens on nothing by itself.
-            listener: stays open when this ends.
-            context: returns the certificate to show, for each connection anew.
+            server: creates the protocols of the connections; it has no listener of its own.
+            listener: the listening socket, which this does not close.
+            context: returns the TLS context, called for each connection.
         """
         self._server: Final = server
         self._listener: Final = listener
         self._context: Final = context
-        self._arrivals: Final[dict[asyncio.Task[None], None]] = {}
+        self._handshakes: Final[dict[asyncio.Task[None], None]] = {}
 
     def __len__(self) -> int:
-        return len(self._arrivals)
+        return len(self._handshakes)
 
     async def run(self) -> None:
-        """Take connections in until cancelled."""
+        """Accept connections until cancelled."""
         loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
         try:
@@ -60,23 +60,23 @@ class TlsAcceptor:
                 except OSError:
                     await asyncio.sleep(_PAUSE_S)
                     continue
-                if len(self._arrivals) >= HANDSHAKES:
-                    oldest = next(iter(self._arrivals))
-                    self._leave(oldest)
+                if len(self._handshakes) >= HANDSHAKES:
+                    oldest = next(iter(self._handshakes))
+                    self._remove(oldest)
                     oldest.cancel()
-                task = loop.create_task(self._take_in(connection), name="handshake")
-                self._arrivals[task] = None
-                task.add_done_callback(self._leave)
+                task = loop.create_task(self._handshake(connection), name="handshake")
+                self._handshakes[task] = None
+                task.add_done_callback(self._remove)
         finally:
-            arrivals = tuple(self._arrivals)
-            for task in arrivals:
+            handshakes = tuple(self._handshakes)
+            for task in handshakes:
                 task.cancel()
-            await asyncio.gather(*arrivals, return_exceptions=True)
+            await asyncio.gather(*handshakes, return_exceptions=True)
 
-    def _leave(self, task: asyncio.Task[None]) -> None:
-        self._arrivals.pop(task, None)
+    def _remove(self, task: asyncio.Task[None]) -> None:
+        self._handshakes.pop(task, None)
 
-    async def _take_in(self, connection: socket.socket) -> None:
+    async def _handshake(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         config, state = self._server.config, self._server.server_state
         try:
@@ -89,7 +89,7 @@ class TlsAcceptor:
                 ssl_handshake_timeout=HANDSHAKE_S,
                 ssl_shutdown_timeout=HANDSHAKE_S,
             )
-        except OSError:  # no TLS, too slow, or gone: it is nobody's fault here
+        except OSError:  # not TLS, too slow, or disconnected: the client's fault, so not logged
             connection.close()
         except BaseException:
             connection.close()

@@ -1,4 +1,4 @@
-"""The script that Alembic executes to migrate, on the connection that it is given."""
+"""Alembic's environment script: runs the migrations on the connection from the configuration."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     compare_type=True,
-    # SQLite cannot alter a table in place; Alembic copies it then.
+    # SQLite cannot alter a table in place, so Alembic copies it.
     render_as_batch=True,
 )
 with context.begin_transaction():

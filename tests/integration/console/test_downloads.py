@@ -43,7 +43,7 @@ async def pod_of(api: Api, job: dict[str, Any]) -> str:
 async def test_a_slow_reader_gets_all_of_it(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(connections, "_CHECK_EVERY_S", 0.02)
     job = await api.apply(make_job("talks"))
     uid = job["metadata"]["uid"]
     pod = await pod_of(api, job)

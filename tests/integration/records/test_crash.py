@@ -196,7 +196,7 @@ async def test_a_locked_file_is_unavailable_and_then_full_and_then_well(
             assert {answer.status for answer in answers} == {503}
             assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
             said = [answer.json["error"] for answer in answers]
-            assert any("which is the limit" in sentence for sentence in said)
+            assert any("the queue is full" in sentence for sentence in said)
             assert any("not committed within 0.5 s" in sentence for sentence in said)
             # Readers do not wait for a writer.
             assert (await client.get("/api/v1/jobs")).status == 200

@@ -262,7 +262,7 @@ async def test_a_readers_token_lists_and_gets_and_stores_nothing(dsn: str, tmp_p
             Client(service.url, token="only-to-read") as reader,
         ):
             refused = await reader.put(record)
-            assert (refused.status, "store none" in refused.json["error"]) == (403, True)
+            assert (refused.status, "only read" in refused.json["error"]) == (403, True)
             assert (await writer.put(record)).json["result"] == "stored"
             assert await kept(reader, record["uid"]) == record
             assert [each["uid"] for each in (await reader.list())["items"]] == [record["uid"]]

@@ -83,7 +83,7 @@ def test_a_readers_token_reads_and_stores_nothing(tmp_path: Path) -> None:
 
 def test_a_file_of_readers_alone_would_let_everybody_in(tmp_path: Path) -> None:
     with pytest.raises(
-        SettingsError, match="READ_TOKEN_FILE needs TRAININGJOB_RECORDS_TOKEN_FILE"
+        SettingsError, match="READ_TOKEN_FILE requires TRAININGJOB_RECORDS_TOKEN_FILE"
     ):
         Settings.from_environment({"TRAININGJOB_RECORDS_READ_TOKEN_FILE": str(tmp_path / "t")})
 

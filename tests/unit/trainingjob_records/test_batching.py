@@ -103,7 +103,7 @@ async def test_at_its_limit_the_queue_says_so_and_takes_no_more(bounds: dict[str
         await until(lambda: store.batches)
         tasks += [asyncio.create_task(writer.write(entry(str(n)))) for n in range(3)]
         await until(lambda: writer.waiting == 3)
-        with pytest.raises(UnavailableError, match="which is the limit") as caught:
+        with pytest.raises(UnavailableError, match="the queue is full") as caught:
             await writer.write(entry("4"))
         assert caught.value.retry_after_s == 1
         store.may_commit.set()

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import make_url
 
-from trainingjob_records.engine import connect_timeout_s, longest_connect_s
+from trainingjob_records.engine import connect_timeout_s, max_connect_s
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from trainingjob_records.engine import connect_timeout_s, longest_connect_s
 )
 def test_several_hosts_share_the_time_that_one_has(url: str, each_s: int, all_s: int) -> None:
     assert connect_timeout_s(make_url(url)) == each_s
-    assert longest_connect_s(make_url(url)) == 7 + all_s
+    assert max_connect_s(make_url(url)) == 7 + all_s

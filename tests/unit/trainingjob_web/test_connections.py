@@ -308,4 +308,4 @@ def test_warnings_of_one_place_are_limited_and_those_left_out_are_counted(
     now = 61.0
     later = line(logging.WARNING)
     assert sparing.filter(later)
-    assert later.getMessage() == "no HTTP (and 15 more like it, which were left out)"
+    assert later.getMessage() == "no HTTP (and 15 more like it were suppressed)"

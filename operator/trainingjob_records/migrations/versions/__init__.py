@@ -1,1 +1,1 @@
-"""One step a file. A step that was released is never edited."""
+"""The migrations, one in each file. A released migration is never edited."""

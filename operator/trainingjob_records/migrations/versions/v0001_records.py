@@ -1,4 +1,4 @@
-"""The records and their labels."""
+"""Creates the tables of records and of their labels."""
 
 import sqlalchemy as sa
 from alembic import op
