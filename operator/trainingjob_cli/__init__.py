@@ -1,1 +1,1 @@
-"""The command line, `trainingjob`: the only package that imports the others."""
+"""The command line, `trainingjob`; the only package that imports all of the others."""

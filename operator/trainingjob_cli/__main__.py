@@ -1,4 +1,4 @@
-"""`python -m trainingjob_cli` is `trainingjob`."""
+"""Runs `trainingjob` as `python -m trainingjob_cli`."""
 
 import sys
 

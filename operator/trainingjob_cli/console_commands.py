@@ -1,4 +1,4 @@
-"""`trainingjob console`: serve the web page."""
+"""Defines `trainingjob console`, which serves the web console."""
 
 from typing import Final
 
@@ -13,20 +13,20 @@ _MODULES: Final = frozenset(
 
 
 @click.command(
-    short_help="Serve the web page: live jobs, logs, history.",
-    epilog="All settings are variables TRAININGJOB_CONSOLE_...; see docs/console.md.",
+    short_help="Serve the web console: live jobs, logs, history.",
+    epilog="All settings are environment variables TRAININGJOB_CONSOLE_...; see docs/console.md.",
 )
 @click.option("--address", help="host:port to serve on (default: 127.0.0.1:8070).")
 @click.option(
     "--auth",
     type=click.Choice(["token", "none"]),
-    help="token: users log in with a Kubernetes token (default); none: on loopback, without.",
+    help="token: users log in with a Kubernetes token (default); none: no login, only on loopback.",
 )
 @click.option(
     "--kubeconfig", help="Kubeconfig of the console's own account (default: KUBECONFIG)."
 )
 def console(address: str | None, auth: str | None, kubeconfig: str | None) -> int:
-    """Serve the web page: live jobs, logs, history and housekeeping, with each user's own rights."""
+    """Serve the web console: live jobs, logs, history and retention, with each user's own rights."""
     with needs_extra(_NOT_INSTALLED, _MODULES):
         from trainingjob_console.command import serve_console  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`trainingjob run` and `trainingjob sandbox`: the laptop mode."""
+"""Defines `trainingjob run` and `trainingjob sandbox`, which need no cluster."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +52,7 @@ class _Time(click.ParamType[float]):
         try:
             seconds = parse_duration(value)
         except ValueError as error:
-            self.fail(f"{value!r} is not a duration: {error}", param, ctx)
+            self.fail(f"{value!r} is not a valid duration: {error}", param, ctx)
         if not seconds:
             self.fail(f"{value!r} is not a valid duration: must be more than 0", param, ctx)
         return seconds
@@ -60,7 +60,7 @@ class _Time(click.ParamType[float]):
 
 @click.command(
     short_help="Run a TrainingJob on this machine, without a cluster.",
-    epilog="Exit codes: 0 Complete, 1 Failed, 2 bad input, 130 Cancelled.",
+    epilog="Exit codes: 0 Complete, 1 Failed, 2 invalid input, 130 Cancelled.",
 )
 @click.argument("file", required=False)
 @click.option("--sample", type=_Sample(), help="A job that comes with trainingjob.")

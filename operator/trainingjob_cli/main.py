@@ -1,7 +1,7 @@
-"""The command line: arguments in, an exit code out. 0 is success, 1 failure, 2 wrong use.
+"""The entry point of the command line. Exit codes: 0 success, 1 failure, 2 wrong use.
 
-Each command imports what it needs when it is called, so that `--help` is quick and the image, which
-lacks the laptop mode, has no broken command line.
+Each command imports its package only when it is called. So `--help` is fast, and the command line
+also works in the image, which does not have `trainingjob_sandbox`.
 """
 
 import os
@@ -22,7 +22,7 @@ _TRAININGJOB = Group(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Call one command and return its exit code."""
+    """Run one command and return its exit code."""
     try:
         code = _call(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USE
     except BrokenPipeError:
         # The reader has closed the pipe (`trainingjob crd | head`). Python flushes standard output
-        # once more at the end, which must not fail again.
+        # again at exit, and that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
     except KeyboardInterrupt:
@@ -51,7 +51,7 @@ def _call(arguments: list[str]) -> int:
 
 
 def _program() -> str:
-    """Return the name to show in help: kubectl calls its plugins `kubectl-NAME`."""
+    """Return the program name for help texts: a kubectl plugin's file is named `kubectl-NAME`."""
     is_plugin = Path(sys.argv[0]).name.startswith("kubectl-")
     return "kubectl trainingjob" if is_plugin else "trainingjob"
 

@@ -1,4 +1,4 @@
-"""The commands of the operator: it runs, or does once what it does in its time; CRDs and versions."""
+"""Defines the operator's commands: run it, run one of its tasks once, print CRDs and versions."""
 
 import asyncio
 import platform
@@ -37,42 +37,43 @@ def operator(kubeconfig: str | None, context: str | None) -> int:
     return SUCCESS
 
 
-@click.command(cls=ListCommand, short_help="Release the finalizers that the operator holds.")
+@click.command(cls=ListCommand, short_help="Release the operator's finalizers.")
 @cluster_options
 @click.option(
     "--discard",
     is_flag=True,
-    help="Also release jobs that are being deleted and whose records cannot be stored; print these "
+    help="Also release jobs that are being deleted and whose records cannot be stored; print those "
     "records.",
 )
 @click.option(
     "--jobs-go-too",
     is_flag=True,
-    help="Every job will be deleted afterwards (with the CRDs, for instance): keep the finalizers "
-    "of those whose records cannot be stored, or with --discard print the records.",
+    help="Use this if all jobs will be deleted afterwards, for example with the CRDs: keep the "
+    "finalizers of jobs whose records cannot be stored, or with --discard print those records.",
 )
 @click.option(
     "--stop",
     metavar="[NAMESPACE/]DEPLOYMENT",
-    help="The operator's Deployment, which is scaled to 0 first.",
+    help="The operator's Deployment; it is scaled to 0 first.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="NAMESPACE...",
-    help="Namespaces that the operator no longer serves (default: those that it serves).",
+    help="Release only in these namespaces, which the operator no longer serves (default: those "
+    "that it serves).",
 )
 @click.option(
     "--all-but",
     multiple=True,
     metavar="NAMESPACE...",
-    help="The namespaces that are still served, by whatever operator; all others are released.",
+    help="Release in all namespaces except these, which this or another operator still serves.",
 )
 def release_finalizers(
     *, stop: str | None, only: tuple[str, ...], all_but: tuple[str, ...], **options: Any
 ) -> int:
-    """Release the finalizers that the operator holds: before it is removed, or in namespaces that
-    it no longer serves.
+    """Release the operator's finalizers, before it is uninstalled, or in namespaces that it no
+    longer serves.
     """  # noqa: D205 - it is the help
     from trainingjob_operator.commands.release_finalizers import release  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
@@ -86,28 +87,31 @@ def release_finalizers(
     return SUCCESS if released else FAILURE
 
 
-@click.command(short_help="Make the record service's tokens.")
+@click.command(short_help="Create the record service's tokens.")
 @cluster_options
 @click.option(
-    "--secret", metavar="[NAMESPACE/]SECRET", required=True, help="The Secret; it must exist."
+    "--secret", metavar="[NAMESPACE/]SECRET", required=True, help="The Secret, which must exist."
 )
 @click.option(
-    "--key", multiple=True, default=["token"], help="A token's key in it (default: token)."
+    "--key",
+    multiple=True,
+    default=["token"],
+    help="Key of a token in the Secret (default: token).",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="File to write the key's token to; one for each --key.",
+    help="File to write the token to; one for each --key.",
 )
 def record_token(key: tuple[str, ...], output: tuple[Path, ...], **options: Any) -> int:
-    """Make the record service's tokens, unless its Secret has them."""
+    """Create the record service's tokens, unless its Secret has them."""
     from trainingjob_operator.commands.record_token import record_token  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
     if len(key) != len(output):
-        raise click.UsageError("name one --output for each --key")
+        raise click.UsageError("give one --output for each --key")
     outputs = dict(zip(key, output, strict=True))
     done = asyncio.run(record_token(Settings.from_environment(), outputs=outputs, **options))
     return SUCCESS if done else FAILURE
@@ -118,7 +122,7 @@ def record_token(key: tuple[str, ...], output: tuple[Path, ...], **options: Any)
 @dry_run_option
 @output_option
 def gc(**options: Any) -> int:
-    """Remove finished jobs and old files now, as the operator does in its time."""
+    """Remove finished jobs and old files now, as the operator does at each interval."""
     from trainingjob_operator.commands.gc import collect  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
@@ -126,23 +130,23 @@ def gc(**options: Any) -> int:
     return SUCCESS if done else FAILURE
 
 
-@click.command(short_help="Try an install with one small job.")
+@click.command(short_help="Test an install with one small job.")
 @cluster_options
-@click.option("--namespace", required=True, help="Where the job is submitted.")
-@click.option("--image", required=True, help="Image of the job's pod: the operator's own.")
+@click.option("--namespace", required=True, help="Namespace of the job.")
+@click.option("--image", required=True, help="Image of the job's pod; use the operator's own.")
 @click.option(
     "--pod-spec", default="{}", metavar="JSON", help="Further fields of the pod's `spec`."
 )
 @click.option(
-    "--timeout", default="2m", metavar="TIME", help="For each step: seconds, or 90s, 15m."
+    "--timeout", default="2m", metavar="TIME", help="Timeout of each step: seconds, or 90s, 15m."
 )
 @click.option(
     "--read-record",
     is_flag=True,
-    help="Also ask the endpoint for the record, which the record service answers.",
+    help="Also read the record back with a GET; our record service supports this.",
 )
 def smoke(kubeconfig: str | None, context: str | None, **options: Any) -> int:
-    """Submit a small job, wait for its end and its record, and delete it."""
+    """Submit a small job, wait until it has finished and its record is stored, and delete it."""
     from trainingjob_operator.commands.smoke import smoke, smoke_job_from  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
@@ -151,32 +155,34 @@ def smoke(kubeconfig: str | None, context: str | None, **options: Any) -> int:
     return SUCCESS if works else FAILURE
 
 
-@click.command(cls=ListCommand, short_help="Remove old files of a log volume by hand.")
-@click.option("--root", required=True, metavar="DIR", help="The volume's root.")
-@click.option("--live", multiple=True, metavar="UID...", help="Uids of the jobs whose files stay.")
+@click.command(cls=ListCommand, short_help="Remove old files of a log volume, without a cluster.")
+@click.option("--root", required=True, metavar="DIR", help="Root directory of the volume.")
+@click.option(
+    "--live", multiple=True, metavar="UID...", help="Uids of the jobs whose files are kept."
+)
 @click.option(
     "--live-from",
     metavar="FILE",
-    help="File with these uids, one a line; - is standard input.",
+    help="File with such uids, one a line; - is standard input.",
 )
-@click.option("--assume-none-live", is_flag=True, help="No job of this volume exists any more.")
+@click.option("--assume-none-live", is_flag=True, help="Assume that no job of this volume exists.")
 @click.option(
     "--max-age",
     default="7d",
     metavar="AGE",
-    help="Remove what has not changed for so long: seconds, or 90s, 15m, 24h, 7d.",
+    help="Remove files that have not changed for this time: seconds, or 90s, 15m, 24h, 7d.",
 )
 @dry_run_option
 @click.option(
     "--init",
     is_flag=True,
-    help="First make this directory a volume of ours, whatever is in it.",
+    help="First mark this directory as a log volume of this install, whatever it contains.",
 )
 @click.option(
     "--adopt",
     metavar="IDENTITY",
-    help="First take this volume over from an owner that is gone for good, with all that it has "
-    "marked; `unknown`: a volume that names none.",
+    help="First take this volume over, with all entries that its owner has marked, from an owner "
+    "that no longer exists; `unknown`: a volume that names no owner.",
 )
 @click.option(
     "--identity",
@@ -184,10 +190,10 @@ def smoke(kubeconfig: str | None, context: str | None, **options: Any) -> int:
     help="For --init and --adopt: the uid of the operator's namespace (default: ask the cluster).",
 )
 @cluster_options
-@click.option("--legacy", is_flag=True, help="Also remove entries whose id is no uid.")
+@click.option("--legacy", is_flag=True, help="Also remove entries whose id is not a uid.")
 @output_option
 def prune(live: tuple[str, ...], **options: Any) -> int:
-    """Remove old files of a log volume by hand, without a cluster."""
+    """Remove old files of a log volume, without a cluster."""
     from trainingjob_operator.commands.prune import PruneOptions, prune  # noqa: PLC0415
 
     return SUCCESS if prune(PruneOptions(live=list(live) or None, **options)) else FAILURE
@@ -204,7 +210,7 @@ def crd() -> int:
 
 @click.command()
 def version() -> int:
-    """Print the versions of everything that matters."""
+    """Print the versions of the operator, the API, Python, kopf and the Kubernetes client."""
     lines = {
         "trainingjob-operator": __version__,
         "API": API_VERSION,

@@ -1,4 +1,4 @@
-"""`trainingjob records`: serve the records of finished jobs, and remove old ones."""
+"""Defines `trainingjob records`, which serves the records of finished jobs, and its `prune`."""
 
 from typing import Final
 
@@ -31,17 +31,21 @@ _database_option: Final = click.option(
 @click.group(
     cls=Group,
     invoke_without_command=True,
-    short_help="Keep the records of finished jobs, and list them.",
-    epilog="All settings are variables TRAININGJOB_RECORDS_...; see docs/persistence.md.",
+    short_help="Serve the record service: store and list records of finished jobs.",
+    epilog="All settings are environment variables TRAININGJOB_RECORDS_...; see "
+    "docs/persistence.md.",
 )
 @click.option("--address", help="host:port to serve on (default: 127.0.0.1:8090).")
 @_database_option
 @click.pass_context
 def records(context: click.Context, address: str | None, database: str | None) -> int | None:
-    """Keep the records of finished jobs: the endpoint for TRAININGJOB_PERSIST__URL."""
+    """Serve the record service, which stores the records of finished jobs and lists them.
+
+    Its address is the value for the operator's TRAININGJOB_PERSIST__URL.
+    """
     if context.invoked_subcommand is not None:
         if address or database:
-            context.fail(f"write options after `{context.invoked_subcommand}`")
+            context.fail(f"write the options after `{context.invoked_subcommand}`")
         return None
     with needs_extra(_NOT_INSTALLED, _MODULES):
         from trainingjob_records.command import serve_records  # noqa: PLC0415
@@ -54,12 +58,12 @@ def records(context: click.Context, address: str | None, database: str | None) -
     "--older-than",
     required=True,
     metavar="AGE",
-    help="Remove what was completed and received so long ago: 400d, 12h, or seconds.",
+    help="Remove records completed and received at least this long ago: 400d, 12h, or seconds.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say how many would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print how many would be removed.")
 @_database_option
 def prune(older_than: str, database: str | None, *, dry_run: bool) -> int:
-    """Remove records of the database that the record service's settings name."""
+    """Remove old records from the database that the record service's settings name."""
     with needs_extra(_NOT_INSTALLED, _MODULES):
         from trainingjob_records.command import prune_records  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Common parts of the commands: exit codes, groups, options, and extras that are not installed."""
+"""Shared by all commands: exit codes, click groups, common options, and checks for missing extras."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,22 +18,22 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Group(click.Group):
-    """Commands in the order in which they are defined; an unknown one is answered with the list."""
+    """A group with commands in the order of definition; an unknown command prints the list of them."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **({"context_settings": _SETTINGS} | more))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, the first defined first."""
+        """Return the names in the order of definition."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that these arguments begin with, and the rest of them.
+        """Return the command that these arguments begin with, and the remaining arguments.
 
         Raises:
-            UsageError: there is none of this name, or one of its options lacks its value.
+            UsageError: there is no such command, or an option lacks its value.
         """
         try:
             name, command, rest = super().resolve_command(ctx, args)
@@ -46,10 +46,10 @@ class Group(click.Group):
 
 
 def _refuse_missing_values(ctx: click.Context, command: click.Command, words: list[str]) -> None:
-    """Refuse an option without its value, which would take the next option for it.
+    """Refuse an option without a value, for which click would use the next option as the value.
 
-    `--stop $UNSET --discard` must not stop a Deployment `--discard`, nor forget to discard. A value
-    that begins with a dash is written `--option=-value`.
+    `--stop $UNSET --discard` must not stop a Deployment called `--discard` and ignore `--discard`. A
+    value that begins with a dash is written `--option=-value`.
 
     Raises:
         BadOptionUsage: a value is missing.
@@ -68,10 +68,10 @@ def _refuse_missing_values(ctx: click.Context, command: click.Command, words: li
 
 
 class ListCommand(click.Command):
-    """A command whose repeatable options take several values: `--only a b` is `--only a --only b`."""
+    """A command whose repeatable options accept several values: `--only a b` is `--only a --only b`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each value but its first."""
+        """Insert the option before each further value, and parse."""
         return super().parse_args(ctx, self._repeat_options(args))
 
     def _repeat_options(self, args: Sequence[str]) -> list[str]:
@@ -93,12 +93,12 @@ def _is_multiple(parameter: click.Parameter) -> bool:
 
 
 def cluster_options(command: _F) -> _F:
-    """Add `--kubeconfig`, which KUBECONFIG stands in for, and `--context`."""
+    """Add the options `--kubeconfig` (default: KUBECONFIG) and `--context`."""
     command = click.option("--context", help="Context of the kubeconfig.")(command)
     return click.option(
         "--kubeconfig",
         callback=_kubeconfig,
-        help="Path of the kubeconfig (default: as kubectl).",
+        help="Path of the kubeconfig (default: the same as kubectl's).",
     )(command)
 
 
@@ -109,19 +109,19 @@ def _kubeconfig(_: click.Context, __: click.Parameter, value: str | None) -> str
 
 
 output_option: Final = click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Format."
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Output format."
 )
 dry_run_option: Final = click.option(
-    "--dry-run", is_flag=True, help="Only say what would be removed, and why."
+    "--dry-run", is_flag=True, help="Only print what would be removed, and why."
 )
 
 
 @contextmanager
 def needs_extra(advice: str, modules: frozenset[str]) -> Iterator[None]:
-    """Say in one line how to install an extra, if one of its modules cannot be imported.
+    """Replace an ImportError of a missing extra by one line that says how to install it.
 
     Raises:
-        SettingsError: such a module is missing; the message is the advice.
+        SettingsError: one of the modules cannot be imported; the message is the advice.
     """
     try:
         yield
