@@ -37,7 +37,9 @@ def test_where_the_laptop_mode_is_not_installed_it_says_how_to_install_it(
         pytest.param([], "either FILE or --sample", id="nothing"),
         pytest.param(["a.yaml", "--sample", "digits"], "either FILE or --sample", id="both"),
         pytest.param(["--sample", "nonsense"], "choose from digits, ", id="unknown-sample"),
-        pytest.param(["a.yaml", "--timeout", "soon"], "'soon' is not a duration", id="no-time"),
+        pytest.param(
+            ["a.yaml", "--timeout", "soon"], "'soon' is not a valid duration", id="no-time"
+        ),
         pytest.param(
             ["a.yaml", "--timeout", "0"], "'0' is not a valid duration", id="no-time-at-all"
         ),
