@@ -92,11 +92,11 @@ class Deletion(NamedTuple):
 
     Attributes:
         obj: the object's last state; or its current state if it still exists.
-        gone: True if the object was removed; False if finalizers or its grace period keep it.
+        removed: True if the object was removed; False if finalizers or its grace period keep it.
     """
 
     obj: JsonObject
-    gone: bool
+    removed: bool
 
 
 def is_dry_run(value: str | list[str] | None, options: str) -> bool:

@@ -201,7 +201,7 @@ class Handlers:
         options = self._delete_options(call)
         name = call.path.name
         deletion = self.store.delete(call.resource, name, call.path.namespace, options)
-        if not deletion.gone or call.resource.strategy.returns_deleted:
+        if not deletion.removed or call.resource.strategy.returns_deleted:
             return self._object(call, deletion.obj)
         identity = call.resource.identity
         details = {

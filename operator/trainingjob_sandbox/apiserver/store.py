@@ -199,15 +199,15 @@ class Store:
         old = self.find(resource, name, namespace)
         options.check(resource.identity, old)
         marked = self._mark_deleted(resource, old, options)
-        gone = _is_released(resource, marked["metadata"])
+        removed = _is_released(resource, marked["metadata"])
         if options.dry_run:
-            return Deletion(marked, gone=gone)
+            return Deletion(marked, removed=removed)
         # An object that is removed at once is not stored with its deletionTimestamp first.
-        if marked != old.obj and (resource.strategy.graceful or not gone):
+        if marked != old.obj and (resource.strategy.graceful or not removed):
             marked = self.storage.put(resource.collection_id, marked).obj
-        if gone:
+        if removed:
             self.storage.remove(resource.collection_id, old.key)
-        return Deletion(marked, gone=gone)
+        return Deletion(marked, removed=removed)
 
     def update_unvalidated(self, resource: Resource, old: Stored, obj: JsonObject) -> JsonObject:
         """Store a new state without validation, or remove a terminating object without finalizers.

@@ -1,4 +1,4 @@
-"""The API client against a server that misbehaves on purpose."""
+"""The API client against a server with scripted faults."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ async def test_an_answer_that_is_no_status_is_an_error_too() -> None:
     assert not caught.value.permanent
 
 
-async def test_a_server_that_is_not_there_is_an_error_without_a_status() -> None:
+async def test_an_unreachable_server_is_an_error_without_a_status() -> None:
     async with ApiClient(Credentials(server="http://127.0.0.1:1")) as client:
         with pytest.raises(ApiError) as caught:
             await client.get("/api")
@@ -94,7 +94,7 @@ async def test_the_token_is_sent() -> None:
 
 
 async def watched(handler: Handler, count: int) -> list[str]:
-    """The first news of a watch, as words."""
+    """Return the first results of a watch, as text."""
     words: list[str] = []
     async with client_of(handler) as client, asyncio.timeout(60):
         async for news in client.watch("/api/v1/pods"):
@@ -131,7 +131,7 @@ class Server:
         return response
 
 
-async def test_a_watch_lists_first_and_goes_on_where_it_broke() -> None:
+async def test_a_watch_lists_first_and_resumes_where_it_broke() -> None:
     server = Server(
         [
             {"type": "ADDED", "object": pod("b", 11)},

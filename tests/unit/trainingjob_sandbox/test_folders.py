@@ -1,4 +1,4 @@
-"""Folders in which a user's program has worked go away whatever it did to them."""
+"""Folders are removed whatever permissions a program has left in them."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ print(Path("tree").exists(), oct(Path("outside").stat().st_mode & 0o777))
 """
 
 
-def test_a_folder_that_nobody_may_write_to_is_removed_and_what_it_links_to_is_not(
+def test_a_read_only_folder_is_removed_and_the_targets_of_its_links_are_not(
     tmp_path: Path,
 ) -> None:
     answer = subprocess.run(

@@ -1,4 +1,4 @@
-"""The samples are found, and are what `trainingjob run` and `kubectl apply` take."""
+"""The samples are found, and `trainingjob run` and `kubectl apply` accept them."""
 
 import pytest
 

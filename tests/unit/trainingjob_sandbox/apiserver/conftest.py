@@ -1,4 +1,4 @@
-"""A store, and a server with a client, fresh for every test."""
+"""Fixtures: a new store, and a new server with a client, for every test."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A plain HTTP client, so that the tests see what goes over the wire."""
+"""A plain HTTP client, so that the tests see the raw requests and responses."""
 
 import asyncio
 import io
@@ -14,7 +14,7 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
 class Answer(NamedTuple):
-    """What the server said."""
+    """A response."""
 
     status: int
     body: Any
@@ -32,12 +32,12 @@ class Stream:
         self.response = response
 
     async def next(self) -> dict[str, Any] | None:
-        """The next event; None at the end."""
+        """Return the next event; None at the end."""
         line = await asyncio.wait_for(self.response.content.readline(), PATIENCE_S)
         return json.loads(line) if line else None
 
     async def take(self, count: int) -> list[tuple[str, str]]:
-        """The types and names of the next events."""
+        """Return the types and names of the next events."""
         events = [await self.next() for _ in range(count)]
         return [
             (event["type"], event["object"]["metadata"].get("name", ""))
@@ -46,7 +46,7 @@ class Stream:
         ]
 
     async def rest(self) -> list[dict[str, Any]]:
-        """Everything until the end."""
+        """Return all events until the end."""
         events = []
         while (event := await self.next()) is not None:
             events.append(event)
@@ -68,7 +68,7 @@ class Client:
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request and read the whole answer."""
+        """Send a request and read the complete response."""
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         data = None if content is None else io.BytesIO(content)
         sent = {"Content-Type": content_type, **(headers or {})}
@@ -98,7 +98,7 @@ class Client:
 
 
 async def until(condition: Any) -> None:
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.001)

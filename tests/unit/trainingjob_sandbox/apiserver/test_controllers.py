@@ -1,4 +1,4 @@
-"""What follows from a write: garbage collection, namespaces, definitions, quotas."""
+"""The controllers: garbage collection, namespaces, CRDs, quotas."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def names(cluster: Cluster, resource: str = "pods") -> list[str]:
 # --- owners ----------------------------------------------------------------------------------
 
 
-def test_pods_go_with_the_object_that_owns_them(cluster: Cluster) -> None:
+def test_pods_are_deleted_with_their_owner(cluster: Cluster) -> None:
     owner = cluster.store.create("widgets", widget("w"))
     cluster.store.create("pods", pod("mine", metadata=owned_by(owner)))
     cluster.store.create("pods", pod("other"))
@@ -34,7 +34,7 @@ def test_pods_go_with_the_object_that_owns_them(cluster: Cluster) -> None:
     assert names(cluster) == ["other"]
 
 
-def test_ownership_reaches_down_the_line(cluster: Cluster) -> None:
+def test_dependents_of_dependents_are_deleted_too(cluster: Cluster) -> None:
     top = cluster.store.create("widgets", widget("w"))
     middle = cluster.store.create("configmaps", config_map("cm", **owned_by(top)))
     cluster.store.create("pods", pod("p", metadata=owned_by(middle)))
@@ -45,7 +45,7 @@ def test_ownership_reaches_down_the_line(cluster: Cluster) -> None:
     assert names(cluster, "configmaps") + names(cluster) == []
 
 
-def test_a_pod_that_comes_after_its_owner_is_gone_goes_too(cluster: Cluster) -> None:
+def test_a_pod_created_after_its_owner_was_deleted_is_deleted(cluster: Cluster) -> None:
     owner = cluster.store.create("widgets", widget("w"))
     cluster.store.delete("widgets", "w")
     cluster.store.create("widgets", widget("w"))
@@ -67,7 +67,7 @@ def test_an_owner_in_another_namespace_is_no_owner(cluster: Cluster) -> None:
     assert names(cluster) == []
 
 
-def test_an_owner_of_a_kind_that_nobody_knows_is_left_alone(cluster: Cluster) -> None:
+def test_a_dependent_of_an_owner_of_unknown_kind_is_kept(cluster: Cluster) -> None:
     owner = {"apiVersion": "x.dev/v1", "kind": "X", "metadata": {"name": "x", "uid": "u"}}
 
     cluster.store.create("pods", pod("p", metadata=owned_by(owner)))
@@ -76,7 +76,7 @@ def test_an_owner_of_a_kind_that_nobody_knows_is_left_alone(cluster: Cluster) ->
     assert names(cluster) == ["p"]
 
 
-def test_an_object_stays_while_one_of_its_owners_does(cluster: Cluster) -> None:
+def test_an_object_is_kept_while_one_of_its_owners_exists(cluster: Cluster) -> None:
     first = cluster.store.create("widgets", widget("a"))
     second = cluster.store.create("widgets", widget("b"))
     references = [owned_by(owner)["ownerReferences"][0] for owner in (first, second)]
@@ -92,7 +92,7 @@ def test_an_object_stays_while_one_of_its_owners_does(cluster: Cluster) -> None:
     assert names(cluster) == []
 
 
-def test_orphans_stay_and_forget_their_owner(cluster: Cluster) -> None:
+def test_orphans_are_kept_without_the_owner_reference(cluster: Cluster) -> None:
     owner = cluster.store.create("widgets", widget("w"))
     cluster.store.create("pods", pod("p", metadata=owned_by(owner)))
 
@@ -103,7 +103,7 @@ def test_orphans_stay_and_forget_their_owner(cluster: Cluster) -> None:
     assert "ownerReferences" not in cluster.store.get("pods", "p")["metadata"]
 
 
-def test_in_the_foreground_the_owner_goes_last(cluster: Cluster) -> None:
+def test_in_foreground_deletion_the_owner_is_deleted_last(cluster: Cluster) -> None:
     owner = cluster.store.create("widgets", widget("w"))
     metadata = owned_by(owner, blockOwnerDeletion=True)
     cluster.store.create("pods", pod("p", metadata=metadata, nodeName="n"))
@@ -146,7 +146,7 @@ def test_the_index_of_owners_is_empty_when_everything_is_gone(cluster: Cluster) 
 # --- namespaces ------------------------------------------------------------------------------
 
 
-def test_a_namespace_takes_what_is_in_it_along(cluster: Cluster) -> None:
+def test_the_contents_of_a_namespace_are_deleted_with_it(cluster: Cluster) -> None:
     cluster.store.create("namespaces", {"metadata": {"name": "tmp"}})
     for resource, obj in (("pods", pod("p")), ("widgets", widget("w"))):
         obj["metadata"]["namespace"] = "tmp"
@@ -179,7 +179,7 @@ def test_a_namespace_takes_what_is_in_it_along(cluster: Cluster) -> None:
 # --- definitions -----------------------------------------------------------------------------
 
 
-def test_a_definition_takes_its_objects_and_theirs_along(cluster: Cluster) -> None:
+def test_the_instances_of_a_crd_and_their_dependents_are_deleted_with_it(cluster: Cluster) -> None:
     owner = cluster.store.create("widgets", widget("w"))
     cluster.store.create("pods", pod("p", metadata=owned_by(owner)))
 
@@ -191,7 +191,7 @@ def test_a_definition_takes_its_objects_and_theirs_along(cluster: Cluster) -> No
         cluster.store.list("widgets")
 
 
-def test_a_definition_that_came_back_starts_empty(cluster: Cluster) -> None:
+def test_a_crd_that_is_created_again_has_no_instances(cluster: Cluster) -> None:
     cluster.store.create("widgets", widget("w"))
     cluster.store.delete("customresourcedefinitions", "widgets.example.dev")
     cluster.settle()
@@ -201,7 +201,7 @@ def test_a_definition_that_came_back_starts_empty(cluster: Cluster) -> None:
     assert names(cluster, "widgets") == []
 
 
-def test_a_definition_is_established_at_once(cluster: Cluster) -> None:
+def test_a_crd_is_established_at_once(cluster: Cluster) -> None:
     status = cluster.store.get("customresourcedefinitions", "widgets.example.dev")["status"]
 
     assert {c["type"]: c["status"] for c in status["conditions"]} == {
@@ -212,7 +212,7 @@ def test_a_definition_is_established_at_once(cluster: Cluster) -> None:
     assert status["storedVersions"] == ["v1"]
 
 
-def test_a_changed_definition_is_served_as_it_is_now(cluster: Cluster) -> None:
+def test_a_changed_crd_is_served_at_once(cluster: Cluster) -> None:
     def relax(old: Object) -> Object:
         version = old["spec"]["versions"][0]
         schema = {
@@ -233,7 +233,7 @@ def quota(**hard: str) -> Object:
     return {"metadata": {"name": "q"}, "spec": {"hard": hard}}
 
 
-def test_a_quota_leaves_no_room_for_one_pod_more(cluster: Cluster) -> None:
+def test_a_pod_that_would_exceed_a_quota_is_rejected(cluster: Cluster) -> None:
     cluster.store.create("resourcequotas", quota(pods="1"))
     cluster.store.create("pods", pod("a"))
 
@@ -271,7 +271,7 @@ def test_a_quota_counts_custom_objects_too(cluster: Cluster) -> None:
         cluster.store.create("widgets", widget("w"))
 
 
-def test_a_quota_tells_what_is_used(cluster: Cluster) -> None:
+def test_the_status_of_a_quota_has_the_usage(cluster: Cluster) -> None:
     cluster.store.create("resourcequotas", quota(pods="5", **{"requests.cpu": "4"}))
     cluster.store.create("pods", pod("a"))
     cluster.settle()
@@ -293,7 +293,7 @@ def test_a_quota_that_is_no_number_is_invalid(cluster: Cluster) -> None:
 # --- events ----------------------------------------------------------------------------------
 
 
-def test_of_too_many_events_the_oldest_go(
+def test_over_the_limit_the_oldest_events_are_deleted(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(controllers, "MAX_EVENTS", 10)

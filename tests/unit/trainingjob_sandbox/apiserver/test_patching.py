@@ -45,7 +45,7 @@ def test_a_json_patch_that_cannot_be_applied_is_unprocessable(operation: object)
     assert caught.value.code == 422
 
 
-def test_a_json_patch_is_a_list_that_has_an_end() -> None:
+def test_the_number_of_operations_of_a_json_patch_is_limited() -> None:
     with pytest.raises(ApiError) as no_list:
         json_patch({}, {})
     with pytest.raises(ApiError) as too_long:
@@ -88,7 +88,7 @@ def test_a_strategic_patch_merges_lists_by_their_keys() -> None:
     assert pod["spec"]["containers"][0]["env"] == [{"name": "X", "value": "1"}]
 
 
-def test_a_strategic_patch_orders_lists_as_it_is_told() -> None:
+def test_a_strategic_patch_orders_lists_by_set_element_order() -> None:
     before = {"volumes": [{"name": "server"}, {"name": "b"}, {"name": "a"}]}
 
     after = strategic_merge(
@@ -98,7 +98,7 @@ def test_a_strategic_patch_orders_lists_as_it_is_told() -> None:
     assert [volume["name"] for volume in after["volumes"]] == ["a", "b", "server"]
 
 
-def test_a_strategic_patch_unites_finalizers_and_takes_some_away() -> None:
+def test_a_strategic_patch_merges_finalizers_and_removes_some() -> None:
     meta = {"finalizers": ["a", "b"]}
 
     assert strategic_merge(meta, {"finalizers": ["c"]})["finalizers"] == ["a", "b", "c"]

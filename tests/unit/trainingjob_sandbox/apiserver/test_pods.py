@@ -19,7 +19,7 @@ def test_a_new_pod_is_pending_and_complete(cluster: Cluster) -> None:
     assert stored["spec"]["containers"][0]["imagePullPolicy"] == "Always"
 
 
-def test_a_new_pod_with_scheduling_gates_says_that_they_hold_it(cluster: Cluster) -> None:
+def test_a_new_pod_with_scheduling_gates_has_the_reason_scheduling_gated(cluster: Cluster) -> None:
     stored = cluster.store.create("pods", pod("p", schedulingGates=[{"name": "example.com/q"}]))
 
     [condition] = stored["status"]["conditions"]
@@ -56,7 +56,7 @@ def test_an_image_without_a_version_is_always_pulled(
         ({"limits": {"cpu": 1, "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
     ],
 )
-def test_the_quality_of_service_follows_from_the_resources(
+def test_the_qos_class_follows_from_the_resources(
     cluster: Cluster, resources: Object, want: str
 ) -> None:
     stored = cluster.store.create(
@@ -87,7 +87,7 @@ def test_the_quality_of_service_follows_from_the_resources(
         ),
     ],
 )
-def test_an_invalid_pod_is_refused_in_the_real_servers_words(
+def test_an_invalid_pod_is_rejected_with_the_real_servers_message(
     cluster: Cluster, spec: Object, want: str
 ) -> None:
     with pytest.raises(ApiError) as caught:
@@ -136,7 +136,7 @@ def test_a_pod_that_cannot_be_read_is_a_bad_request(cluster: Cluster, container:
         ),
     ],
 )
-def test_a_pod_that_cannot_be_read_is_refused_in_the_real_servers_words(
+def test_an_unreadable_pod_is_rejected_with_the_real_servers_message(
     cluster: Cluster, spec: Object, want: str
 ) -> None:
     with pytest.raises(ApiError) as caught:
@@ -202,19 +202,19 @@ def create(cluster: Cluster, *, bound: bool = False, phase: str = "", **metadata
         pytest.param(True, "Running", 0, id="no-grace"),
     ],
 )
-def test_a_pod_with_nothing_to_stop_goes_at_once(
+def test_an_unbound_or_finished_pod_is_removed_at_once(
     cluster: Cluster, *, bound: bool, phase: str, grace: int | None
 ) -> None:
     create(cluster, bound=bound, phase=phase)
 
     deletion = cluster.store.delete("pods", "p", options=DeleteOptions(grace_seconds=grace))
 
-    assert deletion.gone
+    assert deletion.removed
     assert deletion.obj["metadata"]["deletionGracePeriodSeconds"] == 0
     assert cluster.events == [("MODIFIED", "p"), ("DELETED", "p")]
 
 
-def test_a_pod_on_a_node_stays_until_the_node_says_it_is_gone(cluster: Cluster) -> None:
+def test_a_bound_pod_is_kept_until_its_node_completes_the_deletion(cluster: Cluster) -> None:
     create(cluster, bound=True, phase="Running")
 
     asked = cluster.store.delete("pods", "p")
@@ -227,23 +227,23 @@ def test_a_pod_on_a_node_stays_until_the_node_says_it_is_gone(cluster: Cluster) 
 
     graces = [grace(deletion.obj) for deletion in (asked, again, shorter, longer)]
     assert graces == [30, 30, 5, 5]
-    assert not longer.gone
+    assert not longer.removed
     assert cluster.store.get("pods", "p")["metadata"]["generation"] == 2
 
-    assert cluster.store.delete("pods", "p", options=DeleteOptions(grace_seconds=0)).gone
+    assert cluster.store.delete("pods", "p", options=DeleteOptions(grace_seconds=0)).removed
     assert cluster.events[-1] == ("DELETED", "p")
 
 
-def test_finalizers_hold_even_a_pod_that_has_no_grace_left(cluster: Cluster) -> None:
+def test_finalizers_keep_a_pod_after_its_grace_period(cluster: Cluster) -> None:
     create(cluster, bound=True, finalizers=["x.dev/y"])
 
-    assert not cluster.store.delete("pods", "p", options=DeleteOptions(grace_seconds=0)).gone
+    assert not cluster.store.delete("pods", "p", options=DeleteOptions(grace_seconds=0)).removed
     cluster.store.update("pods", "p", without_finalizers)
 
     assert cluster.store.list("pods") == []
 
 
-def test_a_pod_without_finalizers_still_has_its_grace(cluster: Cluster) -> None:
+def test_a_pod_without_finalizers_still_has_its_grace_period(cluster: Cluster) -> None:
     create(cluster, bound=True, finalizers=["x.dev/y"])
     cluster.store.delete("pods", "p")
 

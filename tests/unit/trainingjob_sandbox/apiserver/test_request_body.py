@@ -1,4 +1,4 @@
-"""What clients may send: JSON, YAML, and the protobuf that kubectl insists on."""
+"""Request bodies: JSON, YAML, and the protobuf that kubectl always sends for some commands."""
 
 import pytest
 
@@ -20,7 +20,7 @@ TOKEN_REQUEST = (
 )
 
 
-def test_json_and_yaml_say_the_same() -> None:
+def test_json_and_yaml_are_parsed_alike() -> None:
     want = {"a": [1, {"b": None}]}
 
     assert parse_body(b'{"a": [1, {"b": null}]}', "application/json") == (want, [])

@@ -1,4 +1,4 @@
-"""What a request asks for, in Kubernetes' words."""
+"""Requests are parsed into verb, resource, name and subresource."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_a_request_has_a_verb(method: str, path: str, query: dict[str, str], wan
     assert verb(method, Path.read(path), query) == want
 
 
-def test_a_path_names_an_object_and_what_of_it() -> None:
+def test_a_path_is_parsed_into_object_and_subresource() -> None:
     assert Path.read(f"{WIDGETS}/nope/status") == Path(
         "example.dev", "v1", "widgets", "default", "nope", "status"
     )

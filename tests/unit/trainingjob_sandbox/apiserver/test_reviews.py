@@ -1,4 +1,4 @@
-"""Reviews: who a token's owner is, and what it may do."""
+"""TokenReviews, SubjectAccessReviews, and the authorization of requests."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ READER = Account("rita", namespaces=frozenset({"ml"}), verbs=frozenset({"get", "
 
 
 def ask(accounts: Accounts, authorization: str, group: str, plural: str, **spec: Any) -> Any:
-    """The status of a review."""
+    """Return the status of a review."""
     body = json.dumps({"spec": spec}).encode()
     path = Path(f"{group}.k8s.io", "v1", plural)
     found, code = review(
@@ -29,7 +29,7 @@ def known() -> Accounts:
     return accounts
 
 
-def test_without_accounts_everyone_is_known_and_may_do_everything() -> None:
+def test_without_accounts_every_token_is_authenticated_and_allowed_everything() -> None:
     accounts = Accounts()
     who = ask(accounts, "Bearer anna", "authentication", "selfsubjectreviews")
     assert who["userInfo"]["username"] == "anna"
@@ -44,7 +44,7 @@ def test_without_accounts_everyone_is_known_and_may_do_everything() -> None:
         assert may == {"allowed": True}
 
 
-def test_with_accounts_a_token_is_one_of_theirs_or_refused() -> None:
+def test_with_accounts_an_unknown_token_is_rejected() -> None:
     accounts = known()
     with pytest.raises(ApiError) as refusal:
         accounts.authenticate("Bearer other")
@@ -59,7 +59,7 @@ def test_with_accounts_a_token_is_one_of_theirs_or_refused() -> None:
     ("verb", "namespace", "allowed"),
     [("list", "ml", True), ("list", "other", False), ("list", "", False), ("patch", "ml", False)],
 )
-def test_the_answer_of_a_review_is_what_a_request_meets(
+def test_a_review_agrees_with_the_authorization_of_requests(
     verb: str, namespace: str, *, allowed: bool
 ) -> None:
     asked = {"verb": verb, "namespace": namespace, "resource": "pods"}

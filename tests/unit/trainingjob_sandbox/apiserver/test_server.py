@@ -29,7 +29,7 @@ from trainingjob_sandbox.apiserver.server import MAX_BODY_BYTES
 # --- discovery -------------------------------------------------------------------------------
 
 
-async def test_clients_find_out_what_there_is(client: Client) -> None:
+async def test_discovery_lists_groups_and_resources(client: Client) -> None:
     groups = (await client.get("/apis")).body["groups"]
     resources = (await client.get("/apis/example.dev/v1")).body["resources"]
     core = {item["name"]: item for item in (await client.get("/api/v1")).body["resources"]}
@@ -44,7 +44,7 @@ async def test_clients_find_out_what_there_is(client: Client) -> None:
     assert (await client.get("/apis/example.dev")).body["preferredVersion"]["version"] == "v1"
 
 
-async def test_the_server_says_which_version_it_is_and_how_it_feels(client: Client) -> None:
+async def test_the_server_reports_version_and_health(client: Client) -> None:
     version = (await client.get("/version")).body
 
     assert (version["major"], version["minor"]) == ("1", "37")
@@ -102,7 +102,7 @@ async def test_the_hash_of_openapi_changes_with_the_schema(
         ("DELETE", "/api/v1/namespaces", 405),
     ],
 )
-async def test_what_is_not_there_is_not_found(
+async def test_an_unknown_path_or_object_is_not_found(
     client: Client, method: str, path: str, want: int
 ) -> None:
     assert (await client.call(method, path)).status == want
@@ -196,9 +196,7 @@ async def test_a_patch_whose_test_fails_is_unprocessable(client: Client) -> None
         (b'{"a": "' + b"x" * MAX_BODY_BYTES + b'"}', 413),
     ],
 )
-async def test_a_body_that_makes_no_sense_is_refused(
-    client: Client, body: bytes, want: int
-) -> None:
+async def test_an_invalid_body_is_rejected(client: Client, body: bytes, want: int) -> None:
     answer = await client.post(WIDGETS, body)
 
     assert answer.status == want
@@ -236,7 +234,7 @@ async def test_an_option_with_an_unknown_value_is_invalid(client: Client, query:
     assert (await client.post(f"{WIDGETS}?{query}", widget("w"))).status == 422
 
 
-async def test_a_policy_of_deletion_that_nobody_knows_is_invalid(client: Client) -> None:
+async def test_an_unknown_propagation_policy_is_invalid(client: Client) -> None:
     await client.post(PODS, pod("p"))
 
     answer = await client.delete(f"{PODS}/p", {"propagationPolicy": "Nope"})
@@ -276,7 +274,7 @@ async def test_loopback_has_several_names(client: Client, host: str) -> None:
     assert (await client.get(WIDGETS, Host=host)).status == 200
 
 
-async def test_only_json_is_spoken(client: Client) -> None:
+async def test_only_json_is_an_acceptable_media_type(client: Client) -> None:
     assert (await client.get(PODS, Accept="text/html")).status == 406
     assert (await client.get(PODS, Accept="application/vnd.kubernetes.protobuf")).status == 406
     proto_first = "application/vnd.kubernetes.protobuf,application/json"
@@ -311,7 +309,7 @@ async def test_all_pages_show_the_collection_as_it_was_at_the_first(client: Clie
     assert "continue" not in second["metadata"]
 
 
-async def test_a_page_takes_up_where_the_last_one_ended_and_counts_its_own_namespace(
+async def test_a_page_continues_after_the_last_one_and_counts_its_own_namespace(
     client: Client,
 ) -> None:
     await create_many(client, "a", "b", "c", "d", "e")
@@ -407,7 +405,7 @@ async def test_items_of_built_in_kinds_do_not_repeat_what_the_list_says(client: 
         ("labelSelector=a%20b", 400),
     ],
 )
-async def test_a_list_of_a_state_that_is_not_there_is_refused(
+async def test_a_list_at_an_unavailable_revision_is_rejected(
     client: Client, query: str, want: int
 ) -> None:
     assert (await client.get(f"{CONFIG_MAPS}?{query}")).status == want
@@ -424,7 +422,7 @@ async def test_kubectl_gets_tables(client: Client) -> None:
     assert many["rows"][0]["cells"] == one["rows"][0]["cells"] == ["w", None, None, 1, None, "A"]
 
 
-async def test_events_are_one_store_with_two_ways_to_write(client: Client) -> None:
+async def test_events_are_stored_once_and_served_in_two_versions(client: Client) -> None:
     core = "/api/v1/namespaces/default/events"
     new = "/apis/events.k8s.io/v1/namespaces/default/events"
     about = {"kind": "Pod", "namespace": "default", "name": "p"}
@@ -460,7 +458,7 @@ async def test_a_pod_is_bound_to_a_node_once(client: Client) -> None:
     assert [c["type"] for c in stored["status"]["conditions"]] == ["PodScheduled"]
 
 
-async def test_an_evicted_pod_says_that_it_was_disrupted(client: Client) -> None:
+async def test_an_evicted_pod_has_the_condition_disruption_target(client: Client) -> None:
     await client.post(PODS, pod("p", nodeName="n"))
 
     answer = await client.post(f"{PODS}/p/eviction", {"metadata": {"name": "p"}})
@@ -475,7 +473,7 @@ async def test_an_evicted_pod_says_that_it_was_disrupted(client: Client) -> None
 
 @asynccontextmanager
 async def kubelet(handler: Any) -> AsyncIterator[int]:
-    """A node's log endpoint."""
+    """Serve a node's log endpoint."""
     app = web.Application()
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -501,7 +499,7 @@ def node(port: int) -> Object:
     }
 
 
-async def test_a_log_comes_from_the_node_as_it_grows(client: Client) -> None:
+async def test_a_log_is_streamed_from_the_node(client: Client) -> None:
     more = asyncio.Event()
     asked: list[tuple[str, str]] = []
 
@@ -527,7 +525,7 @@ async def test_a_log_comes_from_the_node_as_it_grows(client: Client) -> None:
     assert asked == [("/containerLogs/default/p/c", "follow=true&tailLines=5")]
 
 
-async def test_a_log_that_breaks_off_does_not_look_complete(client: Client) -> None:
+async def test_a_log_that_is_cut_off_does_not_end_orderly(client: Client) -> None:
     async def log(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -563,7 +561,7 @@ async def test_a_log_whose_node_does_not_answer_is_an_error(client: Client) -> N
     )
 
 
-async def test_a_nodes_refusal_is_passed_on(client: Client) -> None:
+async def test_an_error_of_the_node_is_passed_on(client: Client) -> None:
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=400, text="the container is waiting to start")
 
@@ -576,7 +574,7 @@ async def test_a_nodes_refusal_is_passed_on(client: Client) -> None:
     assert (answer.status, answer.message) == (400, "the container is waiting to start")
 
 
-async def test_a_test_can_say_what_a_log_is(server: ApiServer, client: Client) -> None:
+async def test_a_test_can_set_a_log(server: ApiServer, client: Client) -> None:
     await client.post(PODS, pod("p"))
     server.set_pod_log("p", "one\ntwo\nthree\n")
 
@@ -609,7 +607,7 @@ async def test_a_request_that_hangs_does_not_keep_the_server_from_stopping(
         await request
 
 
-async def test_a_failure_of_the_servers_own_is_an_internal_error(
+async def test_a_bug_of_the_server_is_an_internal_error(
     server: ApiServer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_raw(server.store, {**widget("w"), "spec": {"template": 5}})
@@ -634,7 +632,7 @@ async def test_a_restart_keeps_port_and_objects(client: Client, server: ApiServe
     assert (await client.get(f"{WIDGETS}/w")).status == 200
 
 
-async def test_what_a_write_entails_happens_without_another_request(
+async def test_controllers_run_after_a_write_without_another_request(
     server: ApiServer, client: Client
 ) -> None:
     await client.post("/api/v1/namespaces", {"metadata": {"name": "tmp"}})

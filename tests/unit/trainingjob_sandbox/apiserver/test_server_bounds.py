@@ -1,4 +1,4 @@
-"""Nothing that the server remembers grows without end."""
+"""Every structure in the server's memory is bounded."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ def churn(cluster: Cluster, count: int) -> None:
         cluster.store.delete("configmaps", f"cm-{number}")
 
 
-def test_each_kind_remembers_a_number_of_events_and_knows_what_it_forgot() -> None:
+def test_each_collection_keeps_a_bounded_history_and_the_evicted_revision() -> None:
     cluster = Cluster(history=10)
     churn(cluster, 20)
 
@@ -32,7 +32,7 @@ def test_each_kind_remembers_a_number_of_events_and_knows_what_it_forgot() -> No
     ]
 
 
-def test_compacting_forgets_all_events(cluster: Cluster) -> None:
+def test_compaction_clears_the_history(cluster: Cluster) -> None:
     churn(cluster, 3)
 
     cluster.storage.compact()
@@ -41,7 +41,7 @@ def test_compacting_forgets_all_events(cluster: Cluster) -> None:
     assert not cluster.storage.collection(CONFIG_MAPS).history
 
 
-def test_the_collector_remembers_a_number_of_ends(cluster: Cluster) -> None:
+def test_the_collector_keeps_a_bounded_number_of_deleted_uids(cluster: Cluster) -> None:
     gone = cluster.controllers.gc._deleted_uids
     gone.update(dict.fromkeys((f"uid-{number}" for number in range(MAX_DELETED_UIDS)), None))
 
@@ -50,7 +50,7 @@ def test_the_collector_remembers_a_number_of_ends(cluster: Cluster) -> None:
     assert len(gone) == MAX_DELETED_UIDS
 
 
-async def test_a_watcher_that_does_not_read_is_let_go(cluster: Cluster) -> None:
+async def test_a_watcher_that_does_not_read_is_disconnected(cluster: Cluster) -> None:
     subscription = Subscription(cluster.storage.collection(CONFIG_MAPS), limit=5)
 
     churn(cluster, 3)
@@ -75,7 +75,7 @@ def test_pages_expire_with_the_least_recently_used_list() -> None:
     assert (caught.value.code, caught.value.status["reason"]) == (410, "Expired")
 
 
-def test_a_token_survives_the_way_to_the_client_and_back() -> None:
+def test_a_continue_token_is_decoded_as_it_was_encoded() -> None:
     token = Token(7, Key("default", "a.b-c"))
 
     assert Token.decode(token.encode()) == token

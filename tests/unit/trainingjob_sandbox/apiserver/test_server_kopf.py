@@ -14,7 +14,7 @@ from trainingjob_sandbox.apiserver.storage import CollectionId
 PATIENCE_S = 60.0
 
 
-async def test_an_operator_sees_objects_come_change_and_go() -> None:
+async def test_an_operator_sees_objects_created_changed_and_deleted() -> None:
     seen: asyncio.Queue[tuple[str | None, str | None]] = asyncio.Queue()
     registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
     settings.posting.enabled = False

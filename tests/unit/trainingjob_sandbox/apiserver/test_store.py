@@ -12,7 +12,7 @@ from trainingjob_sandbox.apiserver.store import WriteOptions
 
 
 def code(action: Callable[[], Any]) -> int:
-    """The HTTP status with which something is refused."""
+    """Return the HTTP status of the expected error."""
     with pytest.raises(ApiError) as caught:
         action()
     return caught.value.code
@@ -49,7 +49,7 @@ def test_a_client_cannot_choose_what_the_server_decides(cluster: Cluster) -> Non
     assert "status" not in stored
 
 
-def test_what_is_stored_is_not_what_was_given(cluster: Cluster) -> None:
+def test_a_stored_object_is_a_copy(cluster: Cluster) -> None:
     obj = config_map("a")
     cluster.store.create("configmaps", obj)
     obj["data"]["a"] = "changed"
@@ -99,13 +99,13 @@ def test_metadata_of_the_wrong_type_is_a_bad_request(cluster: Cluster, metadata:
     assert code(lambda: cluster.store.create("configmaps", {"metadata": metadata})) == 400
 
 
-def test_a_longest_name_is_taken(cluster: Cluster) -> None:
+def test_a_name_of_the_maximum_length_is_accepted(cluster: Cluster) -> None:
     stored = cluster.store.create("configmaps", config_map("a" * 253))
 
     assert len(meta(stored)["name"]) == 253
 
 
-def test_a_name_is_taken_once_in_each_namespace(cluster: Cluster) -> None:
+def test_a_name_is_unique_in_each_namespace(cluster: Cluster) -> None:
     cluster.store.create("namespaces", {"metadata": {"name": "other"}})
     cluster.store.create("configmaps", config_map("a"))
     cluster.store.create("configmaps", config_map("a", namespace="other"))
@@ -115,13 +115,13 @@ def test_a_name_is_taken_once_in_each_namespace(cluster: Cluster) -> None:
     assert (caught.value.code, caught.value.status["reason"]) == (409, "AlreadyExists")
 
 
-def test_nothing_is_created_in_a_namespace_that_is_not_there(cluster: Cluster) -> None:
+def test_nothing_is_created_in_a_missing_namespace(cluster: Cluster) -> None:
     with pytest.raises(ApiError, match='namespaces "nowhere" not found') as caught:
         cluster.store.create("configmaps", config_map("a", namespace="nowhere"))
     assert caught.value.code == 404
 
 
-def test_a_dry_run_goes_through_everything_and_stores_nothing(cluster: Cluster) -> None:
+def test_a_dry_run_validates_and_stores_nothing(cluster: Cluster) -> None:
     dry = WriteOptions(dry_run=True)
     revision = cluster.storage.revision
 
@@ -141,7 +141,7 @@ def test_a_dry_run_goes_through_everything_and_stores_nothing(cluster: Cluster) 
     assert cluster.storage.revision == revision + 1
 
 
-def test_an_object_that_says_it_is_something_else_is_refused(cluster: Cluster) -> None:
+def test_an_object_of_another_kind_is_rejected(cluster: Cluster) -> None:
     assert code(lambda: cluster.store.create("widgets", {**widget("a"), "kind": "Other"})) == 400
     assert (
         code(lambda: cluster.store.create("widgets", {**widget("a"), "apiVersion": "v2"})) == 400
@@ -164,7 +164,7 @@ def test_only_a_change_of_the_spec_is_a_new_generation(cluster: Cluster) -> None
     assert generation(lambda old: {**old, "spec": {**old["spec"], "flag": True}}) == 2
 
 
-def test_a_write_that_changes_nothing_is_not_seen(cluster: Cluster) -> None:
+def test_a_write_that_changes_nothing_has_no_new_revision(cluster: Cluster) -> None:
     before = cluster.store.create("widgets", widget("a"))
     cluster.events.clear()
 
@@ -190,7 +190,7 @@ def test_a_stale_revision_is_a_conflict(cluster: Cluster) -> None:
     assert code(lambda: cluster.store.replace("widgets", stale, subresource="status")) == 409
 
 
-def test_a_custom_object_is_replaced_only_by_someone_who_has_seen_it(cluster: Cluster) -> None:
+def test_an_update_of_a_custom_object_needs_a_resource_version(cluster: Cluster) -> None:
     cluster.store.create("widgets", widget("a"))
     cluster.store.create("configmaps", config_map("a"))
 
@@ -201,7 +201,7 @@ def test_a_custom_object_is_replaced_only_by_someone_who_has_seen_it(cluster: Cl
     ] == {"c": "d"}
 
 
-def test_another_uid_is_refused(cluster: Cluster) -> None:
+def test_an_update_with_another_uid_is_rejected(cluster: Cluster) -> None:
     cluster.store.create("widgets", widget("a"))
 
     def other_uid(old: Object) -> Object:
@@ -214,7 +214,9 @@ def test_another_uid_is_refused(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("subresource", ["", "status"])
-def test_a_namesake_is_not_replaced(cluster: Cluster, subresource: str) -> None:
+def test_an_object_of_the_same_name_and_another_uid_is_not_replaced(
+    cluster: Cluster, subresource: str
+) -> None:
     stored = cluster.store.create("widgets", widget("a"))
     namesake = {**stored, "metadata": {**meta(stored), "uid": "other"}}
 
@@ -224,7 +226,7 @@ def test_a_namesake_is_not_replaced(cluster: Cluster, subresource: str) -> None:
 
 
 def test_the_uid_in_a_status_patch_of_a_custom_object_is_ignored(cluster: Cluster) -> None:
-    """Surprising, and so on a real 1.37.2 server: only the resourceVersion protects a status."""
+    """As on a real 1.37.2 server: in a status patch only the resourceVersion is a precondition."""
     cluster.store.create("widgets", widget("a"))
 
     def other_uid(old: Object) -> Object:
@@ -236,7 +238,7 @@ def test_the_uid_in_a_status_patch_of_a_custom_object_is_ignored(cluster: Cluste
     assert meta(stored)["uid"] != "other"
 
 
-def test_status_and_the_rest_are_written_apart(cluster: Cluster) -> None:
+def test_status_and_spec_are_written_separately(cluster: Cluster) -> None:
     cluster.store.create("widgets", widget("a"))
 
     def everything(old: Object) -> Object:
@@ -258,7 +260,7 @@ def test_status_and_the_rest_are_written_apart(cluster: Cluster) -> None:
     assert meta(rest)["labels"] == {"x": "y"}
 
 
-def test_a_status_can_be_taken_away(cluster: Cluster) -> None:
+def test_a_status_can_be_removed(cluster: Cluster) -> None:
     cluster.store.create("widgets", widget("a"))
     cluster.store.update(
         "widgets", "a", lambda old: {**old, "status": {"phase": "X"}}, subresource="status"
@@ -279,18 +281,18 @@ def set_finalizers(cluster: Cluster, *finalizers: str) -> Object:
     )
 
 
-def test_an_object_that_nothing_holds_is_gone_at_once(cluster: Cluster) -> None:
+def test_an_object_without_finalizers_is_removed_at_once(cluster: Cluster) -> None:
     cluster.store.create("widgets", widget("a"))
     cluster.events.clear()
 
     deletion = cluster.store.delete("widgets", "a")
 
-    assert deletion.gone
+    assert deletion.removed
     assert cluster.events == [("DELETED", "a")]
     assert code(lambda: cluster.store.delete("widgets", "a")) == 404
 
 
-def test_finalizers_hold_an_object_until_the_last_is_gone(cluster: Cluster) -> None:
+def test_an_object_is_kept_until_its_last_finalizer_is_removed(cluster: Cluster) -> None:
     cluster.store.create("widgets", widget("a"))
     set_finalizers(cluster, "x.dev/a", "x.dev/b")
     cluster.events.clear()
@@ -302,7 +304,7 @@ def test_finalizers_hold_an_object_until_the_last_is_gone(cluster: Cluster) -> N
         set_finalizers(cluster, "x.dev/b", "x.dev/c")
     set_finalizers(cluster)
 
-    assert not first.gone
+    assert not first.removed
     assert meta(first.obj)["deletionTimestamp"]
     assert meta(first.obj)["generation"] == 2
     assert again.obj == first.obj
@@ -343,7 +345,7 @@ def test_a_deletion_with_preconditions_that_hold_goes_through(cluster: Cluster) 
     stored = meta(cluster.store.create("widgets", widget("a")))
     options = DeleteOptions(uid=stored["uid"], resource_version=stored["resourceVersion"])
 
-    assert cluster.store.delete("widgets", "a", options=options).gone
+    assert cluster.store.delete("widgets", "a", options=options).removed
 
 
 # --- past the checks -------------------------------------------------------------------------
@@ -359,7 +361,7 @@ def test_put_raw_stores_what_no_check_would_pass(cluster: Cluster) -> None:
     assert cluster.events == [("ADDED", "w"), ("MODIFIED", "w")]
 
 
-def test_a_secret_in_plain_text_is_kept_in_base64(cluster: Cluster) -> None:
+def test_the_string_data_of_a_secret_is_stored_as_base64(cluster: Cluster) -> None:
     stored = cluster.store.create("secrets", {"metadata": {"name": "s"}, "stringData": {"a": "b"}})
 
     assert stored["data"] == {"a": "Yg=="}
@@ -384,7 +386,7 @@ def test_a_service_gets_an_address_unless_it_is_headless(cluster: Cluster) -> No
     assert code(lambda: create("d", ports=[])) == 422
 
 
-def test_an_event_lives_where_its_object_does(cluster: Cluster) -> None:
+def test_an_event_must_be_in_the_namespace_of_its_object(cluster: Cluster) -> None:
     event = {"metadata": {"name": "e"}, "involvedObject": {"namespace": "other"}}
 
     assert code(lambda: cluster.store.create("events", event)) == 422

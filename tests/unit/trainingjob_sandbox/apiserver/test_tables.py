@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 
 def row(cluster: Cluster, resource: str, obj: Object) -> dict[str, Any]:
-    """The cells of an object's row, by their headings."""
+    """Return the cells of an object's row, by column."""
     made = table(cluster.registry.by_name(resource), [obj], metadata={}, now=NOW)
     headings = [column["name"] for column in made["columnDefinitions"]]
     return dict(zip(headings, made["rows"][0]["cells"], strict=True))
@@ -53,11 +53,11 @@ def row(cluster: Cluster, resource: str, obj: Object) -> dict[str, Any]:
         (9 * 365 * 86400, "9y"),
     ],
 )
-def test_an_age_is_as_short_as_kubectl_tells_it(seconds: int, want: str) -> None:
+def test_an_age_has_the_short_form_of_kubectl(seconds: int, want: str) -> None:
     assert duration(seconds) == want
 
 
-def test_an_age_that_nobody_knows_says_so() -> None:
+def test_an_unknown_age_is_shown_as_unknown() -> None:
     assert age(None, NOW) == "<unknown>"
     assert age("yesterday", NOW) == "<invalid>"
     assert age("2026-01-02T11:59:00Z", NOW) == "60s"
@@ -99,7 +99,7 @@ OBJECT = {
         (".status.conditions[?(@.type>1)].type", []),
     ],
 )
-def test_a_path_finds_what_it_says(path: str, want: list[Any]) -> None:
+def test_a_path_finds_the_values_that_it_selects(path: str, want: list[Any]) -> None:
     assert compile_path(path)(OBJECT) == want
 
 
@@ -152,7 +152,7 @@ def test_a_cell_is_of_its_columns_type(type_: str, value: Any, want: Any) -> Non
     assert cell(type_, value, NOW) == want
 
 
-def test_a_row_carries_as_much_of_the_object_as_was_asked_for(cluster: Cluster) -> None:
+def test_a_row_includes_the_requested_part_of_the_object(cluster: Cluster) -> None:
     resource, obj = cluster.registry.by_name("configmaps"), config_map("a")
 
     def included(include: str) -> Any:
@@ -252,7 +252,7 @@ def test_a_pod_being_deleted_is_terminating() -> None:
     assert pod_status(obj) == "Terminating"
 
 
-def test_a_pods_row_tells_readiness_restarts_and_place(cluster: Cluster) -> None:
+def test_a_pods_row_has_readiness_restarts_and_node(cluster: Cluster) -> None:
     running = container(True, 2, running={})
     running["lastState"] = {"terminated": {"finishedAt": "2026-01-02T11:59:30Z"}}
 
@@ -270,7 +270,7 @@ def test_a_pods_row_tells_readiness_restarts_and_place(cluster: Cluster) -> None
     assert (shown["Age"], shown["IP"], shown["Node"]) == ("60s", "10.1.1.1", "n")
 
 
-def test_the_other_kinds_have_the_columns_that_one_knows(cluster: Cluster) -> None:
+def test_the_other_kinds_have_the_columns_of_kubectl(cluster: Cluster) -> None:
     moment = (NOW - timedelta(seconds=60)).isoformat()
     metadata = {"name": "x", "creationTimestamp": moment}
     node = {

@@ -28,7 +28,9 @@ async def revision(client: Client) -> str:
     return str((await client.get(CONFIG_MAPS)).body["metadata"]["resourceVersion"])
 
 
-async def test_a_watch_from_now_shows_what_is_there_and_then_what_happens(client: Client) -> None:
+async def test_a_watch_without_a_revision_sends_the_current_objects_and_then_changes(
+    client: Client,
+) -> None:
     await client.post(CONFIG_MAPS, config_map("b"))
     await client.post(CONFIG_MAPS, config_map("a"))
 
@@ -52,7 +54,7 @@ async def test_a_watch_from_a_revision_misses_nothing_and_repeats_nothing(client
         assert await stream.take(1) == [("DELETED", "before")]
 
 
-async def test_to_a_selection_objects_come_and_go(client: Client) -> None:
+async def test_an_object_that_starts_or_stops_to_match_is_added_or_deleted(client: Client) -> None:
     await client.post(CONFIG_MAPS, config_map("x", labels={"a": "1"}))
     start = await revision(client)
 
@@ -88,7 +90,7 @@ async def test_a_watch_of_one_namespace_sees_no_other(server: ApiServer, client:
         assert await stream.take(1) == [("ADDED", "y")]
 
 
-async def test_bookmarks_tell_how_far_the_watcher_is(client: Client) -> None:
+async def test_bookmarks_have_the_current_revision(client: Client) -> None:
     async with client.watch(CONFIG_MAPS, "allowWatchBookmarks=true") as stream:
         first = await stream.next()
         await client.post(PODS, pod("elsewhere"))
@@ -135,7 +137,7 @@ async def test_a_watch_ends_when_its_time_is_over(client: Client) -> None:
     assert {event["type"] for event in events} == {"BOOKMARK"}
 
 
-async def test_a_past_that_is_forgotten_is_an_error_in_the_stream(
+async def test_a_watch_from_an_expired_revision_gets_an_error_event(
     server: ApiServer, client: Client
 ) -> None:
     await client.post(CONFIG_MAPS, config_map("a"))
@@ -190,14 +192,14 @@ def watchers(server: ApiServer, plural: str) -> int:
     return len(server._storage.collection(CollectionId("", plural)).subscribers)
 
 
-async def test_a_watcher_that_left_is_forgotten(server: ApiServer, client: Client) -> None:
+async def test_a_disconnected_watcher_is_unsubscribed(server: ApiServer, client: Client) -> None:
     async with client.watch(CONFIG_MAPS):
         await until(lambda: watchers(server, "configmaps") == 1)
 
     await until(lambda: watchers(server, "configmaps") == 0)
 
 
-async def test_a_watch_of_a_kind_that_goes_ends(client: Client) -> None:
+async def test_a_watch_ends_when_its_crd_is_deleted(client: Client) -> None:
     async with client.watch(WIDGETS) as stream:
         await client.post(WIDGETS, widget("w"))
         await client.delete(
@@ -206,7 +208,7 @@ async def test_a_watch_of_a_kind_that_goes_ends(client: Client) -> None:
         assert [event["type"] for event in await stream.rest()] == ["ADDED", "DELETED"]
 
 
-async def test_a_watch_from_before_its_kind_went_and_came_back_starts_over(
+async def test_a_watch_from_before_its_crd_was_created_again_expires(
     server: ApiServer, client: Client
 ) -> None:
     await client.post(WIDGETS, widget("w"))
@@ -239,7 +241,7 @@ async def test_a_watch_can_be_a_table_whose_headings_come_once(client: Client) -
     assert second["object"]["rows"][0]["cells"][:2] == ["b", 1]
 
 
-async def test_a_watch_of_the_other_events_speaks_their_language(client: Client) -> None:
+async def test_a_watch_of_events_k8s_io_has_that_version(client: Client) -> None:
     path = "/apis/events.k8s.io/v1/namespaces/default/events"
     async with client.watch(path) as stream:
         body: Any = {"metadata": {"name": "e"}, "message": "m"}

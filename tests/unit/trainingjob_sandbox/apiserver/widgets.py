@@ -1,4 +1,4 @@
-"""A small kind of objects, and the store and server that the tests of this folder share."""
+"""A small custom resource, and the store that the tests of this folder share."""
 
 from typing import Any
 
@@ -160,7 +160,7 @@ MERGE = "application/merge-patch+json"
 
 
 def widget(name: str = "w", /, **spec: Any) -> Object:
-    """A valid widget, unless the spec says otherwise."""
+    """Return a widget; valid unless the spec is not."""
     return {
         "apiVersion": "example.dev/v1",
         "kind": "Widget",
@@ -170,7 +170,7 @@ def widget(name: str = "w", /, **spec: Any) -> Object:
 
 
 def pod(name: str = "p", /, *, metadata: Object | None = None, **spec: Any) -> Object:
-    """A valid pod, unless the spec says otherwise."""
+    """Return a pod; valid unless the spec is not."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -180,12 +180,12 @@ def pod(name: str = "p", /, *, metadata: Object | None = None, **spec: Any) -> O
 
 
 def config_map(name: str = "cm", /, **metadata: Any) -> Object:
-    """A ConfigMap."""
+    """Return a ConfigMap."""
     return {"metadata": {"name": name, **metadata}, "data": {"a": "b"}}
 
 
 def owned_by(owner: Object, **fields: Any) -> Object:
-    """The metadata of an object that another one owns."""
+    """Return the metadata of an object that another one owns."""
     reference = {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
@@ -197,7 +197,7 @@ def owned_by(owner: Object, **fields: Any) -> Object:
 
 
 class Cluster:
-    """A store with its controllers, without HTTP; `settle` does what follows from the writes."""
+    """A store with its controllers, without HTTP; `settle` runs the controllers."""
 
     def __init__(self, history: int = 1000) -> None:
         self.storage = Storage(history)
@@ -214,5 +214,5 @@ class Cluster:
         self.events.append((event.type, event.new.key.name))
 
     def settle(self) -> None:
-        """Let the controllers finish."""
+        """Run the controllers until they have no work."""
         self.controllers.run_all()

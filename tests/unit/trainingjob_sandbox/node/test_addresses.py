@@ -1,4 +1,4 @@
-"""Who gets which loopback address, and when it is free again."""
+"""Loopback addresses are allocated to pods by name, and freed with the last pod of an attempt."""
 
 from trainingjob_sandbox.node.addresses import AddressBook
 

@@ -1,4 +1,4 @@
-"""From what is known of the containers to the pod's status."""
+"""The pod's status follows from the states of its containers."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -136,7 +136,7 @@ def test_transition_times_change_only_with_the_status() -> None:
     }
 
 
-def test_a_condition_of_somebody_else_stays() -> None:
+def test_conditions_of_other_writers_are_kept() -> None:
     target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
 
     assert target in pod("running").status(NOW, {"conditions": [target]})["conditions"]
@@ -166,7 +166,7 @@ def test_a_sidecar_that_is_not_started_again_shows_how_it_ended() -> None:
     assert crashed.status()["state"]["terminated"]["exitCode"] == 1
 
 
-def test_between_two_runs_a_container_waits() -> None:
+def test_between_two_runs_a_container_is_waiting() -> None:
     assert container("crashed").status()["state"] == {
         "waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}
     }

@@ -1,4 +1,4 @@
-"""A container's variables and command line."""
+"""The environment variables of a container, and the expansion of `$(NAME)`."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_expansion_is_the_one_of_kubernetes(text: str, expected: str) -> None:
     assert expand(text, {"A": "1"}) == expected
 
 
-def test_a_value_may_refer_to_what_stands_before_it_only() -> None:
+def test_a_value_may_refer_only_to_earlier_variables() -> None:
     env = [
         {"name": "A", "value": "1"},
         {"name": "B", "value": "$(A)$(C)"},
@@ -109,7 +109,7 @@ def test_resources_are_rounded_up_to_their_divisor(
     assert variables(container) == {"X": expected}
 
 
-def test_a_container_without_a_limit_is_told_the_nodes_capacity() -> None:
+def test_the_limit_of_a_container_without_one_is_the_nodes_capacity() -> None:
     env = [{"name": "X", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]
 
     assert variables({"env": env}) == {"X": "4"}
@@ -128,12 +128,14 @@ def test_a_container_without_a_limit_is_told_the_nodes_capacity() -> None:
         ({"somethingElse": {}}, "valueFrom is not supported here: somethingElse"),
     ],
 )
-def test_what_is_missing_is_named(reference: dict[str, Any], message: str) -> None:
+def test_a_missing_source_is_an_error_that_names_it(
+    reference: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         variables({"env": [{"name": "X", "valueFrom": reference}]})
 
 
-def test_what_is_optional_may_be_missing() -> None:
+def test_an_optional_source_may_be_missing() -> None:
     container = {
         "envFrom": [{"configMapRef": {"name": "none", "optional": True}}],
         "env": [

@@ -24,7 +24,7 @@ def pod(name: str = f"{GANG}-1", **spec: Any) -> Object:
 
 
 def resolved(made: Object, text: str) -> str:
-    """The text as a program of this pod gets it; rank 0 has 127.64.0.1 and rank 1 127.64.0.2."""
+    """Return the text with host names replaced; rank 0 has 127.64.0.1 and rank 1 127.64.0.2."""
     addresses = AddressBook(own_addresses=True)
     for rank in (0, 1):
         addresses.acquire("ns", f"{GANG}-{rank}", f"u{rank}")
@@ -70,7 +70,7 @@ def test_a_pod_with_a_host_name_of_its_own_is_not_found_by_the_name_of_the_pod()
     assert resolved(pod(hostname="alone"), f"{GANG}-1") == f"{GANG}-1"
 
 
-def test_a_pod_on_the_host_network_is_called_as_the_node_and_has_its_address() -> None:
+def test_a_pod_on_the_host_network_has_the_nodes_name_and_address() -> None:
     made = pod(**RANK, hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet")
 
     assert host_name(made, "laptop") == "laptop"
@@ -87,7 +87,7 @@ def test_a_pod_on_the_host_network_is_called_as_the_node_and_has_its_address() -
         {"hostNetwork": True, "dnsPolicy": "ClusterFirst"},
     ],
 )
-def test_a_pod_that_does_not_ask_the_dns_of_the_cluster_finds_no_other(spec: Object) -> None:
+def test_a_pod_without_cluster_dns_resolves_no_other_rank(spec: Object) -> None:
     for name in IN_DNS:
         assert resolved(pod(**RANK, **spec), name) == name
 
@@ -104,5 +104,5 @@ def test_a_pod_that_does_not_ask_the_dns_of_the_cluster_finds_no_other(spec: Obj
         GANG,
     ],
 )
-def test_what_only_looks_like_a_name_of_a_rank_is_left_alone(text: str) -> None:
+def test_text_that_only_resembles_a_ranks_name_is_not_replaced(text: str) -> None:
     assert resolved(pod(**RANK), text) == text

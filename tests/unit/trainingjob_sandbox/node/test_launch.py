@@ -1,4 +1,4 @@
-"""What a supervisor is told to run."""
+"""The launch specification that a supervisor gets for a container."""
 
 import sys
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_python_is_found_even_where_the_path_has_none(tmp_path: Path, program: s
     ]
 
 
-def test_another_program_is_left_as_it_is_written(tmp_path: Path) -> None:
+def test_the_name_of_another_program_is_not_changed(tmp_path: Path) -> None:
     assert launch(tmp_path, command=["torchrun"], path="/none").argv == ["torchrun"]
 
 
@@ -96,7 +96,7 @@ def test_the_termination_message_is_mounted_where_the_container_expects_it(
     ]
 
 
-def test_without_a_namespace_the_folder_is_named_in_place_of_the_mount_path(
+def test_without_a_namespace_mount_paths_are_replaced_by_folders(
     tmp_path: Path,
 ) -> None:
     mounts = [{"name": "v", "mountPath": "/data"}, {"name": "claim", "mountPath": "/data/cache/"}]
@@ -121,7 +121,7 @@ def test_without_a_namespace_the_folder_is_named_in_place_of_the_mount_path(
     assert made.mounts == []
 
 
-def test_without_a_namespace_the_variables_that_are_ours_stay_as_they_are(tmp_path: Path) -> None:
+def test_without_a_namespace_the_nodes_own_variables_are_not_changed(tmp_path: Path) -> None:
     mounts = [{"name": "v", "mountPath": str(tmp_path)}]
 
     made = launch(tmp_path, isolated=False, command=["ls", str(tmp_path)], volumeMounts=mounts)
@@ -129,7 +129,7 @@ def test_without_a_namespace_the_variables_that_are_ours_stay_as_they_are(tmp_pa
     assert made.env["HOME"] == f"{tmp_path}/pods/u/home/trainer"
 
 
-def test_without_a_namespace_a_mount_that_nothing_names_says_what_would_help(
+def test_without_a_namespace_a_mount_path_that_no_word_names_is_an_error_that_says_what_to_change(
     tmp_path: Path,
 ) -> None:
     mounts = [{"name": "v", "mountPath": "/data"}]
@@ -139,7 +139,7 @@ def test_without_a_namespace_a_mount_that_nothing_names_says_what_would_help(
 
 
 @pytest.mark.parametrize("name", ["here", "claim"])
-def test_without_a_namespace_what_outlives_the_pod_is_not_mounted_read_only(
+def test_without_a_namespace_a_volume_that_outlives_the_pod_cannot_be_read_only(
     tmp_path: Path, name: str
 ) -> None:
     path = str(tmp_path) if name == "here" else "/data"
@@ -149,13 +149,13 @@ def test_without_a_namespace_what_outlives_the_pod_is_not_mounted_read_only(
         launch(tmp_path, isolated=False, command=["x", path], volumeMounts=mounts)
 
 
-def test_without_a_namespace_a_host_path_at_its_own_path_is_real(tmp_path: Path) -> None:
+def test_without_a_namespace_a_host_path_at_its_own_path_needs_no_mount(tmp_path: Path) -> None:
     mounts = [{"name": "here", "mountPath": str(tmp_path)}]
 
     assert launch(tmp_path, isolated=False, command=["x"], volumeMounts=mounts).mounts == []
 
 
-def test_a_launch_is_one_line_and_back(tmp_path: Path) -> None:
+def test_a_launch_is_encoded_as_one_line_and_decoded(tmp_path: Path) -> None:
     made = launch(tmp_path, command=["printf", "a\nb"])
 
     line = made.to_json()

@@ -1,4 +1,4 @@
-"""Container output on disk: bounded, and readable while it is written."""
+"""A container's log on disk is bounded, and can be read while it is written."""
 
 # A test has its loop to itself: blocking it harms nobody.
 # ruff: noqa: ASYNC240
@@ -22,7 +22,7 @@ def everything(log: LogFile, position: int = 0) -> bytes:
         data += chunk
 
 
-async def test_what_was_written_can_be_read_from_any_position(tmp_path: Path) -> None:
+async def test_a_log_can_be_read_from_any_position(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "log")
     log.write(b"one\ntwo\n")
 
@@ -79,7 +79,7 @@ def test_the_tail_is_the_last_so_many_lines(
     assert found == b"".join(pieces[-wanted:] if wanted else [])
 
 
-async def test_a_reader_is_woken_by_a_write_and_by_the_end(tmp_path: Path) -> None:
+async def test_a_reader_is_woken_by_a_write_and_by_close(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "log")
     waiting = asyncio.create_task(log.wait_for_data())
     await asyncio.sleep(0)

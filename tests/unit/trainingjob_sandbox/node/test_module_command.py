@@ -1,4 +1,4 @@
-"""Modules of ours as processes, wherever we are installed."""
+"""Modules of this package start as processes, wherever it is installed."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ RUN = (
 )
 
 
-def test_they_are_found_where_only_a_variable_says_where_we_are(tmp_path: Path) -> None:
+def test_a_module_is_found_where_only_pythonpath_has_the_package(tmp_path: Path) -> None:
     package = Path(trainingjob_sandbox.__file__).parent
     shutil.copytree(package, tmp_path / "packages" / package.name)
 

@@ -1,4 +1,4 @@
-"""Containers as processes: how they end, how they are stopped, and that nothing stays behind."""
+"""Containers run as processes: exit codes, stops, and no process is left behind."""
 
 # A test has its loop to itself: blocking it harms nobody.
 # ruff: noqa: ASYNC220, ASYNC240
@@ -35,7 +35,7 @@ DAEMON = (
     "os.wait()\n"
     "while not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
 )
-"""Leaves a grandchild in a session of its own, and waits until it is there."""
+"""A program that starts a grandchild in its own session, and waits until it runs."""
 
 
 def launch(
@@ -94,7 +94,7 @@ async def test_output_and_errors_go_to_the_log_in_order(tmp_path: Path) -> None:
         assert output(log) == "one\ntwo\nthree\n"
 
 
-async def test_a_full_disk_costs_the_output_and_not_the_program(tmp_path: Path) -> None:
+async def test_on_a_full_disk_output_is_lost_and_the_program_runs_on(tmp_path: Path) -> None:
     (tmp_path / "log").symlink_to("/dev/full")
     more_than_a_pipe_holds = launch(tmp_path, ["sh", "-c", "head -c 1000000 /dev/zero; exit 3"])
 
@@ -115,7 +115,7 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         )
 
 
-async def test_what_no_system_call_takes_is_said(tmp_path: Path) -> None:
+async def test_an_argument_that_exec_does_not_accept_is_reported(tmp_path: Path) -> None:
     binary = launch(tmp_path, ["true"])
     binary.env["KEY"] = "from a \0 Secret"
 
@@ -141,7 +141,9 @@ async def test_a_stop_is_a_sigterm_first(tmp_path: Path) -> None:
         assert (await process.wait()).code == 7
 
 
-async def test_who_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
+async def test_a_program_that_ignores_sigterm_is_killed_after_the_grace_period(
+    tmp_path: Path,
+) -> None:
     script = "trap '' TERM; echo up; while :; do sleep 0.05; done"
     async with started(launch(tmp_path, ["sh", "-c", script]), tmp_path) as (process, log):
         await eventually(lambda: "up" in output(log))
@@ -165,7 +167,7 @@ async def test_a_second_stop_may_only_shorten_the_grace(tmp_path: Path) -> None:
         assert (await asyncio.wait_for(process.wait(), 60)).code == 137
 
 
-async def test_what_a_shell_runs_may_use_the_grace_when_the_shell_dies_of_sigterm(
+async def test_children_of_a_shell_that_dies_of_sigterm_have_the_rest_of_the_grace_period(
     tmp_path: Path,
 ) -> None:
     code = (
@@ -209,7 +211,7 @@ async def test_a_daemon_is_killed_when_its_container_is(tmp_path: Path) -> None:
         assert not Path(f"/proc/{pid_file.read_text()}").exists()
 
 
-async def test_a_terminated_supervisor_takes_its_container_along(tmp_path: Path) -> None:
+async def test_a_terminated_supervisor_kills_its_container(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     what = launch(tmp_path, python(DAEMON + "time.sleep(600)", str(pid_file)))
 
@@ -222,7 +224,7 @@ async def test_a_terminated_supervisor_takes_its_container_along(tmp_path: Path)
         assert not Path(f"/proc/{pid_file.read_text()}").exists()
 
 
-async def test_a_killed_supervisor_is_an_end_like_any_other(tmp_path: Path) -> None:
+async def test_a_killed_supervisor_is_reported_as_an_exit_of_the_container(tmp_path: Path) -> None:
     async with started(launch(tmp_path, ["sleep", "600"]), tmp_path) as (process, _):
         os.kill(process._process.pid, signal.SIGKILL)
 

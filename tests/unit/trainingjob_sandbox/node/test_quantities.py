@@ -1,4 +1,4 @@
-"""Quantities, what a pod asks for, and whether one node can give it."""
+"""Quantities are parsed, requests summed, and a pod that can never fit is unschedulable."""
 
 from decimal import Decimal
 from typing import Any
@@ -30,12 +30,12 @@ def test_a_quantity_is_a_number(text: object, expected: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "1 Gi", "1Zi", "1.2.3", None])
-def test_what_is_no_quantity_is_refused(text: object) -> None:
+def test_an_invalid_quantity_is_an_error(text: object) -> None:
     with pytest.raises(ValueError, match="is not a valid quantity"):
         parse(text)
 
 
-def test_a_pod_asks_for_its_containers_together_or_its_largest_init_container() -> None:
+def test_a_pods_request_is_the_sum_of_its_containers_or_its_largest_init_container() -> None:
     spec = {
         "initContainers": [{"resources": {"requests": {"cpu": "3", "memory": "1"}}}],
         "containers": [
@@ -66,7 +66,7 @@ def test_a_pod_asks_for_its_containers_together_or_its_largest_init_container() 
         ),
     ],
 )
-def test_what_can_never_fit_is_said_in_a_schedulers_words(
+def test_a_pod_that_can_never_fit_gets_the_schedulers_message(
     spec: dict[str, Any], message: str
 ) -> None:
     assert unschedulable_reason(spec, CAPACITY, LABELS) == message

@@ -1,4 +1,4 @@
-"""Volumes as folders, mounts as pairs of paths."""
+"""Volumes become folders, and volumeMounts become bind mounts."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def content(path: Path) -> dict[str, str]:
     }
 
 
-def test_a_configmap_is_a_folder_of_files(tmp_path: Path) -> None:
+def test_a_configmap_volume_has_a_file_for_each_key(tmp_path: Path) -> None:
     path = folder(made(tmp_path, {"name": "v", "configMap": {"name": "code"}}))
 
     assert content(path) == {"train.py": "pass", "util.py": "1"}
@@ -90,7 +90,7 @@ def test_a_projected_volume_is_all_its_sources_and_no_token(tmp_path: Path) -> N
         ),
     ],
 )
-def test_missing_content_may_come_later(
+def test_a_missing_configmap_or_secret_is_a_config_error_that_may_be_retried(
     tmp_path: Path, volume: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -149,7 +149,9 @@ def test_a_sub_path_may_not_leave_its_volume(tmp_path: Path, sub_path: str) -> N
         ({"persistentVolumeClaim": {"claimName": "../../x"}}, "leaves the node's folder"),
     ],
 )
-def test_what_cannot_be_had_is_said(tmp_path: Path, volume: dict[str, Any], message: str) -> None:
+def test_an_unsupported_volume_is_an_error_that_names_it(
+    tmp_path: Path, volume: dict[str, Any], message: str
+) -> None:
     with pytest.raises(VolumeError, match=message):
         made(tmp_path, {"name": "v", **volume})
 

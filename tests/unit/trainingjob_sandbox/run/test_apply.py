@@ -1,4 +1,4 @@
-"""What is created in which order, and how a refusal reads."""
+"""The order in which objects are created, and the messages of errors."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sou
 
 
 class FakeClient(ApiClient):
-    """Creates everything, but for paths that hold a word for which it has an error."""
+    """Creates every object, except on paths that contain a word with an error."""
 
     def __init__(self, **refusals: ApiError) -> None:
         self.paths: list[str] = []
@@ -32,7 +32,7 @@ class FakeClient(ApiClient):
 DOCUMENTS = read_documents(yaml.safe_dump_all([make_job("mnist"), CONFIG_MAP]))
 
 
-async def test_the_job_comes_last_and_is_returned_as_the_server_keeps_it() -> None:
+async def test_the_job_is_created_last_and_returned_as_stored() -> None:
     client = FakeClient()
 
     job = await apply(client, DOCUMENTS)
@@ -43,7 +43,7 @@ async def test_the_job_comes_last_and_is_returned_as_the_server_keeps_it() -> No
     ]
 
 
-async def test_a_namespace_that_is_there_is_fine() -> None:
+async def test_an_existing_namespace_is_no_error() -> None:
     there = ApiError(409, "AlreadyExists", 'namespaces "default" already exists')
 
     job = await apply(FakeClient(**{"/api/v1/namespaces_": there}), DOCUMENTS)

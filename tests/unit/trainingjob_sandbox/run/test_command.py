@@ -1,4 +1,4 @@
-"""A job in, an exit code and one clear line out; nothing is started for bad input."""
+"""The exit code and the error line of `trainingjob run`; nothing is started for bad input."""
 
 import io
 import sys
@@ -24,9 +24,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     return err
 
 
-def test_a_file_that_is_not_there_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "missing.yaml"
 
     assert run_job(str(missing)) == 2
@@ -45,7 +43,7 @@ def test_a_file_without_a_job_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("from_stdin", [True, False])
-def test_what_is_not_utf_8_is_refused_in_one_line(
+def test_a_file_that_is_not_utf_8_is_an_error_of_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""The console of a run is told what the operator of the run is told."""
+"""The console of a run has the operator's settings that apply to both."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from trainingjob_console.settings import Settings
 from trainingjob_sandbox.run.console import console_settings
 
 
-def test_the_console_says_the_day_that_the_operator_keeps_to() -> None:
+def test_the_console_has_the_operators_log_max_age() -> None:
     operator = {"TRAININGJOB_VOLUME__MAX_AGE": "90s", "TRAININGJOB_GC__TTL": "90s"}
     found = console_settings(Path("kubeconfig"), None, Path("volume"), operator)
     settings = Settings.from_environment(found)

@@ -1,4 +1,4 @@
-"""Which files can be run, and what is said about the others."""
+"""Files that can be run are parsed; for others there is an error message."""
 
 import json
 
@@ -16,7 +16,7 @@ def text(*documents: object) -> str:
     return str(yaml.safe_dump_all(documents))
 
 
-def test_the_job_and_what_it_needs_are_told_apart() -> None:
+def test_the_job_and_the_other_objects_are_sorted() -> None:
     documents = read_documents(text(make_job("mnist"), CONFIG_MAP))
 
     assert documents.job.path == (
@@ -31,12 +31,12 @@ def test_every_namespace_is_named_once_in_the_order_of_the_file() -> None:
     assert read_documents(text(CONFIG_MAP, NAMESPACE, make_job())).namespaces == ["default", "ml"]
 
 
-def test_json_and_empty_documents_are_taken() -> None:
+def test_json_and_empty_documents_are_accepted() -> None:
     assert read_documents("---\n---\n" + json.dumps(make_job("mnist"))).job.name == "mnist"
 
 
 @pytest.mark.parametrize("day", ["2024-01-31", "2024-99-99", "2024-01-31T10:00:00Z"])
-def test_what_looks_like_a_date_is_a_text_as_kubectl_takes_it(day: str) -> None:
+def test_a_date_is_a_string_as_in_kubectl(day: str) -> None:
     job = yaml.safe_dump(make_job()).replace("name: ", f"annotations: {{day: {day}}}\n  name: ", 1)
 
     annotations = read_documents(job).job.body["metadata"]["annotations"]
@@ -80,7 +80,7 @@ def test_what_looks_like_a_date_is_a_text_as_kubectl_takes_it(day: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_run_is_refused_in_one_line(given: str, want: str) -> None:
+def test_an_unusable_file_is_an_error_of_one_line(given: str, want: str) -> None:
     with pytest.raises(InputError) as refused:
         read_documents(given)
 

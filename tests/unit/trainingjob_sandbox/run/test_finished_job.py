@@ -1,4 +1,4 @@
-"""What is said of a finished job: its record, what goes with it, and what does not come or go."""
+"""The report on a finished job: its record, and the deletions by retention."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,7 @@ class FakeScreen:
 
 
 class FakeRecords:
-    """Hands out these records, one for each time that somebody asks."""
+    """Returns these records, one for each call."""
 
     def __init__(self, *records: Object | None) -> None:
         self._records = list(records)
@@ -45,7 +45,7 @@ class FakeRecords:
 
 
 class FakeCluster(ApiClient):
-    """Has a job and its pods until somebody has looked at them so often."""
+    """Has a job and its pods for so many reads."""
 
     def __init__(self, *, job_looks: int = 0, pod_looks: int = 1) -> None:
         self._job_looks = job_looks
@@ -79,7 +79,7 @@ def make(cluster: FakeCluster, records: FakeRecords | None) -> tuple[FinishedJob
     return FinishedJobReport(cluster, service, cast(Screen, screen), job=JOB), screen.said
 
 
-async def test_what_goes_is_told_in_order_and_then_what_stays(tmp_path: Path) -> None:
+async def test_deletions_are_printed_in_order_and_then_the_record(tmp_path: Path) -> None:
     after, said = make(FakeCluster(job_looks=3, pod_looks=3), FakeRecords(RECORD))
 
     await after.show_retention(after_s=1, volume=tmp_path)
@@ -108,7 +108,7 @@ async def test_a_job_of_another_uid_is_not_the_one_that_was_run(tmp_path: Path) 
     assert "  job mnist: deleted" in said
 
 
-async def test_what_does_not_go_is_told_to_be_there_still(tmp_path: Path) -> None:
+async def test_objects_that_are_not_deleted_in_time_are_reported(tmp_path: Path) -> None:
     (tmp_path / f"job_{UID}").mkdir()
     after, said = make(FakeCluster(job_looks=10_000, pod_looks=10_000), FakeRecords(RECORD))
 
@@ -121,7 +121,7 @@ async def test_what_does_not_go_is_told_to_be_there_still(tmp_path: Path) -> Non
     ]
 
 
-async def test_a_record_that_went_with_the_job_is_called_a_fault(tmp_path: Path) -> None:
+async def test_a_record_deleted_with_the_job_is_reported_as_a_fault(tmp_path: Path) -> None:
     after, said = make(FakeCluster(), FakeRecords(None))
 
     await after.show_retention(after_s=0, volume=tmp_path)
@@ -129,7 +129,7 @@ async def test_a_record_that_went_with_the_job_is_called_a_fault(tmp_path: Path)
     assert said[-1] == "  the record was deleted too: this is a fault"
 
 
-async def test_a_record_that_does_not_come_is_told() -> None:
+async def test_a_missing_record_is_reported() -> None:
     after, said = make(FakeCluster(), FakeRecords(None))
 
     await after.show_record()
@@ -137,7 +137,7 @@ async def test_a_record_that_does_not_come_is_told() -> None:
     assert said == ["no record of mnist was stored within 15 s"]
 
 
-async def test_without_a_record_service_nothing_is_said_of_records(tmp_path: Path) -> None:
+async def test_without_a_record_service_no_line_mentions_records(tmp_path: Path) -> None:
     after, said = make(FakeCluster(), None)
 
     await after.show_record()

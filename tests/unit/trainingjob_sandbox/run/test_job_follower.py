@@ -1,4 +1,4 @@
-"""A job is followed to its end, and every line of every rank is shown once."""
+"""A job is followed until it is finished, and every line of every rank is shown once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -123,7 +123,9 @@ async def follow(server: FakeServer, screen: FakeScreen) -> JobView:
         return await follower.run()
 
 
-async def test_the_last_lines_come_before_the_end(server: FakeServer, screen: FakeScreen) -> None:
+async def test_the_last_lines_are_shown_before_the_end(
+    server: FakeServer, screen: FakeScreen
+) -> None:
     last_words = asyncio.Event()
     server.logs["digits-0-0"] = [[b"epoch 1\n", last_words, b"accuracy 0.94\nbye"]]
     server.put_pod(pod(RUNNING))
@@ -139,7 +141,7 @@ async def test_the_last_lines_come_before_the_end(server: FakeServer, screen: Fa
     assert screen.lines == ["[0] epoch 1", "[0] accuracy 0.94", "[0] bye"]
 
 
-async def test_a_broken_stream_is_taken_up_where_it_broke(
+async def test_a_broken_log_stream_resumes_where_it_broke(
     server: FakeServer, screen: FakeScreen
 ) -> None:
     server.logs["digits-0-0"] = [
@@ -156,7 +158,7 @@ async def test_a_broken_stream_is_taken_up_where_it_broke(
     assert screen.lines == ["[0] one", "[0] two", "[0] three"]
 
 
-async def test_a_stream_that_ends_while_the_container_runs_is_read_on(
+async def test_a_log_stream_that_ends_while_the_container_runs_is_opened_again(
     server: FakeServer, screen: FakeScreen
 ) -> None:
     server.logs["digits-0-0"] = [[b"one\n"], [b"one\ntwo\n"]]
@@ -183,9 +185,7 @@ async def test_a_pod_that_is_first_seen_after_the_jobs_end_is_read_too(
     assert screen.lines == ["[0] quick"]
 
 
-async def test_a_log_that_is_gone_is_not_waited_for(
-    server: FakeServer, screen: FakeScreen
-) -> None:
+async def test_a_deleted_log_is_not_awaited(server: FakeServer, screen: FakeScreen) -> None:
     server.logs["digits-0-0"] = [[ApiError(0, "Unavailable", "404")]]
     server.put_pod(pod(ENDED))
     server.finish("Failed")
@@ -209,7 +209,7 @@ async def test_every_attempt_is_read(server: FakeServer, screen: FakeScreen) -> 
     assert view.attempt == 2
 
 
-async def test_what_was_last_seen_of_a_deleted_pod_is_still_shown(
+async def test_the_last_state_of_a_deleted_pod_is_still_shown(
     server: FakeServer, screen: FakeScreen
 ) -> None:
     server.logs["digits-0-0"] = [[b"bye\n"]]
@@ -224,7 +224,7 @@ async def test_what_was_last_seen_of_a_deleted_pod_is_still_shown(
 
 
 @pytest.mark.parametrize("event", [Changed("DELETED", make()), Listed([])])
-async def test_a_job_that_somebody_deletes_is_cancelled(
+async def test_a_deleted_job_is_cancelled(
     server: FakeServer, screen: FakeScreen, event: Listed | Changed
 ) -> None:
     server.jobs.put_nowait(event)

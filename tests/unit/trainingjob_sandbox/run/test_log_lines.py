@@ -1,4 +1,4 @@
-"""Bytes of any program in, lines that can be shown anywhere out."""
+"""Log streams are split into printable lines."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trainingjob_sandbox.run.log_lines import LogLineSplitter, printable
 
 
-def test_lines_may_come_in_any_pieces() -> None:
+def test_lines_may_arrive_in_any_chunks() -> None:
     lines = LogLineSplitter()
 
     assert lines.feed(b"epo") == []
@@ -37,12 +37,12 @@ def test_a_line_without_an_end_is_shown_in_pieces_of_bounded_size() -> None:
         pytest.param(b"\xff\xfe", "��", id="no-utf-8"),
     ],
 )
-def test_what_a_terminal_would_obey_is_taken_out(line: bytes, want: str) -> None:
+def test_terminal_escapes_and_control_characters_are_removed(line: bytes, want: str) -> None:
     assert printable(line) == want
 
 
 @given(st.binary(), st.integers(1, 20))
-def test_cutting_into_pieces_changes_nothing(data: bytes, size: int) -> None:
+def test_the_chunk_size_does_not_change_the_lines(data: bytes, size: int) -> None:
     lines, whole = LogLineSplitter(), LogLineSplitter()
 
     pieces = [data[i : i + size] for i in range(0, len(data), size)]

@@ -1,4 +1,4 @@
-"""What a run knows of its record service, and what it shows of a record."""
+"""The settings and readiness of a run's record service, and the summary of a record."""
 
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,11 @@ def record(**fields: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_record_is_told_in_one_line(fields: dict[str, Any], want: str) -> None:
+def test_a_record_is_summarised_in_one_line(fields: dict[str, Any], want: str) -> None:
     assert facts(record(**fields)) == f"uid 1d57e315, {want}"
 
 
-def test_the_service_is_ready_when_it_says_where_it_is_and_has_its_database(
+def test_the_service_is_ready_when_its_log_has_the_address_and_the_database(
     tmp_path: Path,
 ) -> None:
     records = RecordService(tmp_path)

@@ -1,4 +1,4 @@
-"""What is written without a terminal, and what is drawn on one."""
+"""The output of a run, as plain lines and on a terminal."""
 
 import io
 import re
@@ -40,7 +40,9 @@ def drawn(view: JobView, *, width: int = 100) -> str:
     return console.file.getvalue()
 
 
-def test_what_the_terminal_cannot_show_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_terminal_cannot_show_are_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
 
@@ -71,7 +73,7 @@ def test_plain_lines_carry_seconds_or_a_rank_and_no_escape_codes() -> None:
     ]
 
 
-def test_a_view_that_says_nothing_new_writes_nothing() -> None:
+def test_an_unchanged_view_prints_nothing() -> None:
     out = io.StringIO()
     screen = PlainScreen(out)
     screen.show(RUNNING)
@@ -103,13 +105,13 @@ def test_the_picture_of_many_ranks_stays_small() -> None:
     assert "and 984 more ranks" in text
 
 
-def test_text_of_others_is_never_taken_for_markup() -> None:
+def test_text_from_the_cluster_is_never_parsed_as_markup() -> None:
     hostile = JobView("digits", troubles=("[red]not red[/red] [/]",))
 
     assert "[red]not red[/red] [/]" in drawn(hostile)
 
 
-def test_on_a_terminal_output_scrolls_above_and_the_last_picture_stays() -> None:
+def test_on_a_terminal_logs_scroll_above_and_the_last_table_is_left() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     screen = LiveScreen(console)
 

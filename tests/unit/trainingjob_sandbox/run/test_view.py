@@ -1,4 +1,4 @@
-"""Objects of the API in, what a person wants to know out."""
+"""The view of a job follows from the job and its pods."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -119,13 +119,13 @@ def test_a_pod_that_is_being_deleted_is_terminating_until_it_has_ended() -> None
 
 
 @pytest.mark.parametrize("reason", ["Unschedulable", "ImagePull", "QuotaExceeded", "Queued"])
-def test_what_keeps_a_job_from_running_is_said(reason: str) -> None:
+def test_the_reason_why_a_job_does_not_run_is_shown(reason: str) -> None:
     stuck = job(condition("PodsReady", reason, "0/1 nodes are available", "False"))
 
     assert view_job(stuck, []).troubles == (f"{reason}: 0/1 nodes are available",)
 
 
-def test_ranks_that_are_merely_on_their_way_are_no_trouble() -> None:
+def test_ranks_that_are_still_starting_are_no_trouble() -> None:
     waiting = job(condition("PodsReady", "PodsNotReady", "not yet", "False"))
     creating = pod(0, {"waiting": {"reason": "ContainerCreating"}})
 
@@ -168,7 +168,7 @@ def test_the_main_container_is_the_trainer_or_the_only_one() -> None:
     assert main_container(pod(0) | {"spec": {"containers": [{"name": "only"}]}}) == "only"
 
 
-def test_the_main_container_is_the_one_that_the_pod_remembers() -> None:
+def test_the_main_container_is_that_of_the_pods_annotation() -> None:
     injected = pod(0, annotations={"trainingjob.dev/main-container": "only"})
     injected["spec"]["containers"] = [{"name": "proxy"}, {"name": "only"}]
 
@@ -210,7 +210,7 @@ def test_changes_are_phases_attempts_troubles_and_exit_codes_each_once() -> None
     assert list(changes(second, third)) == ["attempt 1 starts"]
 
 
-def test_the_summary_says_how_it_ended_why_and_what_it_took() -> None:
+def test_the_summary_has_outcome_reason_and_duration() -> None:
     view = JobView(
         "digits",
         phase="Failed",

@@ -1,4 +1,4 @@
-"""The folder goes away with the last process that holds its lifeline, and not before."""
+"""The folder is removed when the last process with its lifeline has ended, and not before."""
 
 import contextlib
 import subprocess
