@@ -1,6 +1,6 @@
-"""What is expensive to make is made once for each machine and kept outside the clone.
+"""Caches expensive build results outside the clone, once for each machine.
 
-Its name says what it was made from: a second clone, or the next run of CI, finds it there.
+An entry's name identifies its inputs, so a second clone or the next CI run finds it.
 """
 
 import fcntl
@@ -22,26 +22,26 @@ _UNUSED_S: Final = 30 * 24 * 3600.0
 
 
 def cache() -> Path:
-    """The folder for all of it."""
+    """Return the cache directory."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "trainingjob-operator"
 
 
 def find_made(name: str) -> Path | None:
-    """The folder `name` in the cache if it has been made."""
+    """Return the entry `name` of the cache; None if it does not exist."""
     folder = cache() / name
     if not folder.is_dir():
         return None
-    os.utime(folder)  # says that it is still in use
+    os.utime(folder)  # marks it as used
     return folder
 
 
 def made_once(name: str, make: Callable[[Path], None], say: Say) -> Path:
-    """The folder `name` in the cache; if it is not there, `make` fills it.
+    """Return the entry `name` of the cache; if it does not exist, `make` creates it.
 
-    Two processes never make things of one kind (the name's first word) at once: the second waits
-    for the first. The folder appears whole or not at all. Others of its kind that nobody has used
-    for a month make room for it.
+    Two processes never build entries of one kind (the first word of the name) at once: the second
+    waits for the first. An entry appears complete or not at all. Entries of the same kind that were
+    not used for a month are deleted.
     """
     if (there := find_made(name)) is not None:
         return there
@@ -49,7 +49,7 @@ def made_once(name: str, make: Callable[[Path], None], say: Say) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     kind = name.partition("-")[0]
     with _alone(target.parent / f"{kind}.lock", say):
-        if (there := find_made(name)) is not None:  # somebody else has made it while we waited
+        if (there := find_made(name)) is not None:  # another process built it while we waited
             return there
         draft = Path(tempfile.mkdtemp(prefix="making-", dir=target.parent))
         try:
@@ -64,7 +64,7 @@ def made_once(name: str, make: Callable[[Path], None], say: Say) -> Path:
 
 
 def _forget_unused(folder: Path, kind: str) -> None:
-    """A cache has a bound too."""
+    """Delete entries of this kind that were not used for a month."""
     now = time.time()
     for other in folder.glob(f"{kind}-*"):
         if now - other.stat().st_mtime > _UNUSED_S:
@@ -73,13 +73,13 @@ def _forget_unused(folder: Path, kind: str) -> None:
 
 @contextmanager
 def heartbeat(say: Say) -> Iterator[None]:
-    """Say now and then that it is still going on: minutes of silence look like a hang."""
+    """Print progress regularly, because minutes of silence look like a hang."""
     begun = time.monotonic()
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(_HEARTBEAT_S):
-            say(f"still at it after {time.monotonic() - begun:.0f} s")
+            say(f"still running after {time.monotonic() - begun:.0f} s")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -92,11 +92,11 @@ def heartbeat(say: Say) -> Iterator[None]:
 
 @contextmanager
 def _alone(lock: Path, say: Say) -> Iterator[None]:
-    """Hold a lock that the kernel releases however this process ends."""
+    """Hold a lock that the kernel releases when this process ends in any way."""
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("somebody else is making it: waiting for that")
+            say("another process is building it: waiting")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
-"""What in the chart is made from something else, and the install manifest, made from the chart.
+"""Generates the derived files of the chart, and the install and uninstall manifests from the chart.
 
-The CRD templates come from the models, the README's table and the schema's descriptions from the
-comments in values.yaml, `manifests/install.yaml` and `manifests/uninstall.yaml` from Helm.
+The CRD templates are made from the models; the README's table and the schema's descriptions from the
+comments in values.yaml; `manifests/install.yaml` and `manifests/uninstall.yaml` by Helm.
 """
 
 import json
@@ -30,7 +30,7 @@ Object = dict[str, Any]
 
 
 def crd_template(definition: Object) -> str:
-    """A CRD as a template of the chart: installed and kept as the values say, otherwise verbatim."""
+    """Return a CRD as a template of the chart: verbatim, except that values decide if it is installed and kept."""
     body = {key: value for key, value in definition.items() if key != "metadata"}
     spec = crd.to_yaml({"spec": body.pop("spec")})
     return (
@@ -51,7 +51,7 @@ def crd_template(definition: Object) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that a template renders as it stands, braces and all."""
+    """Escape a text so that a template renders it unchanged, including braces."""
     return text.replace("{{", '{{ "{{" }}')
 
 
@@ -74,7 +74,7 @@ class Value:
 
 
 def documented_values(text: str) -> list[Value]:
-    """Every value whose line is preceded by `# -- what it means`, in the file's order."""
+    """Return every value whose line follows a `# -- description`, in the file's order."""
     tree = yaml.safe_load(text)
     found: list[Value] = []
     path: list[str] = []
@@ -98,7 +98,7 @@ def _at(tree: Any, path: list[str]) -> object:
 
 
 def values_table(values: list[Value]) -> str:
-    """The values as a table for the README."""
+    """Return the values as a table for the README."""
     rows = [
         f"| `{'.'.join(value.path)}` | {_cell(value.default)} | {value.description} |"
         for value in values
@@ -112,12 +112,12 @@ def _cell(default: object) -> str:
 
 
 def readme(text: str, values: list[Value]) -> str:
-    """The chart's README with its table made anew."""
+    """Return the chart's README with a new table of values."""
     return _TABLE.sub(lambda found: found[1] + values_table(values) + found[2], text)
 
 
 def schema(text: str, values: list[Value]) -> str:
-    """The schema of the values with its descriptions made anew."""
+    """Return the schema of the values with new descriptions."""
     document = json.loads(text)
     for value in values:
         node = document
@@ -131,10 +131,10 @@ def schema(text: str, values: list[Value]) -> str:
 
 
 def install_manifest() -> str:
-    """Everything but the CRDs, for `kubectl apply -f`, in a namespace of its own.
+    """Return all objects but the CRDs, with a namespace, for `kubectl apply -f`.
 
-    The CRDs are applied, and above all deleted, apart: deleting them waits for the finalizers of
-    every job, which nobody takes off once the operator is gone.
+    The CRDs are applied and deleted separately: their deletion waits for the finalizers of every
+    job, which nothing removes once the operator is gone.
 
     Raises:
         HelmError: there is no Helm to render it with.
@@ -144,7 +144,7 @@ def install_manifest() -> str:
 
 
 def uninstall_manifest() -> str:
-    """What Helm does by itself before an uninstall, for those who delete with kubectl.
+    """Return the objects of Helm's pre-delete hook, for an uninstall with kubectl.
 
     Raises:
         HelmError: there is no Helm to render it with.
@@ -185,7 +185,7 @@ def _namespace(objects: list[Object]) -> Object:
             "name": NAMESPACE,
             "labels": {
                 **deployment["metadata"]["labels"],
-                # By this, and by that of the claim, both can be left out of a deletion.
+                # By this label, and that of the claim, a deletion can exclude both.
                 "app.kubernetes.io/component": "namespace",
                 "pod-security.kubernetes.io/enforce": "restricted",
             },
@@ -194,7 +194,7 @@ def _namespace(objects: list[Object]) -> Object:
 
 
 def _without_helm(found: Object) -> Object:
-    """Without what would say of kubectl's objects that Helm owns them, and how."""
+    """Return an object without Helm's labels and annotations, for use with kubectl."""
     metadata = dict(found["metadata"])
     for field in ("labels", "annotations"):
         kept = {k: v for k, v in metadata.pop(field, {}).items() if not _is_helms(k)}

@@ -1,4 +1,4 @@
-"""Makes docs/files.md: what each file of `operator/` does, by the first line of its docstring."""
+"""Generates docs/files.md: each file of `operator/` with the first line of its docstring."""
 
 import ast
 from pathlib import Path

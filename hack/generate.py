@@ -1,4 +1,4 @@
-"""Writes the files that are made from code; with `--check` says which of them are out of date.
+"""Writes the generated files; with `--check` lists those that are out of date.
 
 python -m hack.generate [--check]
 """
@@ -20,7 +20,7 @@ UNINSTALL: Final = "manifests/uninstall.yaml"
 
 
 def generated() -> dict[str, str]:
-    """The content of every file that is made by Python alone, by its path below the root."""
+    """Return the content of every file that Python alone generates, by its path below the root."""
     files = {}
     for definition in (crd.training_job_crd(), crd.retention_policy_crd()):
         plural, _, group = definition["metadata"]["name"].partition(".")
@@ -45,7 +45,7 @@ def _below(path: Path) -> str:
 
 
 def out_of_date(files: dict[str, str]) -> list[str]:
-    """Paths of those of these files that are missing or differ."""
+    """Return the paths of the files that are missing or differ."""
     return [
         path
         for path, content in files.items()
@@ -54,7 +54,7 @@ def out_of_date(files: dict[str, str]) -> list[str]:
 
 
 def update(files: dict[str, str], *, check: bool) -> bool:
-    """Write what is out of date, or only say so; whether anything was."""
+    """Write the files that are out of date, or only list them; return True if there were any."""
     stale = out_of_date(files)
     for path in stale:
         if check:
@@ -67,7 +67,7 @@ def update(files: dict[str, str], *, check: bool) -> bool:
 
 
 def main() -> int:
-    """Write, or check; the exit code is 1 if a check found something."""
+    """Write or check the files; return exit code 1 if a check found a difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing, exit 1 on differences"
@@ -75,7 +75,7 @@ def main() -> int:
     check = parser.parse_args().check
     stale = update(generated(), check=check)
     try:
-        # Last: the chart that they are rendered from has to be up to date.
+        # Last, because they are rendered from the chart, which must be up to date.
         rendered = {INSTALL: chart.install_manifest(), UNINSTALL: chart.uninstall_manifest()}
         stale |= update(rendered, check=check)
     except HelmError as error:

@@ -1,4 +1,4 @@
-"""Writes the schema of a pod template, as a live API server publishes it, in a CRD's dialect.
+"""Writes the pod template schema of a live API server as a structural schema for CRDs.
 
     python hack/pod_template_schema.py [--kubeconfig FILE]
 
@@ -48,25 +48,25 @@ _SENTENCE_END: Final = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)\.\s+(?=[A-Z\"'`])
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a description: all of them would make the CRD too large to apply."""
+    """Return the first sentence of a description; full descriptions would make the CRD too large to apply."""
     sentence = " ".join(_SENTENCE_END.split(text.strip(), maxsplit=1)[0].split()).rstrip(",;")
     return sentence if sentence.endswith((".", ":", "?")) else f"{sentence}."
 
 
 class Translator:
-    """Turns OpenAPI v3 with references into one structural schema without any."""
+    """Translates OpenAPI v3 with references into one structural schema without references."""
 
     def __init__(self, schemas: dict[str, Schema]) -> None:
         self._schemas = schemas
 
     def translate(self, schema: Schema) -> Schema:
-        """The structural schema of one node and everything below it."""
+        """Return the structural schema of one node and everything below it."""
         target = _reference(schema)
         if target:
             node = dict(OPAQUE.get(target) or self.translate(self._schemas[target]))
         else:
             node = self._inline(schema)
-        # What stands beside a reference speaks of this field; what it refers to, of the type.
+        # Keywords beside a reference describe this field; the referenced schema describes the type.
         if description := schema.get("description"):
             node = {"description": first_sentence(description)} | {
                 key: value for key, value in node.items() if key != "description"
@@ -94,7 +94,7 @@ class Translator:
 
 
 def _reference(schema: Schema) -> str:
-    """The name of the schema that a node refers to, directly or by an `allOf` of one."""
+    """Return the name of the schema that a node refers to, directly or by an `allOf` of one."""
     holder = schema
     if len(schema.get("allOf", ())) == 1:
         holder = schema["allOf"][0]
@@ -102,7 +102,7 @@ def _reference(schema: Schema) -> str:
 
 
 def _default_keys(node: Schema) -> None:
-    """Every key of a list map has to be required or have a default."""
+    """Give each key of a list map a default unless it is required, as CRDs demand."""
     for key in node.get("x-kubernetes-list-map-keys", ()):
         item = node["items"]
         field = item["properties"][key]
@@ -111,7 +111,7 @@ def _default_keys(node: Schema) -> None:
 
 
 def pod_template(schemas: dict[str, Schema]) -> Schema:
-    """The schema of a pod template, reduced to what pods are made from."""
+    """Return the schema of a pod template, reduced to the fields that pods are created from."""
     metadata = schemas[OBJECT_META]
     kept = {name: metadata["properties"][name] for name in TEMPLATE_METADATA}
     schemas = schemas | {OBJECT_META: {**metadata, "properties": kept}}
@@ -122,7 +122,7 @@ def pod_template(schemas: dict[str, Schema]) -> Schema:
 
 
 def main() -> None:
-    """Read the server that kubectl's current context names, and write the data file."""
+    """Read the schema from the server of kubectl's current context, and write the data file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kubeconfig", help="as for kubectl; default: kubectl's own")
     parser.add_argument("--kubectl", default="kubectl", help="the kubectl to use")

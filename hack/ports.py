@@ -1,9 +1,8 @@
-"""Ports for servers that are started later, and perhaps again.
+"""Chooses free ports for servers that are started, or restarted, later.
 
-A port that the kernel chooses when one binds to 0 is of the range out of which it serves everybody's
-connections too: as soon as it is let go, any client on this machine may have it, and the server that was
-to listen there cannot. These here are below that range, and below those that Kubernetes gives to
-Services, so that nobody is given one of them who does not ask for it.
+A port that the kernel chooses when a socket binds to 0 is from its ephemeral range: once it is free
+again, any client connection on this machine may get it before the server listens. The ports chosen here
+are below that range, and below the node ports of Services, so that none is assigned automatically.
 """
 
 import secrets
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 _FIRST: Final = 12_000
-"""Above what programs listen on by default, a kubelet's 10250 for one."""
+"""Above the ports on which programs listen by default, such as a kubelet's 10250."""
 _END: Final = 30_000
-"""From here on are the node ports of Services."""
+"""The first node port of Services."""
 _CLIENTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 _lock: Final = threading.Lock()
@@ -24,13 +23,13 @@ _given: Final[set[int]] = set()
 
 
 def free_port() -> int:
-    """Return a port that nobody on this machine listens on, another one at each call.
+    """Return a port on which no process of this machine listens, a different one at each call.
 
     Raises:
         RuntimeError: there is none.
     """
     first, end = listening_range()
-    chosen = secrets.randbelow(end - first)  # not the first free one: other processes look, too
+    chosen = secrets.randbelow(end - first)  # random, because other processes search, too
     with _lock:
         for port in chain(range(first + chosen, end), range(first, first + chosen)):
             if port not in _given and _is_free(port):

@@ -1,9 +1,9 @@
-"""The test suite as a budget of time: `python -m hack.suite quick|all|real|browser|unit [--area AREA] [ARGUMENT ...]`.
+"""Runs the test suite within a time budget: `python -m hack.suite quick|all|real|browser|unit [--area AREA] [ARGUMENT ...]`.
 
-`quick` is what `make test` runs: everything but the long proofs. `all` has those, too. `real` runs
-what speaks to an API server on a real control plane; `browser` what looks at the console's page; `unit` what
-needs nothing but the code. First come the tests that measure the machine, alone; then some processes share the
-others. `areas` runs one area after the other and prints their times.
+`quick` runs everything but the long tests, as `make test` does. `all` includes these. `real` runs the tests that
+need an API server on a real control plane; `browser` those of the console's page; `unit` those that need only the
+code. The tests that measure the machine run first and alone; then several processes share the others. `areas` runs
+one area after the other and prints their times.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from hack.cluster.process import SPARING
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PROCESSES: Final = {"quick": 4, "all": 3, "real": 4, "browser": 2, "unit": 2}
-"""They share the tests. Each has servers and databases of its own. Tests wait more than they work."""
+"""Number of test processes, each with servers and databases of its own. Tests mostly wait, so it exceeds the cores."""
 
 SIDE_BY_SIDE: Final = ("--dist", "loadfile", "--no-loadscope-reorder")
-"""A process that has nothing left takes the next file: what a module starts is started once."""
+"""An idle process takes the next file, so that what a module starts is started once."""
 
 FIRST: Final = (
     "tests/charts/test_release.py",
@@ -35,13 +35,13 @@ FIRST: Final = (
     "tests/bounds/test_soak.py",
     "tests/integration/test_full_volume.py",
 )
-"""The files that take minutes, the longest first: begun last, one would keep its process when the others have ended."""
+"""The files that take minutes, the longest first: started last, one would keep a process busy after the others have ended."""
 
 SLOWEST: Final = ("--durations=25", "--durations-min=5")
-"""Where the time went, which a run that fails its budget is asked."""
+"""Print the slowest tests, to find out why a run exceeds its budget."""
 
 BUDGET_MIN: Final = {"quick": 5, "all": 15, "real": 15}
-"""Minutes on two cores."""
+"""Time budget in minutes, on two cores."""
 
 OPERATOR: Final = "tests/unit/trainingjob_operator"
 AREAS: Final[dict[str, tuple[str, ...]]] = {
@@ -161,7 +161,7 @@ NO_TESTS: Final = 5
 
 
 def main() -> int:
-    """Run what was asked for; print its budget before, since the last line is the tests' own."""
+    """Run the requested tests; print the budget first, because the last line is pytest's own."""
     parser = argparse.ArgumentParser(prog="python -m hack.suite", allow_abbrev=False)
     parser.add_argument("suite", choices=[*PROCESSES, "areas"])
     parser.add_argument("--area", choices=["", *AREAS], default="")
@@ -208,7 +208,7 @@ def run_suite(
 def serial_files(paths: list[str]) -> list[str]:
     """Return the files with a test that measures the machine, and so runs before all others and alone.
 
-    It would have to wait for the slowest test of all others, and all others for it.
+    Otherwise it would have to wait for the slowest of the other tests, and these for it.
     """
     found = [file for path in paths for file in sorted((ROOT / path).rglob("test_*.py"))]
     found += [ROOT / path for path in paths if path.endswith(".py")]
@@ -217,7 +217,7 @@ def serial_files(paths: list[str]) -> list[str]:
 
 def run_pytest(*arguments: str) -> int:
     """Run pytest. Returns its exit code."""
-    # Every process of a run imports the same modules: none compiles what another one has.
+    # Every process of a run imports the same modules, so bytecode is cached between them.
     environment = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     environment |= SPARING  # for kubectl and Helm, which run thousands of times
     command = [sys.executable, "-m", "pytest", *arguments]
@@ -233,7 +233,7 @@ def print_areas() -> int:
 
 
 def minutes(seconds: float) -> str:
-    """A time for people."""
+    """Format a duration for output."""
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 

@@ -1,10 +1,10 @@
-"""`python -m hack.cluster`: a real control plane for a developer, or for the tests.
+"""`python -m hack.cluster`: a real control plane for development and tests.
 
 build   build the programs into the cache, once; with names, those operators of other projects, or
-        `node`: what a real node needs beside them
-ready   exit 0 when the programs are there, 1 when not
-can     exit 0 when this machine can run a real node; else print why not, and exit 3: every other
-        status is that of a failure, and says nothing of the machine
+        `node`: the further programs of a real node
+ready   exit 0 if the programs are built, else 1
+can     exit 0 if this machine can run a real node; else print the reason and exit 3 (every other
+        status is a failure, and says nothing about the machine)
 up      start a control plane, print the path of its kubeconfig, stop it at Ctrl-C
 """
 
@@ -26,11 +26,11 @@ from hack.cluster.process import StartError
 
 NODE = "node"
 CANNOT: Final = 3
-"""The exit status of `can` on a machine that cannot. A crash of Python's has 1, and wrong use 2."""
+"""The exit status of `can` on a machine that cannot. Python uses 1 for a crash and 2 for wrong usage."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what is asked for; the exit status."""
+    """Run the command; return the exit status."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "build":

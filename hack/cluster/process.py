@@ -1,4 +1,4 @@
-"""One program of the control plane: started with its log in a file, stopped for sure."""
+"""Starts and reliably stops one program of the control plane, with its log in a file."""
 
 import os
 import shutil
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 SPARING: Final = {"GOGC": "400", "GOMEMLIMIT": "800MiB"}
-"""Variables by which a Go program collects its garbage less often: for some 300 MB more an API server takes
-a sixth less CPU, and kubectl and Helm a fifth. Above the limit (which is soft) it collects as often as it needs to."""
+"""Variables for less frequent garbage collection in Go programs: with about 300 MB more memory an API server uses
+a sixth less CPU, and kubectl and Helm a fifth. Above the (soft) limit, garbage is collected as often as needed."""
 
 _TAIL_BYTES: Final = 2000
 
 
 class StartError(Exception):
-    """A program did not come up. The message has the end of its log."""
+    """A program did not become ready. The message has the end of its log."""
 
 
 class Program:
@@ -30,7 +30,7 @@ class Program:
         Args:
             argv: the program's path, and its arguments.
             log: gets its standard output and error; an earlier log is continued.
-            variables: what its environment has beside, or in place of, ours.
+            variables: added to our environment, or replacing its variables.
         """
         self._name: Final = Path(argv[0]).name
         self._log: Final = log
@@ -41,20 +41,20 @@ class Program:
                 stdout=out,
                 stderr=out,
                 env=os.environ | (variables or {}),
-                # A Ctrl-C at the terminal reaches every process of its group; the order is ours.
+                # Its own process group: a Ctrl-C would reach all programs at once, and they must stop in order.
                 start_new_session=True,
             )
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return its process id."""
         return self._process.pid
 
     def wait_until(self, holds: Callable[[], bool], *, patience_s: float) -> None:
-        """Wait until it is up.
+        """Wait until it is ready.
 
         Raises:
-            StartError: it has ended, or is not up after `patience_s` seconds.
+            StartError: it has ended, or is not ready after `patience_s` seconds.
         """
         deadline = time.monotonic() + patience_s
         while not holds():
@@ -66,7 +66,7 @@ class Program:
             time.sleep(0.1)
 
     def stop(self, patience_s: float = 10.0) -> None:
-        """SIGTERM, and after `patience_s` seconds SIGKILL."""
+        """Send SIGTERM, and after `patience_s` seconds SIGKILL."""
         self._process.terminate()
         try:
             self._process.wait(patience_s)
@@ -74,7 +74,7 @@ class Program:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self._process.kill()
         self._process.wait()
 
@@ -83,7 +83,7 @@ class Program:
 
 
 def tether(signal: str = "KILL") -> list[str]:
-    """Return what a command begins with, so that it gets this signal when its starter dies.
+    """Return a command prefix by which the program gets this signal when its starter dies.
 
     The kernel sends it when the thread that started the program ends, however that ends.
     """

@@ -1,8 +1,8 @@
-"""`python -m hack.image`: the operator's image, with Docker, Podman or Buildah.
+"""`python -m hack.image`: builds the operator's image with Docker, Podman or Buildah.
 
 build         build it on the Python image that the Dockerfile names, or on another one
-build-local   build it on a Debian made here, for machines that reach no registry
-ready         exit 0 when `build-local` has what it needs, without making or fetching it
+build-local   build it on a Debian created here, for machines that can reach no registry
+ready         exit 0 if everything that `build-local` needs is available, without creating or fetching it
 """
 
 import argparse
@@ -15,7 +15,7 @@ from hack.image.engine import EngineError, find_builder, find_runner
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what is asked for; the exit status."""
+    """Run the command; return the exit status."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "ready":

@@ -1,8 +1,7 @@
-"""A Debian with Python and nothing else, for machines that can reach a mirror but no registry.
+"""Builds a minimal Debian with Python, for machines that can reach a mirror but no registry.
 
-The image is built on it where `python:*-slim` cannot be pulled, and a newcomer's machine is made
-of it. It is a tar archive in the cache, made by debootstrap from the mirror that this machine's
-apt uses.
+It is the base of the image if `python:*-slim` cannot be pulled, and of the machine of `make newcomer`. It
+is a tar archive in the cache, made by debootstrap from the mirror that this machine's apt uses.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ PYTHON: Final = "3.11"
 _PACKAGES: Final = ("ca-certificates", "make", "python3", "python3-venv")
 _NOT_NEEDED: Final = (
     "./dev/*",
-    "./etc/apt/sources.list",  # names this machine's mirror
+    "./etc/apt/sources.list",  # contains this machine's mirror
     "./usr/share/doc/*",
     "./usr/share/locale/*",
     "./usr/share/man/*",
@@ -33,21 +32,21 @@ _NOT_NEEDED: Final = (
     "./var/log/*",
 )
 _RECIPE: Final = 1
-"""To be raised when the recipe below changes, not its parts above."""
+"""Raise it when the recipe below changes (changes of the constants above are detected)."""
 
 
 class BaseError(Exception):
-    """There is no base, and none can be made here. The message says what to do."""
+    """There is no base, and none can be built here. The message says what to do."""
 
 
 def name() -> str:
-    """Its name in the cache, which changes with what it is made from."""
+    """Return its name in the cache, which identifies its inputs."""
     content = repr((SUITE, _PACKAGES, _NOT_NEEDED, _RECIPE)).encode()
     return f"base-{SUITE}-{platform.machine()}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def archive() -> Path:
-    """The archive, made if need be.
+    """Return the archive, built if needed.
 
     Raises:
         BaseError: debootstrap is missing, or not allowed, or has failed.
@@ -62,7 +61,7 @@ def _make(folder: Path) -> None:
     if os.geteuid() != 0:
         raise BaseError("debootstrap has to be run by root: run this once as root")
     say(f"making a Debian {SUITE} with Python {PYTHON}, once: this takes a minute or two")
-    # Not below the cache: a home may be mounted `nodev`, and debootstrap makes devices.
+    # Not below the cache: a home may be mounted `nodev`, and debootstrap creates devices.
     with tempfile.TemporaryDirectory(prefix="trainingjob-base-") as scratch:
         root, log = Path(scratch) / "root", Path(scratch) / "log"
         command = [
@@ -86,7 +85,7 @@ def _make(folder: Path) -> None:
 
 
 def mirror() -> list[str]:
-    """The address from which this machine's apt has Debian; nothing: debootstrap's own choice."""
+    """Return the Debian mirror of this machine's apt; empty: debootstrap's default."""
     if shutil.which("apt-get") is None:
         return []
     fields = "$(LABEL) $(COMPONENT) $(REPO_URI)"
@@ -103,6 +102,6 @@ def mirror() -> list[str]:
 
 
 def say(line: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print a line of progress."""
     sys.stderr.write(f"base: {line}\n")
     sys.stderr.flush()

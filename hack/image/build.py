@@ -1,4 +1,4 @@
-"""Builds the operator's image, from a registry's Python or from a base of our own."""
+"""Builds the operator's image, on a registry's Python image or on the local Debian base."""
 
 import hashlib
 import platform
@@ -26,7 +26,7 @@ class Tree:
     """The files that an image is built from.
 
     Attributes:
-        folder: where they are.
+        folder: their directory.
         version: of the package in it.
         revision: their commit.
         epoch: the time that the image and what is installed in it get, in seconds since 1970; None:
@@ -43,12 +43,12 @@ class Tree:
 def build(
     engine: Engine, image: str, *, python_image: str | None, tree: Tree | None = None
 ) -> None:
-    """Build on a registry's Python; pip fetches what the locks name, inside the build.
+    """Build on a registry's Python image; pip fetches the locked packages inside the build.
 
     Args:
         engine: what to build with.
         image: the name to give to it.
-        python_image: what to build on; None: as the Dockerfile says.
+        python_image: the base image; None: that of the Dockerfile.
         tree: what to build it from; None: the clone as it is.
 
     Raises:
@@ -79,7 +79,7 @@ def build_locally(engine: Engine, image: str, *, tree: Tree | None = None) -> No
 
 
 def fetched_wheels(tree: Path) -> Path:
-    """The folder with the wheels that the locks of this tree name, for the base's Python.
+    """Return the directory with the locked wheels of this tree, for the base's Python.
 
     Raises:
         EngineError: they cannot be fetched.
@@ -88,7 +88,7 @@ def fetched_wheels(tree: Path) -> Path:
 
 
 def base_image() -> str:
-    """The name that the local base has as an image."""
+    """Return the image name of the local base."""
     kind, _, rest = base.name().partition("-")
     return f"localhost/trainingjob-{kind}:{rest}"
 
@@ -121,7 +121,7 @@ def _clone() -> Tree:
 
 
 def labels(tree: Tree) -> dict[str, str]:
-    """The labels that differ from build to build, without their common prefix."""
+    """Return the labels that differ from build to build, without their common prefix."""
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(tree.epoch))
     return {"version": tree.version, "revision": tree.revision, "created": created}
 
@@ -134,15 +134,15 @@ def _default_python_image(tree: Tree) -> str:
 
 
 def wheels_name(tree: Path) -> str:
-    """The name in the cache of the wheels that the locks of this tree name."""
+    """Return the cache name of the locked wheels of this tree."""
     content = hashlib.sha256(b"".join((tree / lock).read_bytes() for lock in _LOCKS))
     return f"wheels-{base.PYTHON}-{platform.machine()}-{content.hexdigest()[:12]}"
 
 
 def _fetch_wheels(tree: Path, folder: Path) -> None:
-    """Fetch for the base's Python, which need not be ours.
+    """Fetch the wheels for the base's Python, which may differ from the running one.
 
-    The locks have no markers that depend on it; pip would judge those by our own Python.
+    The locks have no markers that depend on it; pip would evaluate those with the running Python.
     """
     say("fetching the wheels")
     platforms = [f"--platform=manylinux_{glibc}_{platform.machine()}" for glibc in _GLIBC]
@@ -156,6 +156,6 @@ def _fetch_wheels(tree: Path, folder: Path) -> None:
 
 
 def say(line: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print a line of progress."""
     sys.stderr.write(f"image: {line}\n")
     sys.stderr.flush()

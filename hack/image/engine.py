@@ -1,4 +1,4 @@
-"""Docker, Podman or Buildah: whichever is there, behind one face."""
+"""A common interface to Docker, Podman and Buildah, whichever is installed."""
 
 import os
 import shutil
@@ -12,29 +12,29 @@ _RUNNERS: Final = ("docker", "podman")
 _BUILDERS: Final = (*_RUNNERS, "buildah")
 
 LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")
-"""For `run`: Podman asks for more than a root without CAP_SYS_RESOURCE may give."""
+"""Options for `run`: Podman's default limits need CAP_SYS_RESOURCE, which root may lack."""
 
 
 class EngineError(Exception):
-    """No engine, or it has failed. The message says what to do."""
+    """There is no engine, or it has failed. The message says what to do."""
 
 
 class Engine:
-    """One of them, and the few things that are asked of it."""
+    """One container engine, with the few operations that are needed."""
 
     def __init__(self, name: str) -> None:
-        """Take the one of this name, or at this path."""
+        """Use the engine with this name, or at this path."""
         self.program: Final = name
         self.kind: Final = Path(name).name
 
     def has(self, image: str) -> bool:
-        """Whether it has an image of this name."""
+        """Return True if it has an image of this name."""
         kind = [] if self.kind == "buildah" else ["image"]
         image_option = ["--type", "image"] if self.kind == "buildah" else []
         return _succeeds([self.program, *kind, "inspect", *image_option, image])
 
     def import_archive(self, archive: Path, image: str) -> None:
-        """Make an image of a root file system."""
+        """Import a root file system as an image."""
         if self.kind != "buildah":
             self._run("import", str(archive), image)
             return
@@ -59,14 +59,14 @@ class Engine:
 
         Args:
             context: the tree to build from.
-            image: the name to give to what is built.
+            image: the name of the new image.
             arguments: the build's `ARG`s.
             labels: without the prefix that all have (`org.opencontainers.image.`).
             wheels: a folder with all wheels; the build gets no network then.
-            cached: whether steps of an earlier build may be taken.
+            cached: True if steps of an earlier build may be reused.
         """
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        # Not `ARG`s of the Dockerfile: Buildah 1.28 takes a label from its cache whatever they say.
+        # Not `ARG`s of the Dockerfile: Buildah 1.28 reuses a cached label whatever their values are.
         options += [f"--label=org.opencontainers.image.{k}={v}" for k, v in labels.items()]
         if wheels is not None:
             options += [f"--build-context=wheels={wheels}", "--network=none"]
@@ -87,7 +87,7 @@ class Engine:
         self._run("save", *layout, "--output", str(archive), image)
 
     def load(self, archive: Path) -> str:
-        """Take the image of an archive; the name that it has then. Not with Buildah."""
+        """Load the image of an archive; return its name. Not with Buildah."""
         return self._output("load", "--quiet", "--input", str(archive)).rpartition("image: ")[2]
 
     def output(self, image: str, *arguments: str) -> str:
@@ -107,7 +107,7 @@ class Engine:
         return done.stdout
 
     def size(self, image: str) -> int:
-        """Bytes of an image, unpacked; only Docker and Podman tell."""
+        """Return the unpacked size of an image in bytes; only with Docker and Podman."""
         return int(self._output("image", "inspect", "--format", "{{.Size}}", image))
 
     def _run(self, *arguments: str) -> None:
@@ -120,7 +120,7 @@ class Engine:
 
 
 def find_builder() -> Engine:
-    """The engine to build with: `BUILDER` names one, else the first that works.
+    """Return the engine to build with: the one in `BUILDER`, else the first that works.
 
     Raises:
         EngineError: there is none.
@@ -139,7 +139,7 @@ def find_builder() -> Engine:
 
 
 def find_runner() -> Engine | None:
-    """The engine to run an image with, which has what `find_builder` builds."""
+    """Return the engine to run images with; it has the images that `find_builder` builds."""
     named = os.environ.get("BUILDER")
     if named:
         return Engine(named) if Path(named).name in _RUNNERS and shutil.which(named) else None
@@ -147,7 +147,7 @@ def find_runner() -> Engine | None:
 
 
 def _first(names: Sequence[str]) -> Engine | None:
-    # `docker` may be there without its daemon; the others have none.
+    # `docker` may be installed without its daemon; the others need none.
     probes = {"docker": ("info",)}
     for name in names:
         if shutil.which(name) and _succeeds([name, *probes.get(name, ("--version",))]):

@@ -1,4 +1,4 @@
-"""The schemas of other projects' kinds that the chart makes, from their Go modules. Nothing of them is kept here."""
+"""Reads the schemas of other projects' kinds that the chart uses, from their Go modules."""
 
 import json
 import subprocess
@@ -17,12 +17,12 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Module:
-    """A Go module that has definitions.
+    """A Go module with CRDs.
 
     Attributes:
         name: with its version.
-        sum: of its content, as Go writes it.
-        files: where in it the definition of a kind is; `{}` is the kind's plural.
+        sum: checksum of its content, as in go.sum.
+        files: path of a kind's CRD in the module; `{}` is the kind's plural.
     """
 
     name: str
@@ -43,14 +43,14 @@ GATEWAY: Final = Module(
 
 
 def schema_of(module: Module, plural: str) -> Object:
-    """Return the newest schema of a kind, by which a field that it does not know is an error.
+    """Return the newest schema of a kind, made strict: an unknown field is an error.
 
     Args:
-        module: that has the kind.
+        module: the module with the kind.
         plural: like `podmonitors`.
 
     Raises:
-        AssetsError: the module cannot be had.
+        AssetsError: the module is not available.
     """
     path = _downloaded(module) / module.files.format(plural)
     version = yaml.safe_load(path.read_text())["spec"]["versions"][0]
@@ -58,7 +58,7 @@ def schema_of(module: Module, plural: str) -> Object:
 
 
 def _downloaded(module: Module) -> Path:
-    """The module's folder, in the cache that Go has of modules."""
+    """Return the module's directory in Go's module cache."""
     done = subprocess.run(
         [go(), "mod", "download", "-json", module.name],
         capture_output=True,

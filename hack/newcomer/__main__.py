@@ -1,7 +1,7 @@
-"""`python -m hack.newcomer`: what somebody meets who has a clone, Python and make, and no more.
+"""`python -m hack.newcomer`: tests the first steps of a user who has only a clone, Python and make.
 
-On a machine of its own, which is thrown away: `make` and `make demo`, timed; the same where nothing
-can be mounted, as in a container; and what is said where Python's venv is missing. It runs what is committed, not what lies in the working tree.
+On a temporary machine it runs and times `make` and `make demo`, also where nothing can be mounted, as in
+a container, and checks the message if Python's venv is missing. It runs the last commit, not the working tree.
 """
 
 import sys
@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    """Play it through; 1 if something was not as the README says."""
+    """Run the steps; return 1 if something differs from the README."""
     try:
         with Machine() as machine:
             machine.clone(ROOT)
@@ -57,7 +57,7 @@ def _failed(sentence: str) -> int:
 
 
 def say(line: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print a line of progress."""
     print(f"newcomer: {line}", flush=True)
 
 

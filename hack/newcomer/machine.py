@@ -1,8 +1,7 @@
-"""A machine that has nothing but Debian, Python and make: a root file system to run commands in.
+"""A machine with only Debian, Python and make: a root file system in which commands run.
 
-Processes and mounts are in namespaces of their own, so that whatever happens, nothing is left
-mounted and nobody is left running. The network is this machine's, and so is what pip is told about
-it: the name server, pip's configuration, the certificates.
+Processes and mounts are in namespaces of their own, so that no mount and no process is left behind. It
+uses this machine's network, name server, pip configuration and certificates.
 """
 
 import os
@@ -42,11 +41,11 @@ _ENTER_CONFINED: Final = _MOUNT + 'exec chroot --userspec="$2:$2" "$1" sh -c "$3
 
 
 class MachineError(Exception):
-    """There can be no such machine here. The message says what to do."""
+    """Such a machine cannot be created here. The message says what to do."""
 
 
 class Machine:
-    """One such machine, which is gone at the end of the `with`."""
+    """A context manager for one such machine, which is removed at its end."""
 
     def __enter__(self) -> Self:
         if os.geteuid() != 0:
@@ -67,32 +66,32 @@ class Machine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # No mount is to be seen from here: they ended with the namespace of each command.
+        # There are no mounts here: they ended with the namespace of each command.
         shutil.rmtree(self._root)
 
     @property
     def home(self) -> Path:
-        """The newcomer's home, seen from here."""
+        """Return the path of the newcomer's home on this machine."""
         return self._root / _HOME
 
     def without(self, *patterns: str) -> None:
-        """Remove files, by their patterns, as if their package had never been installed."""
+        """Remove the files that match these patterns, as if their package were not installed."""
         for pattern in patterns:
             for path in self._root.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def clone(self, repository: Path) -> None:
-        """Clone what is committed there into the home."""
+        """Clone the last commit into the home."""
         target = self.home / "trainingjob-operator"
         subprocess.run(["git", "clone", "--quiet", repository, target], check=True)
         subprocess.run(["chown", "-R", f"{_UID}:{_UID}", self.home], check=True)
 
     def run(self, script: str, *, confined: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run a script as the newcomer, in the clone; what it prints is shown and returned.
+        """Run a script as the newcomer in the clone; print and return its output.
 
         Args:
             script: what to run.
-            confined: whether user namespaces are refused, and with them all mounts.
+            confined: True to forbid user namespaces, and so all mounts.
         """
         process = subprocess.Popen(
             [
@@ -128,7 +127,7 @@ class Machine:
                 shutil.copyfile(Path.home() / config, self.home / config)
 
     def _take_over(self, file: Path) -> None:
-        """Copy a file or folder of this machine to the same place there, if it is one."""
+        """Copy a file or directory of this machine, if it exists, to the same path there."""
         if not file.is_absolute() or not file.exists():
             return
         target = self._root / file.relative_to("/")
@@ -150,7 +149,7 @@ class Machine:
 
     @staticmethod
     def _network() -> dict[str, str]:
-        """What this machine's environment says about the way to a package index."""
+        """Return this machine's environment variables for access to a package index."""
         return {
             name: value
             for name, value in os.environ.items()

@@ -1,7 +1,7 @@
-"""`python -m hack.release`: everything that a release consists of, in build/release, and tried there.
+"""`python -m hack.release`: builds all files of a release in build/release, and tests them.
 
-It is made from the last commit, and pushed nowhere. Two runs for one commit make the same files;
-`--again` shows it: it makes all of them once more, and compares.
+The release is built from the last commit and pushed nowhere. Two runs for one commit give the same
+files; `--again` verifies this: it builds all of them again and compares.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SUMS: Final = "SHA256SUMS"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what is asked for; the exit status."""
+    """Run the command; return the exit status."""
     arguments = _parser().parse_args(argv)
     problems = (ReleaseError, EngineError, base.BaseError, HelmError, AssetsError, StartError)
     try:
@@ -59,11 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def release(out: Path, python_image: str) -> None:
-    """Make all files of a release in a folder, which is emptied first.
+    """Build all files of a release in a directory, which is emptied first.
 
     Args:
         out: the folder.
-        python_image: what to build the image on; "": the base that is made here.
+        python_image: the base image; "": the local Debian base.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -82,7 +82,7 @@ def release(out: Path, python_image: str) -> None:
 
 
 def build_image(source: Source, out: Path, version: str, python_image: str) -> provenance.Image:
-    """Build the image, and write its archive and what is in it."""
+    """Build the image, and write its archive and its SBOM."""
     engine = find_builder()
     draft = f"localhost/{NAME}:release"
     tree = Tree(folder=source.tree, version=version, revision=source.commit, epoch=source.epoch)
@@ -112,7 +112,7 @@ def build_image(source: Source, out: Path, version: str, python_image: str) -> p
 
 
 def try_release(out: Path) -> None:
-    """Try what is in the folder as its users do."""
+    """Test the files in the directory as users use them."""
     [wheel] = out.glob("*.whl")
     version = wheel.name.split("-")[1]
     begun = time.monotonic()
@@ -127,7 +127,7 @@ def try_release(out: Path) -> None:
 
 
 def compare(python_image: str) -> None:
-    """Make the release once more elsewhere, and compare its files with those that are there.
+    """Build the release again elsewhere, and compare its files with the existing ones.
 
     Raises:
         ReleaseError: a file differs, or there is none to compare with.
@@ -143,7 +143,7 @@ def compare(python_image: str) -> None:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """Return the names of the files that are not the same in both folders, each with what is wrong."""
+    """Return the names of the files that differ between the directories, each with the difference."""
     digests = [
         {path.name: provenance.sha256(path) for path in each.iterdir()} for each in (first, second)
     ]

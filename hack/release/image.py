@@ -1,7 +1,7 @@
-"""An image as an archive that is the same twice: one OCI image layout, without the time of its build.
+"""Rewrites an image archive reproducibly: one OCI image layout without build times.
 
-An engine's own archive has the moment of each step in its configuration and in the layers. Here
-every file gets at most the time of the commit, and the layers are compressed anew.
+An engine's own archive contains the time of each step in its configuration and in the layers. Here no
+file is newer than the commit, and the layers are compressed again.
 """
 
 import gzip
@@ -24,16 +24,16 @@ Object = dict[str, Any]
 
 _OCI: Final = "application/vnd.oci.image"
 _BUILD: Final = re.compile(r"(?<=(?:dir|ile):)[0-9a-f]{64}")
-"""What Buildah writes into its history of what it has copied: the digest has the times in it."""
+"""Buildah's history entry for copied files, whose digest depends on file times."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """An archive that was written.
+    """A written archive.
 
     Attributes:
-        digest: of its manifest, by which a registry knows the image: `sha256:...`.
-        files: the bytes of the files that were asked for, by path.
+        digest: of its manifest, which identifies the image in a registry: `sha256:...`.
+        files: the content of the requested files, by path.
     """
 
     digest: str
@@ -43,14 +43,14 @@ class Written:
 def normalize(
     archive: Path, out: Path, *, name: str, epoch: int, wanted: Callable[[str], bool]
 ) -> Written:
-    """Write an engine's archive anew, the same for the same files.
+    """Rewrite an engine's archive, so that the same files give the same archive.
 
     Args:
         archive: one image, as `Engine.save_layout` writes it.
         out: where the new archive goes.
         name: of the image, with its tag.
-        epoch: the latest time that anything in it may have, in seconds since 1970.
-        wanted: true for the paths whose bytes are to be returned.
+        epoch: the latest time that a file in it may have, in seconds since 1970.
+        wanted: returns True for the paths whose content is returned.
 
     Raises:
         ReleaseError: it is no archive of one image, or its compiled modules are stale.
@@ -78,7 +78,7 @@ def normalize(
 def _manifest(layout: Path) -> Object:
     found = json.loads((layout / "index.json").read_bytes())
     while "manifests" in found:
-        # Beside the image there may be what its builder attests, for no platform.
+        # An index may also contain the builder's attestations, which have no platform.
         listed = [
             each
             for each in found["manifests"]
@@ -98,7 +98,7 @@ def _blob(layout: Path, descriptor: Object) -> Path:
 
 
 class _Look:
-    """What is seen of files while they are copied."""
+    """Collects the content of wanted files, and checks compiled modules, while layers are copied."""
 
     def __init__(self, wanted: Callable[[str], bool]) -> None:
         self._wanted: Final = wanted
@@ -107,22 +107,22 @@ class _Look:
         self.files: Final[dict[str, bytes]] = {}
 
     def wants(self, path: str) -> bool:
-        """True for a file whose bytes are to be seen."""
+        """Return True for a file whose content is needed."""
         return path.endswith((".py", ".pyc")) or self._wanted(path)
 
     def see(self, path: str, mtime: int, data: bytes) -> None:
-        """Take one file."""
+        """Store the content of a wanted file, or the time of a source or a compiled module."""
         if self._wanted(path):
             self.files[path] = data
         if path.endswith(".py"):
             self._sources[path] = mtime
-        elif path.endswith(".pyc") and data[4:8] == bytes(4):  # else it was compiled by a hash
+        elif path.endswith(".pyc") and data[4:8] == bytes(4):  # 0: checked by time, not by hash
             folder, _, name = path.rpartition("__pycache__/")
             source = f"{folder}{name.partition('.')[0]}.py"
             self._compiled[source] = int.from_bytes(data[8:12], "little")
 
     def stale(self) -> list[str]:
-        """Return the sources that have another time than what was compiled of them says."""
+        """Return the sources whose time differs from that in their compiled module."""
         return sorted(
             path
             for path, mtime in self._compiled.items()
@@ -131,7 +131,7 @@ class _Look:
 
 
 def _copy_layer(blob: Path, fresh: Path, epoch: int, look: _Look) -> Object:
-    """Copy one layer; its descriptor, and the digest of what it unpacks to."""
+    """Copy one layer; return its descriptor, and the digest of its unpacked content."""
     draft = fresh / "layer"
     with (
         tarfile.open(blob, "r:*") as given,
@@ -167,7 +167,7 @@ def _copy_member(
 
 
 class _Hashing:
-    """Counts what is written through it into a hash."""
+    """A writer that hashes and counts the bytes written through it."""
 
     def __init__(self, target: gzip.GzipFile) -> None:
         self._target: Final = target
@@ -198,7 +198,7 @@ def _undated(config: Object, layers: list[Object], epoch: int) -> Object:
 
 
 def _write_index(fresh: Path, name: str, epoch: int, config: Object, layers: list[Object]) -> str:
-    """Write configuration, manifest and index; the digest of the manifest."""
+    """Write configuration, manifest and index; return the digest of the manifest."""
     described = _store_json(fresh, config)
     manifest = {
         "schemaVersion": 2,
@@ -236,7 +236,7 @@ def _store_json(fresh: Path, value: Object) -> Object:
 
 
 def _store(fresh: Path, draft: Path) -> Object:
-    """Move a file to where its digest says; size and digest."""
+    """Move a file to the path of its digest; return size and digest."""
     with draft.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = draft.stat().st_size

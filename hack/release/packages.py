@@ -1,4 +1,4 @@
-"""What a release has beside the image: wheel, sdist, chart package and manifests."""
+"""Builds the other files of a release: wheel, sdist, chart package and manifests."""
 
 import os
 import re
@@ -31,9 +31,9 @@ def build_python(source: Source, out: Path) -> None:
 
 
 def build_chart(source: Source, out: Path) -> Path:
-    """Package the chart; the package.
+    """Package the chart; return the package.
 
-    Helm 4 gives each file of it the time that the file has, which is the commit's.
+    Helm 4 keeps the time of each file, which is the commit's.
     """
     chart = source.tree / "charts" / "trainingjob-operator"
     _run([str(helm(4)), "package", str(chart), "--destination", str(out)], source)
@@ -41,7 +41,7 @@ def build_chart(source: Source, out: Path) -> Path:
 
 
 def copy_manifests(source: Source, out: Path) -> None:
-    """Copy what `kubectl apply` takes: the definitions in one file, install and uninstall."""
+    """Copy the files for `kubectl apply`: the CRDs in one file, install.yaml and uninstall.yaml."""
     definitions = sorted((source.tree / "manifests" / "crds").glob("*.yaml"))
     (out / CRDS).write_text("---\n".join(path.read_text() for path in definitions))
     for name in MANIFESTS:

@@ -1,7 +1,7 @@
-"""Of what, by what and from which commit a release was made: an in-toto statement with SLSA's predicate.
+"""Writes the provenance of a release (commit, builder, materials): an in-toto statement with SLSA's predicate.
 
-It is not signed: whoever publishes a release signs it. It says nothing of when it was made, so that
-a second release of the same commit is the same.
+It is not signed: the publisher of a release signs it. It contains no build time, so that a second build of
+the same commit is identical.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ class Image:
     Attributes:
         name: with its tag.
         digest: of its manifest.
-        python_image: what it was built on.
+        python_image: its base image.
         engine: the program that built it, and its version.
-        base: the archive of what it was built on, if it was made here.
+        base: the archive of its base, if that was built here.
         wheels: the folder with the wheels in it, if they were fetched beforehand.
     """
 
@@ -74,7 +74,7 @@ def statement(source: Source, image: Image | None, artifacts: Iterable[Path]) ->
 
 
 def materials(source: Source, image: Image | None) -> list[Object]:
-    """Return all that the release was made from, each with its digest."""
+    """Return all materials of the release, each with its digest."""
     locks = [source.tree / name for name in LOCKS]
     found: list[Object] = [
         {"name": "source", "digest": {"gitCommit": source.commit}},
@@ -96,7 +96,7 @@ def _wheel(path: Path) -> Object:
 
 
 def builder(image: Image | None) -> Object:
-    """Return what the release was made with."""
+    """Return the tools that built the release."""
     made_with = {
         "python": platform.python_version(),
         "hatchling": metadata.version("hatchling"),
@@ -109,7 +109,7 @@ def builder(image: Image | None) -> Object:
 
 
 def engine_version(program: str) -> str:
-    """Return an engine's name and version, as it says them itself."""
+    """Return an engine's name and version, as it reports them."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     return said.stdout.strip()
 

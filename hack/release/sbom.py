@@ -1,8 +1,8 @@
-"""What is in the image, as a software bill of materials: CycloneDX 1.6, JSON.
+"""Writes the software bill of materials (SBOM) of the image: CycloneDX 1.6, JSON.
 
-It is read from the image's own files, not from what it was to be built from: the metadata of each
-Python distribution, and the list of Debian's packages. A CycloneDX document has few rules, and ours
-needs a dozen fields of it; the schema's own library would bring six packages along.
+It is read from the image's own files, not from the build inputs: the metadata of each Python distribution,
+and the list of Debian packages. Ours needs a dozen fields of CycloneDX; its library would add six
+dependencies.
 """
 
 import email.parser
@@ -21,19 +21,19 @@ _METADATA: Final = re.compile(r"opt/venv/lib/python[\d.]+/site-packages/[^/]+\.d
 _PACKAGES: Final = "var/lib/dpkg/status"
 _SYSTEM: Final = ("etc/os-release", "usr/lib/os-release")
 _LONGEST_LICENSE: Final = 60
-"""What is longer is the text of a licence, not its name."""
+"""A longer value is the text of a licence, not its name."""
 
 
 def wanted(path: str) -> bool:
-    """True for the files of an image that the bill is made from."""
+    """Return True for the files of an image that the SBOM is made from."""
     return path == _PACKAGES or path in _SYSTEM or _METADATA.fullmatch(path) is not None
 
 
 def bill(files: dict[str, bytes], *, name: str, version: str, digest: str, epoch: int) -> Object:
-    """Return the bill of an image.
+    """Return the SBOM of an image.
 
     Args:
-        files: those of it that are `wanted`.
+        files: its `wanted` files.
         name: the image's.
         version: its tag.
         digest: of its manifest.
@@ -99,7 +99,7 @@ def _python_component(metadata: Message) -> Object:
 
 
 def normalized(name: str) -> str:
-    """Return the name by which a package index knows a distribution."""
+    """Return the normalised name of a distribution in a package index."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -119,7 +119,7 @@ def _described(summary: str | None) -> Object:
 
 
 def debian_components(files: dict[str, bytes]) -> list[Object]:
-    """Return Debian's packages that are installed, sorted by name."""
+    """Return the installed Debian packages, sorted by name."""
     release = "-".join(_system(files).get(key, "") for key in ("ID", "VERSION_ID"))
     parser = email.parser.BytesParser()
     parts = files.get(_PACKAGES, b"").split(b"\n\n")

@@ -1,4 +1,4 @@
-"""The last commit, from which a release is made: nothing of the working tree that is not in it."""
+"""Exports the last commit, from which a release is built, without changes of the working tree."""
 
 import subprocess
 import tarfile
@@ -8,7 +8,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TOOLS: Final = ("hack", "Makefile", "requirements-dev.lock")
-"""By which a release is made, beside what it is made from."""
+"""The files that build a release; they must be those of the last commit."""
 
 
 class ReleaseError(Exception):
@@ -47,9 +47,9 @@ def export(folder: Path, revision: str = "HEAD") -> Source:
 
 
 def refuse_other_tools() -> None:
-    """Refuse to make a release with tools that are not those of the last commit.
+    """Refuse to build a release with tools that differ from the last commit.
 
-    What a commit's own tools make of it is what anybody can make again.
+    Only a build with the commit's own tools can be reproduced by others.
 
     Raises:
         ReleaseError: there are changes that are not committed; the message names them.

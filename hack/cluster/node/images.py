@@ -1,4 +1,4 @@
-"""The images that a node needs: the operator's, and one that stands for the trainers' Python."""
+"""Builds the images of a node: the operator's, and a replacement for the samples' Python image."""
 
 from pathlib import Path
 from typing import Final
@@ -7,10 +7,10 @@ from hack.image.build import base_image
 from hack.image.engine import Engine
 
 TRAINER: Final = "localhost/trainingjob-trainer:1"
-"""Its own name, so that no image of a registry is ever taken for it on this machine."""
+"""A name of its own, so that it is never confused with an image of a registry."""
 
 PYTHON_IMAGE: Final = "docker.io/library/python:3.11-slim"
-"""What the samples name; on the node it is the trainer's image."""
+"""The image name in the samples, which is the trainer's image on the node."""
 
 _HERE: Final = Path(__file__).parent / "trainer"
 
@@ -19,9 +19,9 @@ def save_images(engine: Engine, operator: str, archive: Path) -> Path:
     """Write the operator's image and the trainer's into one archive for the node.
 
     Args:
-        engine: has the operator's image, and the base of `hack.image.base`.
+        engine: the engine with the operator's image and the base of `hack.image.base`.
         operator: the name of the operator's image.
-        archive: is written.
+        archive: path of the new archive.
 
     Raises:
         EngineError: an image is missing, or cannot be built.

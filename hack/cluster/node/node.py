@@ -1,8 +1,8 @@
-"""A real Kubernetes with one real node on this machine: kubelet, containers, Services and DNS.
+"""Runs a real Kubernetes with one real node on this machine: kubelet, containers, Services and DNS.
 
-For root on Linux, and one at a time: the bridge, the cgroups and kube-proxy's rules are the
-machine's. Everything that it starts or sets ends with it; what a killed run has left, the next one
-removes first.
+It needs root on Linux. Only one can run at a time, because it changes the machine's bridge, cgroups and
+firewall rules. It removes and restores all of them at its end; the next run first removes what a killed
+one has left.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from hack.cluster.pki import SERVICE_ADDRESS
 from hack.cluster.process import Program
 
 STATE: Final = Path("/var/lib/trainingjob-node")
-"""On a disk, not in memory: images and what containers write are below it."""
+"""The state directory, on a disk and not in memory: it has the images and the containers' files."""
 
 _LOCK: Final = Path("/run/lock/trainingjob-node.lock")
 _PROXY_CONFIG: Final = "proxy.yaml"
@@ -48,7 +48,7 @@ class RealNode:
     containerd: Containerd
 
     def __init__(self, assets: Path, network: Path, images: Path) -> None:
-        """Prepare; nothing is started before it is entered.
+        """Prepare a cluster; nothing is started before it is entered.
 
         Args:
             assets: the folder with the programs of the control plane, and the kubelet.
@@ -82,11 +82,11 @@ class RealNode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop everything and remove what it has left; the logs of its programs stay."""
+        """Stop everything and clean up; keep the logs of the programs."""
         self._ending.close()
 
     def stop_kubelet(self) -> None:
-        """Stop the kubelet alone: its containers run on, and nobody reports them."""
+        """Stop only the kubelet: its containers keep running, and are not reported."""
         if (kubelet := self._programs.pop("kubelet", None)) is not None:
             kubelet.stop()
 
@@ -116,7 +116,7 @@ class RealNode:
     # --- starting -------------------------------------------------------------------------------
 
     def _start(self, ending: contextlib.ExitStack) -> None:
-        """Start everything; each program is given to `ending`, in the order of their end."""
+        """Start everything; register the end of each program with `ending`, in order."""
         self.plane = ending.enter_context(
             ControlPlane(self._assets, STATE / "plane", Options(address=str(ADDRESS.ip)))
         )
@@ -156,7 +156,7 @@ class RealNode:
         self._remove_rules()
 
     def _remove_rules(self) -> None:
-        """Remove kube-proxy's rules, of an earlier run, too, that was killed."""
+        """Remove kube-proxy's rules, including those of a killed run."""
         if (config_file := STATE / _PROXY_CONFIG).exists():
             with contextlib.suppress(NodeError):  # it ends with 1 where there was nothing of IPv6
                 run(self._network / "kube-proxy", "--config", config_file, "--cleanup")
@@ -177,7 +177,7 @@ class RealNode:
 
 
 def _leads_to_the_api_server() -> bool:
-    """True if the Service's address answers: kube-proxy has written its rules."""
+    """Return True if the Service's address answers: kube-proxy has written its rules."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with contextlib.suppress(OSError):
@@ -195,7 +195,7 @@ def _answers_names() -> bool:
 
 
 def _keep_only_logs() -> None:
-    """Remove images, volumes and keys; what the programs have logged stays for whoever looks why."""
+    """Remove images, volumes and keys; keep the programs' logs for debugging."""
     for folder in ("containerd", "kubelet", "pod-logs", "volumes"):
         shutil.rmtree(STATE / folder, ignore_errors=True)
     for folder in ("etcd", "pki"):

@@ -1,6 +1,6 @@
-"""Another Kubernetes on this machine, beside which a node of ours must not run.
+"""Detects another Kubernetes node on this machine, beside which ours must not run.
 
-Both would write the same firewall chains, and kube-proxy's clean-up removes those of the other one.
+Both would write the same firewall chains, and kube-proxy's clean-up would remove those of the other one.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ _NODES: Final = frozenset({"kubelet", "k3s", "k3s-server", "k3s-agent", "k0s", "
 
 
 def refuse_beside_another_node(state: Path) -> None:
-    """Refuse to start where a node of another Kubernetes runs, or has left its Services' rules.
+    """Refuse to start if a node of another Kubernetes runs, or has left its Services' rules.
 
-    Where a node of ours was started and is not cleaned up, that is whose rules these are.
+    If a node of ours was started and not cleaned up, the rules are its own.
 
     Args:
-        state: the folder of our node's state.
+        state: the state directory of our node.
 
     Raises:
         NodeError: there is one. The message names what was found.

@@ -1,8 +1,8 @@
-"""What a machine must have and allow for a real node on it; what is missing is said before anything starts.
+"""Checks whether this machine can run a real node, and reports what is missing before anything starts.
 
-A container or a hardened kernel can refuse each of these things, and a kubelet or a kube-proxy that
-finds out itself dies minutes later with words that name no cause. So each is tried, and undone;
-what a probe that was killed has left, the next one removes.
+A container or a hardened kernel can refuse each requirement, and a kubelet or a kube-proxy would fail minutes
+later without naming the cause. So each operation is tried and undone; the next probe removes what a killed
+one has left.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _PLUGINS: Final = ("bridge", "host-local", "loopback")
 _CONTROLLERS: Final = frozenset({"cpu", "memory", "pids"})
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 PROBE: Final = "trainingjob-probe"
-"""The name of all that is made to be removed at once, but for a bridge, whose name must be short."""
+"""The name of every temporary object of the probes, except the bridge, whose name must be short."""
 _LOCK: Final = Path("/run/lock/trainingjob-probe.lock")
 _NAT: Final = ("iptables", "--table", "nat")
 _BRIDGE: Final = "trainingjob9"
@@ -35,12 +35,12 @@ _MEMORY_KIB: Final = 2 * 2**20
 
 
 def missing(state: Path) -> list[str]:
-    """Return what stands against a real node on this machine, each as a clause; nothing: it can be had.
+    """Return the reasons why this machine cannot run a real node, each as a clause; empty if it can.
 
-    What a killed run of ours has left stands against nothing: the next node removes it.
+    Left-overs of a killed run of ours are no reason: the next node removes them.
 
     Args:
-        state: the folder in which its state is to be.
+        state: the future state directory.
     """
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return ["it takes root on Linux"]  # without which nothing else can be tried
@@ -68,7 +68,7 @@ def missing(state: Path) -> list[str]:
 
 
 def _remove_probes(disk: Path) -> None:
-    """Remove what probes have made; none of it need be there."""
+    """Remove the temporary objects of probes, as far as they exist."""
     for command in (
         (*_NAT, "--flush", PROBE),
         (*_NAT, "--delete-chain", PROBE),
@@ -85,7 +85,7 @@ def _remove_probes(disk: Path) -> None:
 
 
 def _cgroup_root() -> Path:
-    """Return where cgroups with a limit of memory are made: of version 2, or of version 1."""
+    """Return the directory for cgroups with a memory limit, of version 2 or 1."""
     return _CGROUPS if (_CGROUPS / "cgroup.controllers").exists() else _CGROUPS / "memory"
 
 
@@ -150,7 +150,7 @@ def _check_firewall() -> None:
 
 
 def _check_overlay(disk: Path) -> None:
-    """Images lie on one another by overlayfs, which does not lie on another overlayfs."""
+    """Check that overlayfs works for image layers: it cannot be mounted on another overlayfs."""
     folder = Path(tempfile.mkdtemp(prefix=PROBE, dir=disk))
     lower, upper, work, merged = (folder / each for each in ("l", "u", "w", "m"))
     for each in (lower, upper, work, merged):

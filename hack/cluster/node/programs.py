@@ -1,6 +1,6 @@
-"""kube-proxy and CoreDNS, built from Go modules once for each machine, when a real node is asked for.
+"""Builds kube-proxy and CoreDNS from Go modules, once for each machine, for a real node.
 
-They have a go.mod of their own: CoreDNS needs other versions of what Kubernetes is built from.
+They have a go.mod of their own, because CoreDNS needs other versions of Kubernetes' dependencies.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ def coredns_version() -> str:
 
 
 def find_network() -> Path | None:
-    """Return the folder with both programs, without building anything; None: they are not there."""
+    """Return the directory with both programs, or None, without building anything."""
     return find_made(_name())
 
 
 def build_network() -> Path:
-    """Return the folder with both programs, built if need be.
+    """Return the directory with both programs, built if needed.
 
     Raises:
         AssetsError: there is no Go to build with, or the build failed.

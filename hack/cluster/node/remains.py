@@ -1,8 +1,7 @@
-"""What a node leaves on its machine: containers, mounts and cgroups, removed.
+"""Removes what a node, or a killed run of one, has left: containers, mounts and cgroups.
 
-A run that was killed could not do so itself. What is removed is known by this node's state folder;
-cgroups are by their name, and only those that are empty (`hack.cluster.node.others`: there is no
-other kubelet here).
+Containers and mounts are identified by this node's state directory. Cgroups are identified by name, and only
+empty ones are removed (`hack.cluster.node.others` ensures that there is no other kubelet here).
 """
 
 import contextlib
@@ -21,7 +20,7 @@ _PATIENCE_S: Final = 10.0
 
 
 def remove_remains(state: Path) -> None:
-    """Remove what a node with this state folder has left, and put the kernel's settings back."""
+    """Remove what a node with this state directory has left, and restore the kernel's settings."""
     deadline = time.monotonic() + _PATIENCE_S
     while pids := list(_processes(state)):
         for pid in pids:
@@ -34,16 +33,16 @@ def remove_remains(state: Path) -> None:
         try:
             run("umount", "--lazy", mount)
         except NodeError:
-            if mount in _mounts(state):  # else it has gone with another one, or with its process
+            if mount in _mounts(state):  # else it has gone with another one
                 raise
     remove_bridge(state)
     for folder in sorted(_CGROUPS.glob("**/kubepods*/**/"), reverse=True):
-        with contextlib.suppress(OSError):  # somebody else's, who lives in it
+        with contextlib.suppress(OSError):  # another program uses it
             folder.rmdir()
 
 
 def _processes(state: Path) -> Iterator[int]:
-    """Yield the processes of containers, whose root is below the folder, and those that keep them."""
+    """Yield the processes of containers whose root is below the directory, and their shims."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_text()

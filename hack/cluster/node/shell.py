@@ -1,22 +1,22 @@
-"""Programs of this machine that a node needs: run to their end, with their own words on a failure."""
+"""Runs this machine's programs that a node needs, and reports their output on a failure."""
 
 import subprocess
 from pathlib import Path
 from typing import Final
 
 DEBIAN: Final = "containerd runc containernetworking-plugins iptables iproute2 podman"
-"""The packages that a node takes."""
+"""The Debian packages that a node needs."""
 
 
 class NodeError(Exception):
-    """A real node cannot be had here. The message says what to do."""
+    """A real node cannot run here. The message says what to do."""
 
 
 def run(*argv: str | Path) -> str:
     """Run a program to its end; return what it prints.
 
     Raises:
-        NodeError: it is not there, or it failed; the message has its own words.
+        NodeError: it is not installed, or it failed; the message has its output.
     """
     words = [str(word) for word in argv]
     try:
