@@ -137,7 +137,7 @@ class JobApi:
         caller: Caller,
         job: Summary,
         resource: str,
-        make: Callable[[Object], Object],
+        convert: Callable[[Object], Object],
         query: dict[str, str],
         *,
         keep: Callable[[list[Object]], list[Object]] = list,
@@ -148,7 +148,7 @@ class JobApi:
         seen = 0
         try:
             async with aclosing(
-                pages(self._components.kube, path, make, token=caller.token, query=query)
+                pages(self._components.kube, path, convert, token=caller.token, query=query)
             ) as parts:
                 async for part in parts:
                     found = keep(found + part.items)

@@ -89,25 +89,25 @@ class Kube:
         """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type} if data else {}
-        found, _ = await self._ask(
-            method, path, _whole, token=token, query=query, data=data, headers=headers
+        found, _ = await self._request(
+            method, path, _unchanged, token=token, query=query, data=data, headers=headers
         )
         return found
 
     async def read(
         self,
         path: str,
-        make: Callable[[Object], T],
+        convert: Callable[[Object], T],
         *,
         token: str | None,
         query: Mapping[str, str] | None = None,
         max_weight: int | None = None,
     ) -> tuple[T, int]:
-        """Send a GET; return the result of `make` on its response, and the response's weight.
+        """Send a GET; return the result of `convert` on its response, and the response's weight.
 
         Args:
             path: the URL path.
-            make: converts the response to what is kept of it; it may be called in a thread.
+            convert: converts the response to what is kept of it; it may be called in a thread.
             token: the user's token; None: the console's own account.
             query: the query parameters.
             max_weight: the maximum weight of the response; None: it is a single object.
@@ -117,13 +117,15 @@ class Kube:
             ApiServerError: the request was refused, or not answered within ten seconds.
             BusyError: too many large responses are being read.
         """
-        return await self._ask("GET", path, make, token=token, query=query, max_weight=max_weight)
+        return await self._request(
+            "GET", path, convert, token=token, query=query, max_weight=max_weight
+        )
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
         path: str,
-        make: Callable[[Object], T],
+        convert: Callable[[Object], T],
         *,
         token: str | None,
         query: Mapping[str, str] | None,
@@ -145,9 +147,9 @@ class Kube:
             ):
                 if not response.ok:
                     raise await _refusal(response)
-                return await self.response_reader.read(response, make, max_weight)
+                return await self.response_reader.read(response, convert, max_weight)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _unanswered(error) from error
+            raise _connection_error(error) from error
 
     def watch(
         self, path: str, *, query: Mapping[str, str], idle_s: float
@@ -225,7 +227,7 @@ class Kube:
                     if response.connection is not None and response.connection.transport:
                         response.connection.transport.abort()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unanswered(error) from error
+            raise _connection_error(error) from error
 
     def _headers(self, token: str | None) -> dict[str, str]:
         shown = self._account.token() if token is None else token
@@ -249,7 +251,7 @@ class Kube:
                     limit=CALLS if use in ("own", "user") else 0,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                # `_ask` has the deadline of calls.
+                # `_request` has the deadline of calls.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             )
         return self._sessions[use]
@@ -266,7 +268,7 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return made
 
 
-def _whole(answer: Object) -> Object:
+def _unchanged(answer: Object) -> Object:
     return answer
 
 
@@ -288,6 +290,6 @@ async def _refusal(response: aiohttp.ClientResponse) -> ApiServerError:
     )
 
 
-def _unanswered(error: Exception) -> ApiServerError:
+def _connection_error(error: Exception) -> ApiServerError:
     words = str(error) or type(error).__name__
     return ApiServerError("the API server does not answer", detail=words[:_MAX_MESSAGE])

@@ -20,7 +20,7 @@ _MORE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[T]):
-    """A page of a list, with its objects converted by `make`.
+    """A page of a list, with its objects converted by `convert`.
 
     Attributes:
         items: the converted objects, in the order of the list.
@@ -41,7 +41,7 @@ class ListPage(Generic[T]):
 async def pages(
     kube: Kube,
     path: str,
-    make: Callable[[Object], T],
+    convert: Callable[[Object], T],
     *,
     token: str | None,
     query: Mapping[str, str] | None = None,
@@ -51,7 +51,7 @@ async def pages(
     Args:
         kube: the API server.
         path: the URL path of the collection.
-        make: converts an object to what is kept of it; it may be called in a thread.
+        convert: converts an object to what is kept of it; it may be called in a thread.
         token: the user's token; None: the console's own account.
         query: the selectors.
 
@@ -68,7 +68,7 @@ async def pages(
         try:
             page, weight = await kube.read(
                 path,
-                lambda answer: _page(answer, make),
+                lambda answer: _page(answer, convert),
                 token=token,
                 query=asked,
                 max_weight=max_weight,
@@ -87,14 +87,14 @@ async def pages(
             return
 
 
-def _page(answer: Object, make: Callable[[Object], T]) -> ListPage[T]:
+def _page(answer: Object, convert: Callable[[Object], T]) -> ListPage[T]:
     """Convert the response to a page; a response without `items` is an error, not an empty list."""
     if "items" not in answer:
         raise ApiServerError("the API server does not answer with a list")
     metadata = answer.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     return ListPage(
-        items=[make(item) for item in answer["items"] or () if isinstance(item, dict)],
+        items=[convert(item) for item in answer["items"] or () if isinstance(item, dict)],
         version=str(metadata.get("resourceVersion") or ""),
         following=str(metadata.get("continue") or ""),
     )

@@ -20,7 +20,7 @@ T = TypeVar("T")
 Object = dict[str, Any]
 
 LARGE: Final = 256 * 1024
-"""The weight above which a response is large; see `trainingjob_web.weight`."""
+"""The weight (estimated decoded bytes, see `trainingjob_web.json_size`) above which a response is large."""
 
 _QUICK: Final = 16 * 1024
 """The weight up to which a response is decoded without a thread."""
@@ -65,13 +65,16 @@ class ResponseReader:
         return self._large
 
     async def read(
-        self, response: aiohttp.ClientResponse, make: Callable[[Object], T], max_weight: int | None
+        self,
+        response: aiohttp.ClientResponse,
+        convert: Callable[[Object], T],
+        max_weight: int | None,
     ) -> tuple[T, int]:
-        """Read a body to its end; return the result of `make` on its object, and the body's weight.
+        """Read a body to its end; return the result of `convert` on its object, and the body's weight.
 
         Args:
             response: a response whose headers have been received.
-            make: converts the object to what is kept of it; called in a thread unless the body is small.
+            convert: converts the object to what is kept of it; called in a thread unless the body is small.
             max_weight: the maximum weight of the body; None: it is a single object of at most `MAX_BYTES`.
 
         Raises:
@@ -82,20 +85,22 @@ class ResponseReader:
         body = _Body(response)
         if await body.read_until(LARGE):
             if body.weight <= _QUICK:
-                return make(body.decoded()), body.weight
-            return await _in_thread(lambda: make(body.decoded())), body.weight
+                return convert(body.decoded()), body.weight
+            return await _in_thread(lambda: convert(body.decoded())), body.weight
         if self._large >= self.limit:
             raise _busy()
         self._large += 1
         try:
             async with self._slot(self._slots):
                 if await body.read_until(max_weight or PAGE_WEIGHT):
-                    return await _in_thread(lambda: make(body.decoded())), body.weight
+                    return await _in_thread(lambda: convert(body.decoded())), body.weight
                 if max_weight is not None:
-                    raise AnswerTooLargeError(f"the answer weighs more than {max_weight} bytes")
+                    raise AnswerTooLargeError(
+                        f"the response takes more than {max_weight} bytes when decoded"
+                    )
                 async with self._slot(self._heavy):
                     await body.read_until(None)
-                    return await _in_thread(lambda: make(body.decoded())), body.weight
+                    return await _in_thread(lambda: convert(body.decoded())), body.weight
         finally:
             self._large -= 1
 
@@ -137,7 +142,7 @@ class _Body:
             self._data += piece
             self.weight += decoded_size(piece)
             if len(self._data) > MAX_BYTES:
-                raise AnswerTooLargeError(f"the answer is larger than {MAX_BYTES} bytes")
+                raise AnswerTooLargeError(f"the response is larger than {MAX_BYTES} bytes")
         return False
 
     def decoded(self) -> Object:

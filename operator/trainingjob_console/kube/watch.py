@@ -56,20 +56,20 @@ class WatchFailure:
 
 
 async def list_and_watch(
-    kube: Kube, path: str, make: Callable[[Object], T]
+    kube: Kube, path: str, convert: Callable[[Object], T]
 ) -> AsyncGenerator[ListedPage[T] | WatchEvent | WatchFailure]:
     """Yield the pages of a list, then changes; list again when the server no longer has the version.
 
     Args:
         kube: the API server, called with the console's own account.
         path: the URL path of the collection.
-        make: converts each listed object to what is kept of it; it may be called in a thread.
+        convert: converts each listed object to what is kept of it; it may be called in a thread.
     """
     version, delay = "", _BACKOFF_S[0]
     while True:
         try:
             if not version:
-                async with aclosing(_list(kube, path, make)) as listed:
+                async with aclosing(_list(kube, path, convert)) as listed:
                     async for page, at in listed:
                         yield page
                         # Only after the last page: a watch from a partial list would miss the remaining
@@ -96,11 +96,11 @@ async def list_and_watch(
 
 
 async def _list(
-    kube: Kube, path: str, make: Callable[[Object], T]
+    kube: Kube, path: str, convert: Callable[[Object], T]
 ) -> AsyncGenerator[tuple[ListedPage[T], str]]:
     first = True
     try:
-        async with aclosing(pages(kube, path, make, token=None)) as parts:
+        async with aclosing(pages(kube, path, convert, token=None)) as parts:
             async for part in parts:
                 yield ListedPage(part.items, first, part.last), part.version
                 first = False
