@@ -17,9 +17,7 @@ def raise_descriptor_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # a sandbox may forbid it: continue with less
+        with contextlib.suppress(OSError, ValueError):  # forbidden in some sandboxes: go on
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return descriptor_limit()
 

@@ -134,9 +134,8 @@ class Leadership:
                 wait_s *= _SOON
             except TimeoutError as error:
                 self._log_problem(error)
-                wait_s *= (
-                    _SOON  # the try took time already, and the next one uses a new connection
-                )
+                # The try took time already, and the next one uses a new connection.
+                wait_s *= _SOON
             except KubernetesError as error:
                 self._log_problem(error)
             except Exception:

@@ -64,7 +64,7 @@ async def test_definitions_go_with_their_objects_and_jobs_run_as_soon_as_they_ar
         await delete_definitions(api)
 
         async with asyncio.timeout(BACK_S):
-            while "is not there; apply manifests/crds" not in operator.probe("/readyz")[1]:
+            while "does not exist; apply manifests/crds" not in operator.probe("/readyz")[1]:
                 await asyncio.sleep(0.05)
         assert operator.probe("/healthz") == (200, "ok\n")
         assert operator.is_running, operator.log()

@@ -246,7 +246,7 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
             await asyncio.sleep(0.02)
     assert (await api.job("gap"))["status"]["disruptions"] == 1
     async with asyncio.timeout(90):
-        while "doomed vanished" not in operator.log():
+        while "doomed was deleted, which no watch event reported" not in operator.log():
             await asyncio.sleep(0.05)
 
 

@@ -199,7 +199,7 @@ OBSTACLES = {
         mend=remove_limits,
         reason="InvalidPod",
         words=(
-            "the job's own template is valid",
+            "the job's template is valid",
             'spec.containers[0].resources.requests: Invalid value: "1Gi": must be less than',
             "or equal to memory limit of 512Mi",
         ),
