@@ -147,11 +147,11 @@ class FinalizerRelease:
 
     async def _free_job(self, raw: Object) -> None:
         job = self._ended(job_view(raw))
-        if not job.status.record_waits or job.discard_record:
+        if not job.status.record_pending or job.discard_record:
             await self._release(job, raw)
             return
         record = self._record(job, raw)
-        goes = self._jobs_go_too or (job.deleting and job.owes_record)
+        goes = self._jobs_go_too or (job.deleting and job.has_record_finalizer)
         result = await self._store(record, once_at_least=goes)
         is_lost = goes and result != "Stored"
         if is_lost and not self._may_be_lost(job, result):
@@ -176,14 +176,14 @@ class FinalizerRelease:
         The operator would have written that status, but is stopped, and the job disappears as soon
         as it is released.
         """
-        if not job.deleting or not job.owes_record or job.status.is_finished:
+        if not job.deleting or not job.has_record_finalizer or job.status.is_finished:
             return job
         seen = Observation(job=job, pods_are_live=True)
         return replace(job, status=plan(seen, self._settings, now=self._clock.now()).status)
 
     async def _release(self, job: JobView, raw: Object) -> bool:
         """Release the job's finalizer, if it has it; False: the API server refused."""
-        return await self._free(raw, FINALIZER_RECORD) if job.owes_record else True
+        return await self._free(raw, FINALIZER_RECORD) if job.has_record_finalizer else True
 
     async def _free(self, raw: Object, finalizer: str) -> bool:
         try:
@@ -239,4 +239,4 @@ class FinalizerRelease:
 
 def _is_of_use(job: JobView) -> bool:
     """True if the job has our finalizer, or its record is pending since an earlier run."""
-    return job.owes_record or job.status.record_waits
+    return job.has_record_finalizer or job.status.record_pending

@@ -11,7 +11,7 @@ single pods is kept in memory; after a restart it is read from the archive file.
 
 Logs are expected for every rank that had a pod, not only for the pods that still exist: a pod can
 disappear while the operator is down, or be force-deleted. At the job's end the archive is searched
-for the ranks whose pods disappeared before their logs were read (a `Survey`). The end of an attempt
+for the ranks whose pods disappeared before their logs were read (a `ArchiveSearch`). The end of an attempt
 does not wait for such a search and relies on memory. Pods that exist when their attempt ends are
 listed in status until their logs are archived (`core.unread_logs`), so the archive is also searched
 for those that disappear while the operator is down.
@@ -30,11 +30,11 @@ from trainingjob_api.constants import (
     REASON_LOGS_UNAVAILABLE,
 )
 from trainingjob_operator.core.decision import (
+    ArchiveSearch,
     DecisionSettings,
     LogOutcome,
     Observation,
     Plan,
-    Survey,
 )
 from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
@@ -46,8 +46,8 @@ from trainingjob_operator.core.status_draft import StatusDraft
 from trainingjob_operator.core.unread_logs import (
     is_listed,
     remaining_unread,
+    search_for_unread,
     split_at_limit,
-    survey_of_unread,
     unbegun_ranks,
     unread_ranks,
 )
@@ -83,19 +83,19 @@ def archive_first(
     )
     unread = unread_ranks(seen) if _is_over(job.status, draft.status) else frozenset()
     # Creating pods comes first; the search can wait.
-    noted = None if decided.create else survey_of_unread(seen)
+    noted = None if decided.create else search_for_unread(seen)
     is_known_gone = noted is None and unread <= seen.vanished | seen.done
     if not (seen.pods_are_live or is_known_gone):
         return Plan(status=job.status, needs_live_pods=True)
-    survey = Survey(attempt=job.status.attempt, ranks=unread) if unread else None
-    if survey is not None and not draft.status.is_finished:
-        lost = _lost_logs(survey.attempt, survey.ranks, _GONE_UNREAD)
-        draft, survey = _report_missing(draft, [lost]), None
-    survey = noted or survey
+    archive_search = ArchiveSearch(attempt=job.status.attempt, ranks=unread) if unread else None
+    if archive_search is not None and not draft.status.is_finished:
+        lost = _lost_logs(archive_search.attempt, archive_search.ranks, _GONE_UNREAD)
+        draft, archive_search = _report_missing(draft, [lost]), None
+    archive_search = noted or archive_search
     given_up, still = split_at_limit(remaining_unread(draft.status, seen))
     draft = _report_unread_missing(_with_outcomes(draft, seen), given_up, _TOO_MANY)
     if draft.status.is_finished:
-        draft = _conclude(draft, seen, waits=bool(wanted or survey))
+        draft = _conclude(draft, seen, waits=bool(wanted or archive_search))
     status = draft.status
     held = {pod.uid for pod in wanted}
     as_seen = {pod.uid: pod.resource_version for pod in seen.pods if _may_begin(pod)}
@@ -113,7 +113,9 @@ def archive_first(
     has_begun_late = any(not is_listed(pod, job.status.unread_logs) for pod in late)
     if delete or is_resolved or has_begun_late or status != job.status:
         status = replace_fields(_with_location(status, seen), unread_logs=still)
-    return replace_fields(decided, status=status, delete=delete, archive=wanted, survey=survey)
+    return replace_fields(
+        decided, status=status, delete=delete, archive=wanted, archive_search=archive_search
+    )
 
 
 def _is_over(old: JobStatus, new: JobStatus) -> bool:
@@ -196,7 +198,7 @@ def _reported_missing(status: JobStatus) -> str:
     """
     if _reports_missing(status):
         return _message(status)
-    return _message(status).partition(_AND)[2] if status.logs_wait else ""
+    return _message(status).partition(_AND)[2] if status.logs_pending else ""
 
 
 def _ranks_in_message(message: str) -> tuple[int | None, frozenset[int]]:
@@ -228,7 +230,7 @@ def _verdict(
 ) -> tuple[bool, str, str]:
     """Return the condition's status, reason and message, by the worst known outcome."""
     missing = _reported_missing(status)
-    if status.logs_wait and not outcomes:
+    if status.logs_pending and not outcomes:
         missing = missing or _TOO_LATE
     if missing:
         broken = all(outcome.lost and outcome.volume_fault for outcome in outcomes)
@@ -242,7 +244,7 @@ def _verdict(
 
 def _without_volume(draft: StatusDraft, job: JobView) -> StatusDraft:
     """Report all pending logs as missing: the operator has no log volume."""
-    if draft.status.logs_wait:
+    if draft.status.logs_pending:
         draft = _set_condition(draft, REASON_LOGS_UNAVAILABLE, _NOT_CONFIGURED)
     elif not job.status.is_finished:
         draft = _report_unread_missing(draft, draft.status.unread_logs, _NOT_CONFIGURED)

@@ -64,13 +64,13 @@ def _follow(ctx: PlanContext) -> Plan:
         return Plan(
             status=waiting.status,
             delete=deletions(ctx.ranks.stale),
-            look_again_at=next_stuck_at(ctx.ranks.stale, now=ctx.now),
+            requeue_at=next_stuck_at(ctx.ranks.stale, now=ctx.now),
         )
     due = gang_retry_at(ctx.job, ctx.status, ctx.settings) or may_start_at(
         ctx.status, ctx.settings
     )
     if due is not None and ctx.now < due:
-        return Plan(status=ctx.status, look_again_at=due)
+        return Plan(status=ctx.status, requeue_at=due)
     ctx = begin_gang_retry(ctx)
     start = attempt_start(ctx.status, ctx.ranks, ctx.seen.refusal, now=ctx.now)
     ctx = with_launch(ctx.with_status(replace_fields(ctx.status, attempt_start_time=start)))
@@ -78,7 +78,7 @@ def _follow(ctx: PlanContext) -> Plan:
     readiness = append_kept_pods(judge_readiness(ctx.ranks, refusal), ctx.ranks)
     status = set_readiness(ctx.draft, readiness).status
     if refusal is not None and ctx.now < (due := _retry_at(refusal, ctx)):
-        return Plan(status=status, look_again_at=due)
+        return Plan(status=status, requeue_at=due)
     return Plan(status=status, create=tuple(sorted(ctx.ranks.missing)))
 
 
@@ -102,10 +102,10 @@ def _retry_at(refusal: Refusal, ctx: PlanContext) -> datetime:
     return min(refusal.retry_at, ends)
 
 
-def is_to_run(job: JobView) -> bool:
+def should_run(job: JobView) -> bool:
     """True if the job should have pods: it is valid, and not finished, suspended or ending."""
     is_over = job.status.is_finished or job.invalid is not None
-    return not (job.spec.suspend or job.is_to_end or is_over)
+    return not (job.spec.suspend or job.should_end or is_over)
 
 
 def has_begun(job: JobView) -> bool:

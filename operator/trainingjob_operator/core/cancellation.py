@@ -72,7 +72,7 @@ def _stop(ctx: PlanContext, *, reason: str, message: str, grace_s: int | None) -
         return Plan(
             status=waiting.status,
             delete=deletions(running, grace_s=grace_s),
-            look_again_at=next_stuck_at(running, now=ctx.now),
+            requeue_at=next_stuck_at(running, now=ctx.now),
         )
     codes = (pod.exit_code for pod in ctx.ranks.current if pod.exit_code is not None)
     return ctx.finish(

@@ -85,7 +85,7 @@ class LogOutcome:
         attempt, rank: the attempt and the rank that wrote the log.
         lost: the reason why the log is not on the volume; "" if it is.
         ranks: all ranks whose logs are lost, if there are others beside `rank`.
-        looked_for: the ranks of the `Survey` that this outcome answers.
+        searched_ranks: the ranks of the `ArchiveSearch` that this outcome answers.
         volume_fault: the log is lost because of the volume, not because of the pod.
         cut: bytes left out at the beginning of the log, because it is too long.
         size: size of the job's archive afterwards, in bytes.
@@ -98,7 +98,7 @@ class LogOutcome:
     cut: int = 0
     size: int = 0
     ranks: frozenset[int] = frozenset()
-    looked_for: frozenset[int] = frozenset()
+    searched_ranks: frozenset[int] = frozenset()
 
     @property
     def missing(self) -> frozenset[int]:
@@ -107,7 +107,7 @@ class LogOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class ArchiveSearch:
     """A search of the archive for the logs of ranks whose pods are gone.
 
     Memory does not have the outcome of these logs; the archive file does.
@@ -196,8 +196,8 @@ class Plan:
         create: ranks of `status.attempt` to create.
         archive: pods whose logs are to be copied to the log volume. A pod is not in `delete` before
             its log is archived or given up.
-        survey: ranks without a pod whose logs are to be searched for in the archive.
-        look_again_at: time of the next decision if no event arrives before.
+        archive_search: ranks without a pod whose logs are to be searched for in the archive.
+        requeue_at: time of the next decision if no event arrives before.
         needs_live_pods: the decision depends on the absence of pods. Read them from the API server
             and decide again before the status is written.
     """
@@ -208,8 +208,8 @@ class Plan:
     abandon: bool = False
     create: tuple[int, ...] = ()
     archive: tuple[PodView, ...] = ()
-    survey: Survey | None = None
+    archive_search: ArchiveSearch | None = None
     delete: tuple[DeletePod, ...] = ()
     events: tuple[Event, ...] = ()
-    look_again_at: datetime | None = None
+    requeue_at: datetime | None = None
     needs_live_pods: bool = False

@@ -157,7 +157,7 @@ class JobStatus:
         return self.attempt == 0 and self.launched_attempt is None
 
     @property
-    def logs_wait(self) -> bool:
+    def logs_pending(self) -> bool:
         """True if logs are still to be archived.
 
         Also false if the logs were given up or the job has none.
@@ -166,7 +166,7 @@ class JobStatus:
         return found is not None and found.reason == REASON_LOGS_PENDING
 
     @property
-    def record_waits(self) -> bool:
+    def record_pending(self) -> bool:
         """True if the job has finished and its record is neither stored nor given up."""
         return self.is_finished and self.record_state in {
             RecordState.PENDING,
@@ -254,12 +254,12 @@ class JobView:
     shutdown_by: str = ""
 
     @property
-    def owes_record(self) -> bool:
+    def has_record_finalizer(self) -> bool:
         """True if the job carries the finalizer that waits for its record."""
         return FINALIZER_RECORD in self.finalizers
 
     @property
-    def is_to_end(self) -> bool:
+    def should_end(self) -> bool:
         """True if its user ended it: it is being deleted, or a shutdown was requested."""
         is_shut_down = self.spec.shutdown is not None or self.status.shutdown is not None
         return self.deleting or is_shut_down
@@ -270,7 +270,7 @@ def changed_fields(old: JobStatus, new: JobStatus) -> frozenset[str]:
     return differing_fields(old, new)
 
 
-def has_gone_back(known: str, live: str, *, at: str) -> bool:
+def is_rewound(known: str, live: str, *, at: str) -> bool:
     """True if a list contains an older version of an object than was known at the list's version.
 
     This happens only if the cluster was restored from a backup. A known version that is newer than

@@ -41,11 +41,11 @@ def stage_of(job: JobView, status: JobStatus | None = None) -> Stage:
     status = job.status if status is None else status
     if not status.is_finished:
         return Stage.LIVE
-    if status.logs_wait:
+    if status.logs_pending:
         return Stage.LOGS
     if status.record_state not in _NO_RECORD_WAITS:
         return Stage.RECORD
-    return Stage.RELEASE if job.owes_record else Stage.FREE
+    return Stage.RELEASE if job.has_record_finalizer else Stage.FREE
 
 
 def awaits_release(job: JobView) -> bool:
@@ -59,7 +59,7 @@ def awaits_release(job: JobView) -> bool:
             return True
         case Stage.RECORD:
             return is_unclaimed(job, job.status) or (
-                job.owes_record and (job.deleting or job.discard_record)
+                job.has_record_finalizer and (job.deleting or job.discard_record)
             )
         case _:
             return False
@@ -70,4 +70,4 @@ def is_unclaimed(job: JobView, status: JobStatus) -> bool:
 
     An uninstall leaves such jobs: it removes the finalizer, and `status.recordState` stays.
     """
-    return status.record_waits and not job.owes_record and not job.deleting
+    return status.record_pending and not job.has_record_finalizer and not job.deleting

@@ -141,7 +141,7 @@ def while_ending(ctx: PlanContext) -> Plan | None:
     what = _describe(ending[0], taken_away=True)
     message = f"{what}; podFailurePolicy is evaluated when the pod has ended"
     waiting = with_launch(ctx).not_ready(append_stuck_pods(message, ending, now=ctx.now))
-    return Plan(status=waiting.status, look_again_at=next_stuck_at(ending, now=ctx.now))
+    return Plan(status=waiting.status, requeue_at=next_stuck_at(ending, now=ctx.now))
 
 
 def _awaits_pod_end(ctx: PlanContext) -> bool:

@@ -89,9 +89,9 @@ def plan(seen: Observation, settings: DecisionSettings, *, now: datetime) -> Pla
         decided,
         claim=must_claim(job, settings) or must_reclaim(job, status),
         release=release,
-        abandon=release and status.record_waits,
+        abandon=release and status.record_pending,
         events=events_between(job.status, status),
-        look_again_at=_look_again_at(decided, status, situation),
+        requeue_at=_requeue_at(decided, status, situation),
     )
 
 
@@ -154,18 +154,18 @@ def _summarise(status: JobStatus, ctx: PlanContext) -> JobStatus:
     )
 
 
-def _look_again_at(decided: Plan, status: JobStatus, ctx: PlanContext) -> datetime | None:
+def _requeue_at(decided: Plan, status: JobStatus, ctx: PlanContext) -> datetime | None:
     """Return the next time at which the decision changes without any event."""
     if status.is_finished:
         is_pending = status.record_state == RecordState.PENDING
-        held = ctx.job.deleting and ctx.job.owes_record and is_pending
+        held = ctx.job.deleting and ctx.job.has_record_finalizer and is_pending
         return release_deadline(ctx.job, ctx.settings) if held else None
-    due = [decided.look_again_at]
+    due = [decided.requeue_at]
     if status.attempt != ctx.job.status.attempt and all(pod.held_by for pod in ctx.seen.pods):
         due.append(ctx.now)  # no pod of the old attempt is left whose end would cause a pass
     # Suspension, shutdown and deletion come before the deadlines. An expired deadline that no longer
     # applies would cause passes without end.
-    if not (ctx.spec.suspend or ctx.job.is_to_end):
+    if not (ctx.spec.suspend or ctx.job.should_end):
         due.append(active_deadline(ctx.job, status))
         due.append(pre_running_deadline(ctx.job, status, ctx.ranks))
     return min((moment for moment in due if moment is not None), default=None)

@@ -33,7 +33,9 @@ def must_claim(job: JobView, settings: DecisionSettings) -> bool:
     Running jobs get it, too: recording may have been enabled after they started.
     """
     wanted = settings.recording and not job.discard_record and job.invalid is None
-    return wanted and not job.owes_record and not job.deleting and not job.status.is_finished
+    return (
+        wanted and not job.has_record_finalizer and not job.deleting and not job.status.is_finished
+    )
 
 
 def must_reclaim(job: JobView, status: JobStatus) -> bool:
@@ -54,7 +56,7 @@ def open_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
     job = seen.job
     if job.discard_record:
         return _not_required(draft, REASON_RECORD_DISCARDED, _GIVEN_UP)
-    if not job.owes_record:
+    if not job.has_record_finalizer:
         return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "no record is required")
     if job.deleting and not _has_had_pods(seen):
         return _not_required(draft, REASON_RECORD_NOT_REQUIRED, "deleted before its first pod")
@@ -68,7 +70,7 @@ def open_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
 def settle_record(draft: StatusDraft, seen: Observation) -> StatusDraft:
     """Return the draft of a finished job, updated with the result of its record's delivery."""
     job, delivery = seen.job, seen.delivery
-    if not draft.status.record_waits:
+    if not draft.status.record_pending:
         return draft
     if job.discard_record:
         return _not_required(draft, REASON_RECORD_DISCARDED, _GIVEN_UP)
@@ -93,7 +95,7 @@ def may_release(
     jobs are not released before the record is stored or given up.
     """
     stage = stage_of(job, status)
-    if not job.owes_record or stage <= Stage.LOGS:
+    if not job.has_record_finalizer or stage <= Stage.LOGS:
         return False
     if stage is Stage.RELEASE and status.record_state is not None:
         return True

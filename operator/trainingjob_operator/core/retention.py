@@ -148,7 +148,7 @@ class Verdict:
         return bool(self.held_by) and due
 
 
-LIVES: Final = Verdict()
+NOT_FINISHED: Final = Verdict()
 """The verdict on a job that has not finished: retention does not apply to it."""
 
 
@@ -162,7 +162,7 @@ def judge(job: JobView, inherited: Inherited | None, *, now: datetime) -> Verdic
     """
     outcome = terminal_condition(job.status)
     if outcome is None:
-        return LIVES
+        return NOT_FINISHED
     held_by = _in_the_way(job)
     ttl: float
     if job.spec.ttl_s is not None:
@@ -233,4 +233,4 @@ def _in_the_way(job: JobView) -> str:
         return RECORD_PENDING
     if stage is Stage.RECORD and not job.discard_record:
         return RECORD_REJECTED
-    return RECORD_HELD if job.owes_record else ""
+    return RECORD_HELD if job.has_record_finalizer else ""

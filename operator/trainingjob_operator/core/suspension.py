@@ -46,7 +46,7 @@ def when_suspended(ctx: PlanContext) -> Plan | None:
     return Plan(
         status=held.status,
         delete=deletions(ctx.seen.pods),
-        look_again_at=next_stuck_at(ctx.seen.pods, now=ctx.now),
+        requeue_at=next_stuck_at(ctx.seen.pods, now=ctx.now),
     )
 
 
@@ -75,7 +75,7 @@ def is_settled(job: JobView, settings: DecisionSettings) -> bool:
         and is_answered
         and has_run_out
         and not status.unread_logs
-        and not (job.is_to_end or status.is_finished or must_claim(job, settings))
+        and not (job.should_end or status.is_finished or must_claim(job, settings))
     )
 
 

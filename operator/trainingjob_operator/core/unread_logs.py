@@ -17,7 +17,7 @@ than two only if archiving is slower than the attempts and finalizers keep their
 from collections.abc import Collection
 
 from trainingjob_api.constants import MAX_NODES, MAX_UNREAD_ATTEMPTS
-from trainingjob_operator.core.decision import Observation, Survey
+from trainingjob_operator.core.decision import ArchiveSearch, Observation
 from trainingjob_operator.core.job import JobStatus, UnreadLogs
 from trainingjob_operator.core.naming import format_indexes, parse_indexes
 from trainingjob_operator.core.pod import PodView
@@ -87,7 +87,7 @@ def split_at_limit(
     return unread[:-MAX_UNREAD_ATTEMPTS], unread[-MAX_UNREAD_ATTEMPTS:]
 
 
-def survey_of_unread(seen: Observation) -> Survey | None:
+def search_for_unread(seen: Observation) -> ArchiveSearch | None:
     """Return the search of the archive for unread ranks without a readable pod; None if there are none.
 
     It covers one attempt at a time.
@@ -95,7 +95,7 @@ def survey_of_unread(seen: Observation) -> Survey | None:
     for attempt, ranks in sorted(_unread_by_attempt(seen).items()):
         readable = {pod.index for pod in seen.pods if pod.attempt == attempt and pod.has_log}
         if gone := ranks - readable:
-            return Survey(attempt=attempt, ranks=gone)
+            return ArchiveSearch(attempt=attempt, ranks=gone)
     return None
 
 
@@ -113,7 +113,7 @@ def _known(seen: Observation, attempt: int) -> frozenset[int]:
     known: set[int] = set()
     for outcome in seen.logs.values():
         if outcome.attempt == attempt:
-            known |= outcome.looked_for or {outcome.rank}
+            known |= outcome.searched_ranks or {outcome.rank}
     return frozenset(known)
 
 

@@ -17,9 +17,9 @@ from datetime import datetime
 from typing import Final
 
 from trainingjob_api.constants import REASON_QUEUED
-from trainingjob_operator.core.attempt import has_begun, is_to_run
+from trainingjob_operator.core.attempt import has_begun, should_run
 from trainingjob_operator.core.bounded import Bound
-from trainingjob_operator.core.job import JobKey, JobView, has_gone_back, is_newer
+from trainingjob_operator.core.job import JobKey, JobView, is_newer, is_rewound
 from trainingjob_operator.core.job_stage import Stage, stage_of
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.retention import finished_at
@@ -270,7 +270,7 @@ class JobIndex:
         if entry is not None and before is not None:
             if before.uid != pod.uid and not is_newer(before.resource_version, version):
                 self.forget_pod(before)
-            elif has_gone_back(before.resource_version, pod.resource_version, at=version):
+            elif is_rewound(before.resource_version, pod.resource_version, at=version):
                 del entry.pods[pod.name]
         return self.observe_pod(pod)
 
@@ -292,7 +292,7 @@ class JobIndex:
             entry.pods[name] = replace(pod, deleting=True)
 
     def _count_pod(self, entry: JobEntry, pod: PodView) -> None:
-        if pod.attempt == entry.job.status.attempt and is_to_run(entry.job):
+        if pod.attempt == entry.job.status.attempt and should_run(entry.job):
             self.pod_limit.restore(entry)
         else:
             self.pod_limit.recount(entry)
@@ -332,7 +332,7 @@ class JobIndex:
             self.evicted_total += 1
         never_started = job.status.never_started
         entry = self._entries[job.key] = JobEntry(job=job, pods_known=never_started)
-        if has_begun(job) and is_to_run(job) and not never_started:
+        if has_begun(job) and should_run(job) and not never_started:
             self.pod_limit.restore(entry)
         self._count_live(job.key.namespace, +1)
         self.waiting.remove(job.key)

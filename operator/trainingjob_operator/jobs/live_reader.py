@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trainingjob_api.errors import UnavailableError
-from trainingjob_operator.core.job import JobView, describe_rewind, has_gone_back
+from trainingjob_operator.core.job import JobView, describe_rewind, is_rewound
 from trainingjob_operator.core.naming import pod_selector
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.observe_pod import pod_view
@@ -42,7 +42,7 @@ class LiveReader:
             return None
         live = job_view(raw)
         known = job.resource_version
-        if has_gone_back(known, live.resource_version, at=known):
+        if is_rewound(known, live.resource_version, at=known):
             # A live read comes from the store itself, so the older version proves a restore.
             self._on_rewind(describe_rewind(job, live))
             raise UnavailableError(describe_rewind(job, live), reason="Rewound")

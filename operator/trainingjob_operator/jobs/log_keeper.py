@@ -3,7 +3,7 @@
 from typing import Final
 
 from trainingjob_operator.core.archiving import can_be_read_early, lacks_volume
-from trainingjob_operator.core.attempt import is_to_run
+from trainingjob_operator.core.attempt import should_run
 from trainingjob_operator.core.decision import Plan
 from trainingjob_operator.core.job import JobView
 from trainingjob_operator.core.job_stage import Stage, stage_of
@@ -35,7 +35,7 @@ class LogKeeper:
 
     def request(self, job: JobView, decided: Plan) -> bool:
         """Request all logs of the plan, once its status is written. False: the queue is full."""
-        return self._logs.request_logs(job, decided.archive, decided.survey)
+        return self._logs.request_logs(job, decided.archive, decided.archive_search)
 
     def forget(self, entry: JobEntry) -> None:
         """Forget the outcomes of logs that the job's status contains by now."""
@@ -55,7 +55,7 @@ class LogKeeper:
 
     async def ask_again_s(self, entry: JobEntry) -> float | None:
         """Create the directory of a job that runs without one; return seconds until the next try."""
-        if not lacks_volume(entry.job.status) or not is_to_run(entry.job):
+        if not lacks_volume(entry.job.status) or not should_run(entry.job):
             return None
         await self.make_directory(entry)
         return None if entry.has_directory else ASK_VOLUME_S

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from trainingjob_operator.core.attempt import is_to_run
+from trainingjob_operator.core.attempt import should_run
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.jobs.fair_queue import FairQueue
@@ -143,7 +143,7 @@ class PodLimit:
 
     def recount(self, entry: JobEntry) -> None:
         """Count a job's pods again. One that is not to run loses its reservation and its request."""
-        if not is_to_run(entry.job):
+        if not should_run(entry.job):
             entry.has_reservation = False
             self._dequeue(entry.job.key)
         entry.unused_grant = min(

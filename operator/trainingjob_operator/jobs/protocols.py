@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from trainingjob_operator.core.decision import Delivery, Event, LogOutcome, Survey
+from trainingjob_operator.core.decision import ArchiveSearch, Delivery, Event, LogOutcome
 from trainingjob_operator.core.job import JobKey, JobStatus, JobView
 from trainingjob_operator.core.pod import PodView
 
@@ -26,7 +26,7 @@ class Logs(Protocol):
     def volume_error(self) -> str: ...
     def outcomes_of(self, job: JobView) -> Mapping[str, LogOutcome]: ...
     def request_logs(
-        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+        self, job: JobView, pods: Iterable[PodView], archive_search: ArchiveSearch | None = None
     ) -> bool: ...
     def forget(self, job: JobView, present: Collection[str]) -> None: ...
     def forget_log_outcomes(self, uid: str) -> None: ...

@@ -22,7 +22,7 @@ from trainingjob_api.errors import (
     InvalidError,
 )
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.attempt import is_to_run
+from trainingjob_operator.core.attempt import should_run
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobKey, JobView, changed_fields
 from trainingjob_operator.core.job_stage import Stage, stage_of
@@ -230,15 +230,15 @@ class Reconciler:
         """Return the seconds until the next pass; None: no further pass is needed."""
         again = await self._log_keeper.ask_again_s(entry) if has_room else ASK_FOR_ROOM_S
         longest = LONGEST_WAIT_S if again is None else again
-        if decided.look_again_at is not None:
+        if decided.requeue_at is not None:
             return min(self._due_s(decided, longest), longest)
         return await self._when_done(entry) if again is None else longest
 
     def _due_s(self, decided: Plan, otherwise_s: float) -> float:
         """Return the seconds until the decision changes with time, else `otherwise_s`."""
-        if decided.look_again_at is None:
+        if decided.requeue_at is None:
             return otherwise_s
-        return max((decided.look_again_at - self._clock.now()).total_seconds(), AT_ONCE)
+        return max((decided.requeue_at - self._clock.now()).total_seconds(), AT_ONCE)
 
     async def _when_done(self, entry: JobEntry) -> float | None:
         """Make a settled job evictable, or delete a finished one, after a pass that completed all work."""
@@ -349,7 +349,7 @@ class Reconciler:
             return None
         # For this pass alone, unless the index admits the job.
         entry = JobEntry(job=job, pods_known=True)
-        if not is_to_run(job) and stage_of(job) <= Stage.LOGS:
+        if not should_run(job) and stage_of(job) <= Stage.LOGS:
             await self.live.read_remaining_pods(entry)
         if self._needs_no_entry(entry):
             self._index.stop_waiting(key)
@@ -358,7 +358,7 @@ class Reconciler:
             if entry.pods and (placed := self._index.get(key)) is not None:
                 placed.pods_known = False
             return AT_ONCE
-        if not is_to_run(job):
+        if not should_run(job):
             due = await self._pass_without_entry(entry)  # its pods have to be deleted meanwhile
             return UNPLACED_RETRY_S if due is None else min(due, UNPLACED_RETRY_S)
         full = f"the operator has reached its limit of {self._index.max_jobs} live jobs"
@@ -382,7 +382,7 @@ class Reconciler:
         job = entry.job
         if job.status.is_finished:
             return True
-        return not (is_to_run(job) or entry.pods or job.key in self._index)
+        return not (should_run(job) or entry.pods or job.key in self._index)
 
 
 def _log_transition(job: JobView, decided: Plan) -> None:

@@ -120,7 +120,7 @@ class RecordKeeper:
         view = self._known(job, answer) or job_view(answer)
         if job.key in self._index:
             self._index.observe_job(view)
-        if view.owes_record and view.invalid is None and self._waits(view):
+        if view.has_record_finalizer and view.invalid is None and self._waits(view):
             self._manifests.remember(view, answer, now=self._clock.monotonic())
         else:
             self._manifests.drop(job.key)
@@ -144,7 +144,7 @@ class RecordKeeper:
         status = decided.status
         ends_now = job.status.record_state is None and status.is_true(CONDITION_COMPLETE)
         awaited_logs = stage_of(job) is Stage.LOGS
-        is_due = status.record_state == RecordState.PENDING and not status.logs_wait
+        is_due = status.record_state == RecordState.PENDING and not status.logs_pending
         if not is_due or not (ends_now or awaited_logs):
             return decided
         if not await self._records.store_at_once(job, status):
@@ -161,7 +161,7 @@ class RecordKeeper:
         delivery = self._records.delivery_of(job)
         if delivery is not None and delivery.revision != job.status.record_revision:
             self._records.forget_delivery(job.key)
-        if job.status.logs_wait:
+        if job.status.logs_pending:
             return  # the record contains the result of the logs
         if job.status.record_state == RecordState.PENDING:
             self._records.offer(job.key)

@@ -21,10 +21,10 @@ from typing import Final
 
 from trainingjob_api.errors import ForbiddenError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.attempt import is_to_run
+from trainingjob_operator.core.attempt import should_run
 from trainingjob_operator.core.backoff import Backoff
 from trainingjob_operator.core.decision import DecisionSettings
-from trainingjob_operator.core.job import JobKey, JobView, describe_rewind, has_gone_back, is_newer
+from trainingjob_operator.core.job import JobKey, JobView, describe_rewind, is_newer, is_rewound
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.plan import is_ours
@@ -249,7 +249,9 @@ class Resync:
         if job.status.is_finished:
             if len(self._index) < self._index.max_jobs or _has_pods_left(job):
                 self._index.observe_job(job)
-        elif not self._index.observe_job(job) and not (says_queued(job.status) and is_to_run(job)):
+        elif not self._index.observe_job(job) and not (
+            says_queued(job.status) and should_run(job)
+        ):
             self._queue.add(job.key)  # turned away: its status must say so, or it needs no entry
 
     async def _compare_pods(
@@ -289,7 +291,7 @@ class Resync:
                     reader.look(job)
                 known = self._index.get(job.key)
                 if known is not None:
-                    if has_gone_back(known.job.resource_version, job.resource_version, at=version):
+                    if is_rewound(known.job.resource_version, job.resource_version, at=version):
                         self._on_rewind(describe_rewind(known.job, job))
                     self._index.observe_job(job)
                 elif is_settled(job, self._settings) and is_ours(job):

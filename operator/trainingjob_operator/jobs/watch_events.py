@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.attempt import is_to_run
+from trainingjob_operator.core.attempt import should_run
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.core.job import JobKey, JobView, is_newer
 from trainingjob_operator.core.job_stage import awaits_release
@@ -68,7 +68,7 @@ class WatchEventHandler:
         is_in = self._index.observe_job(job)
         if is_in and kind == ADDED and _will_start(job):
             self._manifests.remember(job, raw, now=self._clock.monotonic())
-        if is_in or not (says_queued(job.status) and is_to_run(job)):
+        if is_in or not (says_queued(job.status) and should_run(job)):
             self._queue.add(job.key)
 
     def pod_event(self, kind: str | None, raw: dict[str, Any]) -> None:
@@ -119,4 +119,4 @@ def _version(metadata: dict[str, Any]) -> str:
 def _will_start(job: JobView) -> bool:
     """True if the job is new, and nothing keeps its first pods from being created."""
     is_new = job.status.never_started and not job.status.conditions
-    return is_new and is_to_run(job)
+    return is_new and should_run(job)

@@ -8,7 +8,7 @@ timeout begins with the request, and grows with the number of waiting logs.
 If another process holds a job's archive open (an operator that is exiting, or one on a lost node),
 the archiver waits for up to a minute from the log's turn on.
 
-For a rank whose pod was deleted, it searches the archive for the log (a `Survey`).
+For a rank whose pod was deleted, it searches the archive for the log (a `ArchiveSearch`).
 
 A broken volume is tried again every half minute. In between logs are given up at once, so that ten
 thousand finishing jobs do not wait for it one after the other. An error of a single job's entry
@@ -32,7 +32,7 @@ from trainingjob_api.errors import (
     VolumeError,
 )
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.decision import LogOutcome, Survey
+from trainingjob_operator.core.decision import ArchiveSearch, LogOutcome
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.message_text import cut as cut_text
 from trainingjob_operator.core.message_text import one_line
@@ -132,20 +132,24 @@ class Archiver:
         return self.queue.outcomes_of(job.uid)
 
     def request_logs(
-        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+        self, job: JobView, pods: Iterable[PodView], archive_search: ArchiveSearch | None = None
     ) -> bool:
         """Request the logs of these pods, each once. False: the queue has no room for all of them.
 
         Args:
             job: the pods' job.
             pods: the pods whose logs are to be archived.
-            survey: ranks without a pod, for whose logs the archive is searched.
+            archive_search: ranks without a pod, for whose logs the archive is searched.
         """
         known = self.queue.outcomes_of(job.uid)
         new = [pod for pod in pods if pod.uid not in known]
         # All get the timeout of the last one, since a log that is retried goes to the queue's end.
-        timeout_s = DEADLINE_S + PER_LOG_S * (len(self.queue) + len(new) + (survey is not None))
-        is_room = survey is None or self.queue.add(self._survey_task(job, survey, timeout_s))
+        timeout_s = DEADLINE_S + PER_LOG_S * (
+            len(self.queue) + len(new) + (archive_search is not None)
+        )
+        is_room = archive_search is None or self.queue.add(
+            self._search_task(job, archive_search, timeout_s)
+        )
         for pod in new:
             is_room = self.queue.add(self._task(job, pod, timeout_s)) and is_room
         self._wake.set()
@@ -262,7 +266,7 @@ class Archiver:
                 task.attempt,
                 outcome.lost,
             )
-        elif not task.looked_for:
+        elif not task.searched_ranks:
             self.archived_total += 1
             self._volume_error_until = float("-inf")
             self.volume_fault = None
@@ -311,20 +315,22 @@ class Archiver:
             give_up_at=now + timeout_s,
         )
 
-    def _survey_task(self, job: JobView, survey: Survey, timeout_s: float) -> LogTask:
+    def _search_task(
+        self, job: JobView, archive_search: ArchiveSearch, timeout_s: float
+    ) -> LogTask:
         now = self._clock.monotonic()
         return LogTask(
             key=job.key,
             job_uid=job.uid,
             pod="",
-            pod_uid=f"{job.uid}/{survey.attempt}/{format_indexes(survey.ranks)}",
+            pod_uid=f"{job.uid}/{archive_search.attempt}/{format_indexes(archive_search.ranks)}",
             container="",
-            attempt=survey.attempt,
-            rank=min(survey.ranks),
+            attempt=archive_search.attempt,
+            rank=min(archive_search.ranks),
             running=False,
             asked_at=now,
             give_up_at=now + timeout_s,
-            looked_for=survey.ranks,
+            searched_ranks=archive_search.ranks,
         )
 
 
@@ -332,8 +338,8 @@ def _lost(task: LogTask, why: str, *, volume_fault: bool = False) -> LogOutcome:
     return LogOutcome(
         attempt=task.attempt,
         rank=task.rank,
-        ranks=task.looked_for,
-        looked_for=task.looked_for,
+        ranks=task.searched_ranks,
+        searched_ranks=task.searched_ranks,
         lost=one_line(why, _MAX_WHY),
         volume_fault=volume_fault,
     )
@@ -349,7 +355,7 @@ class NoLogArchive:
         return {}
 
     def request_logs(
-        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+        self, job: JobView, pods: Iterable[PodView], archive_search: ArchiveSearch | None = None
     ) -> bool:
         """Request nothing."""
         return True

@@ -31,7 +31,7 @@ class LogTask:
         running: the main container had not ended at the time of the request.
         asked_at: time of the request, in monotonic seconds.
         give_up_at: monotonic time at which it is given up if its turn has not come.
-        looked_for: ranks without a pod, for whose logs the archive is searched.
+        searched_ranks: ranks without a pod, for whose logs the archive is searched.
     """
 
     key: JobKey
@@ -45,7 +45,7 @@ class LogTask:
     asked_at: float
     give_up_at: float
     beside: tuple[str, ...] = ()
-    looked_for: frozenset[int] = frozenset()
+    searched_ranks: frozenset[int] = frozenset()
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:

@@ -18,8 +18,8 @@ async def copy_logs(pods: Cluster, store: LogStore, task: LogTask) -> LogOutcome
     """Append the logs of a pod to its job's archive, unless they are in it already."""
     archive = await store.open(task.key, task.job_uid)
     try:
-        if task.looked_for:
-            return _surveyed(task, await archive.ranks_of(task.attempt), size=archive.size)
+        if task.searched_ranks:
+            return _search_outcome(task, await archive.ranks_of(task.attempt), size=archive.size)
         cut = await _copy_all(pods, archive, task)
         return _archived(task, cut=cut, size=archive.size)
     finally:
@@ -75,13 +75,13 @@ def _archived(task: LogTask, *, cut: int, size: int) -> LogOutcome:
     return LogOutcome(attempt=task.attempt, rank=task.rank, cut=cut, size=size)
 
 
-def _surveyed(task: LogTask, found: Collection[int], *, size: int) -> LogOutcome:
-    missing = task.looked_for - set(found)
+def _search_outcome(task: LogTask, found: Collection[int], *, size: int) -> LogOutcome:
+    missing = task.searched_ranks - set(found)
     return LogOutcome(
         attempt=task.attempt,
-        rank=min(missing or task.looked_for),
+        rank=min(missing or task.searched_ranks),
         ranks=missing,
-        looked_for=task.looked_for,
+        searched_ranks=task.searched_ranks,
         lost=_GONE if missing else "",
         size=size,
     )

@@ -166,7 +166,7 @@ class Outbox:
         entry = self._index.get(key)
         known = entry.job if entry is not None and entry.job.uid == job.uid else job
         has_changed = is_newer(known.resource_version, job.resource_version)
-        if has_changed and not known.status.record_waits:
+        if has_changed and not known.status.record_pending:
             return
         if has_changed or self._breaker.is_open:
             self._keep(key)
@@ -330,7 +330,7 @@ class Outbox:
             labels = as_dict(as_dict(raw.get("metadata")).get("labels"))
             manifest = Manifest(labels, as_dict(raw.get("spec")), self._clock.monotonic())
         # The record names the logs. It is offered again when they are archived or given up.
-        is_due = job.status.record_waits and not job.status.logs_wait and is_ours(job)
+        is_due = job.status.record_pending and not job.status.logs_pending and is_ours(job)
         return self._record(job, job.status, manifest) if is_due else None
 
     def _record(self, job: JobView, status: JobStatus, manifest: Manifest) -> Object:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 
 from trainingjob_operator.core.bounded import Bound
-from trainingjob_operator.core.job import has_gone_back, is_newer
+from trainingjob_operator.core.job import is_newer, is_rewound
 from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.core.retention import NO_RULES, Inherited
 
@@ -149,7 +149,7 @@ class PolicyIndex:
             del self._known[known.namespace]
         for policy in policies:
             before = self._known.get(policy.namespace)
-            if before is not None and has_gone_back(
+            if before is not None and is_rewound(
                 before.resource_version, policy.resource_version, at=version
             ):
                 self._known[policy.namespace] = policy

@@ -20,7 +20,7 @@ from tests.support.views import (
 )
 from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_operator.core.archiving import can_be_read_early
-from trainingjob_operator.core.decision import DecisionSettings, LogOutcome, Plan, Survey
+from trainingjob_operator.core.decision import ArchiveSearch, DecisionSettings, LogOutcome, Plan
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.job_stage import awaits_release
 from trainingjob_operator.core.pod import PodView
@@ -43,15 +43,15 @@ def lost(*pods: PodView, why: str = "the node is dead", **fields: Any) -> dict[s
 
 def answer(ranks: set[int], *, lost: str = "") -> dict[str, LogOutcome]:
     """Outcome of a search of the archive that found all of these ranks, or none."""
-    looked_for = frozenset(ranks)
+    searched_ranks = frozenset(ranks)
     outcome = LogOutcome(
         attempt=0,
         rank=min(ranks),
         lost=lost,
-        looked_for=looked_for,
-        ranks=looked_for if lost else frozenset(),
+        searched_ranks=searched_ranks,
+        ranks=searched_ranks if lost else frozenset(),
     )
-    return {"survey": outcome}
+    return {"archive_search": outcome}
 
 
 def wanted(decided: Plan) -> set[str]:
@@ -152,11 +152,11 @@ def test_every_log_of_a_finished_job_is_archived_even_if_its_pods_are_kept() -> 
 
 def test_a_job_ends_with_logs_pending_and_then_names_their_location() -> None:
     job = finished(succeeded())
-    assert job.status.logs_wait
+    assert job.status.logs_pending
 
     then = decide(job, succeeded(), policy=ON, logs=archived(succeeded(), size=321))
     assert verdict(then.status) == (True, "Archived")
-    assert not then.status.logs_wait
+    assert not then.status.logs_pending
     assert (then.status.log_path, then.status.log_bytes) == (f"job_{UID}", 321)
     again = decide(make_view(then.status), succeeded(), policy=ON)
     assert (again.archive, again.status) == ((), then.status)
@@ -190,7 +190,7 @@ def test_if_nothing_could_be_archived_the_volume_is_reported_as_unavailable() ->
     then = decide(job, succeeded(), policy=ON, logs=outcome)
     assert verdict(then.status) == (False, "VolumeUnavailable")
     assert "no space left" in message(then.status)
-    assert not then.status.logs_wait
+    assert not then.status.logs_pending
 
 
 def test_a_volume_error_at_the_start_is_reported_and_cleared_by_a_later_success() -> None:
@@ -205,18 +205,18 @@ def test_pods_that_disappeared_before_they_were_read_are_not_reported_as_archive
     job = finished(succeeded())
     assert decide(job, policy=ON).needs_live_pods  # a watch can have a gap
     asked = decide(job, policy=ON, pods_are_live=True)
-    assert asked.survey == Survey(attempt=0, ranks=frozenset({0}))
+    assert asked.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({0}))
     assert verdict(asked.status) == (False, "Pending")
     answered = decide(job, policy=ON, pods_are_live=True, logs=answer({0}, lost="it went"))
     assert verdict(answered.status) == (False, "Truncated")
-    assert answered.survey is None
+    assert answered.archive_search is None
 
 
 def test_logs_found_in_the_archive_count_although_their_pods_are_gone() -> None:
     job = finished(*(succeeded(rank) for rank in range(3)), nodes=3)
     here = succeeded(2)
     asked = decide(job, here, policy=ON, pods_are_live=True, logs=archived(here))
-    assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 1}))
+    assert asked.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({0, 1}))
     logs = archived(here) | answer({0, 1})
     assert verdict(decide(job, here, policy=ON, logs=logs).status) == (True, "Archived")
 
@@ -311,6 +311,6 @@ def test_a_job_with_pending_logs_gets_a_pass_from_the_next_process() -> None:
 
 @pytest.mark.parametrize("reason", ["Archived", "Truncated", "VolumeUnavailable", "Pruned"])
 def test_every_reason_but_pending_ends_the_wait(reason: str) -> None:
-    assert not make_status(make_condition("LogsArchived", reason=reason)).logs_wait
-    assert not make_status().logs_wait
-    assert make_status(make_condition("LogsArchived", status=False, reason="Pending")).logs_wait
+    assert not make_status(make_condition("LogsArchived", reason=reason)).logs_pending
+    assert not make_status().logs_pending
+    assert make_status(make_condition("LogsArchived", status=False, reason="Pending")).logs_pending

@@ -42,14 +42,14 @@ def test_a_job_is_failed_when_its_active_deadline_is_over(deadline_s: int, *, ov
     decided = decide(make_view(STARTED, active_deadline_s=deadline_s), make_pod())
 
     assert decided.status.is_true(CONDITION_FAILED) is over
-    assert (decided.look_again_at is None) is over
+    assert (decided.requeue_at is None) is over
     if over:
         outcome = decided.status.outcome
         assert outcome is not None
         assert outcome.reason == REASON_DEADLINE_EXCEEDED
         assert deleted_names(decided) == {make_pod().name}
     else:
-        assert decided.look_again_at == at(1)
+        assert decided.requeue_at == at(1)
 
 
 def test_the_active_deadline_spans_restarts_and_fails_the_job_at_once() -> None:
@@ -64,7 +64,7 @@ def test_the_active_deadline_spans_restarts_and_fails_the_job_at_once() -> None:
     waiting = decide(make_view(status, active_deadline_s=101))
     over = decide(make_view(status, active_deadline_s=100))
 
-    assert waiting.look_again_at == at(1)
+    assert waiting.requeue_at == at(1)
     assert over.status.is_true(CONDITION_FAILED)
     assert over.status.restarts == 1
 
@@ -81,14 +81,14 @@ def test_an_ending_job_gets_no_passes_for_expired_deadlines(
     stopping = decide(job, deleting(make_pod()), now=at(0))
     assert not stopping.status.is_finished
     later = decide(replace(job, status=stopping.status), deleting(make_pod()), now=at(1))
-    assert later.look_again_at is None or later.look_again_at > at(1)
+    assert later.requeue_at is None or later.requeue_at > at(1)
 
 
 def test_a_job_without_a_start_has_no_active_deadline() -> None:
     decided = decide(make_view(active_deadline_s=1))
 
     assert decided.create == (0,)
-    assert decided.look_again_at is None
+    assert decided.requeue_at is None
 
 
 def test_the_pre_running_deadline_counts_from_the_start_of_the_attempt() -> None:
@@ -96,7 +96,7 @@ def test_the_pre_running_deadline_counts_from_the_start_of_the_attempt() -> None
     job = make_view(status, nodes=2, pre_running_deadline_s=60)
     pods = (make_pod(0), pending(1))
 
-    assert decide(job, *pods).look_again_at == at(50)
+    assert decide(job, *pods).requeue_at == at(50)
     over = decide(job, *pods, now=at(50))
     assert over.status.is_true(CONDITION_FAILED)
 
@@ -113,7 +113,7 @@ def test_the_attempt_start_time_is_set_when_pods_may_be_created_and_then_kept() 
         now=at(30),
     )
     assert again.status.attempt_start_time == NOW
-    assert again.look_again_at == at(60)
+    assert again.requeue_at == at(60)
 
 
 RESTARTING = make_condition(CONDITION_RESTARTING, since_s=0)
@@ -150,7 +150,7 @@ def test_what_keeps_an_attempt_from_starting_is_not_counted(
     assert not decided.status.is_finished
     assert decided.status.attempt == status.attempt
     assert decided.status.attempt_start_time is None
-    assert decided.look_again_at == (None if again_s is None else at(again_s))
+    assert decided.requeue_at == (None if again_s is None else at(again_s))
 
 
 def test_the_deadline_starts_again_when_the_gates_are_removed() -> None:
@@ -159,7 +159,7 @@ def test_the_deadline_starts_again_when_the_gates_are_removed() -> None:
     decided = decide(job, pending(unschedulable="no node fits"))
 
     assert decided.status.attempt_start_time == NOW
-    assert decided.look_again_at == at(60)
+    assert decided.requeue_at == at(60)
 
 
 def test_the_pre_running_deadline_counts_as_a_failure_and_starts_again_with_the_next_attempt() -> (
@@ -220,7 +220,7 @@ def test_the_pre_running_deadline_is_met_once_every_rank_has_run(status: object)
 
     assert not decided.status.is_finished
     assert decided.status.attempt == 0
-    assert decided.look_again_at is None
+    assert decided.requeue_at is None
 
 
 def test_the_pre_running_deadline_holds_for_a_job_whose_pods_are_refused() -> None:

@@ -58,8 +58,8 @@ def test_a_pod_stuck_in_terminating_is_named_with_its_node() -> None:
     job = make_view(LAUNCHED, nodes=2, failure_rules=FAIL)
 
     in_time = decide(job, pod, make_pod(1), now=at(1))
-    assert in_time.look_again_at is not None
-    late = decide(job, pod, make_pod(1), now=in_time.look_again_at)
+    assert in_time.requeue_at is not None
+    late = decide(job, pod, make_pod(1), now=in_time.requeue_at)
     ready = late.status.condition("PodsReady")
     assert ready is not None
     assert f"pod {pod.name} on node gpu-7 should have terminated by" in ready.message

@@ -34,7 +34,7 @@ def test_many_long_finalizers_of_others_cost_no_memory() -> None:
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert all(job.owes_record and job.finalizer_count == 501 for job in views)
+    assert all(job.has_record_finalizer and job.finalizer_count == 501 for job in views)
     assert used / len(views) < 3000
 
 

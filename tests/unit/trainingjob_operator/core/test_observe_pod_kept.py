@@ -146,7 +146,7 @@ def test_after_an_attempt_that_ends_with_kept_pods_only_the_next_pass_needs_no_e
     decided = decide(make_view(status), kept())
 
     assert decided.status.attempt == 1
-    assert decided.look_again_at == at(0)
+    assert decided.requeue_at == at(0)
 
 
 def test_a_kept_pod_blocks_neither_shutdown_nor_suspension() -> None:

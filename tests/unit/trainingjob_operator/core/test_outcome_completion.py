@@ -43,7 +43,7 @@ def test_a_job_whose_ranks_all_completed_is_complete_and_finished_for_the_same_r
     assert decided.status.completed_indexes == "0-1"
     assert decided.status.succeeded == 2
     assert decided.status.record_state == "NotRequired"
-    assert decided.look_again_at is None
+    assert decided.requeue_at is None
 
 
 def test_a_rank_that_completed_while_another_runs_is_remembered_in_status() -> None:
@@ -147,7 +147,7 @@ def test_a_finished_job_stays_finished_whatever_happens_to_its_pods() -> None:
         assert decided.status.failed == 0
         assert decided.status.phase == "Succeeded"
         assert decided.create == ()
-        assert decided.look_again_at is None
+        assert decided.requeue_at is None
 
 
 def test_a_job_of_another_controller_is_ignored() -> None:

@@ -158,7 +158,7 @@ def test_if_all_ranks_are_lost_the_next_pass_is_due_at_once() -> None:
     decided = decide(make_view(LAUNCHED, nodes=2), pods_are_live=True)
 
     assert decided.status.attempt == 1
-    assert decided.look_again_at == at(0)
+    assert decided.requeue_at == at(0)
 
 
 @pytest.mark.parametrize(

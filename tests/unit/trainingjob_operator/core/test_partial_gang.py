@@ -108,7 +108,7 @@ def test_deleting_a_partial_gang_counts_neither_as_a_failure_nor_as_a_disruption
     away = replace(job(), status=status)
     again = decide(away, refusal=refused(), policy=POLICY)
     assert again.create == ()
-    assert again.look_again_at == gang_retry_at(away, status, POLICY)
+    assert again.requeue_at == gang_retry_at(away, status, POLICY)
     assert decide(away, now=at(600), policy=POLICY).create == (0, 1, 2)
 
 
@@ -121,7 +121,7 @@ def test_a_gang_tries_once_more_before_its_pods_are_deleted() -> None:
     waits = decide(job(), *seen, refusal=earlier, policy=POLICY)
     asks = decide(job(), *seen, refusal=earlier, policy=POLICY, now=ends)
 
-    assert (waits.create, waits.look_again_at) == ((), min(ends, earlier.retry_at))
+    assert (waits.create, waits.requeue_at) == ((), min(ends, earlier.retry_at))
     assert (asks.create, asks.delete) == ((2,), ())
     assert asks.status.attempt == 0
 
@@ -182,6 +182,6 @@ def test_the_pre_running_deadline_is_paused_until_the_old_pods_are_removed() -> 
     assert back.status.attempt_start_time == at(4000 - 200)
     again = decide(replace(gang, status=back.status), now=at(4099), policy=POLICY)
     assert again.status.attempt_start_time == at(4000 - 200), "it goes on"
-    assert again.look_again_at == at(4100)
+    assert again.requeue_at == at(4100)
     over = decide(replace(gang, status=back.status), now=at(4100), policy=POLICY)
     assert over.status.is_finished

@@ -59,7 +59,7 @@ def test_the_next_pass_is_due_when_a_terminating_pod_becomes_stuck(job: JobView)
     decided = decide(job, going(), now=at(GRACE_S + 1))
 
     assert "gpu-7" not in said(decided)
-    assert decided.look_again_at == LATE
+    assert decided.requeue_at == LATE
 
 
 @WAITING

@@ -52,7 +52,7 @@ def test_a_temporary_refusal_sets_a_condition_and_is_retried_later(
     assert not ready.status
     assert (ready.reason, ready.message) == (reason, "no room")
     assert decided.create == ()
-    assert decided.look_again_at == at(60)
+    assert decided.requeue_at == at(60)
     assert decided.status.phase == "Pending"
     assert decided.status.launched_attempt is None
 
@@ -70,7 +70,7 @@ def test_a_refusal_is_ignored_once_every_pod_exists() -> None:
     decided = decide(make_view(), make_pod(), refusal=make_refusal())
 
     assert decided.status.is_true(CONDITION_PODS_READY)
-    assert decided.look_again_at is None
+    assert decided.requeue_at is None
 
 
 def test_a_refusal_of_the_template_itself_fails_the_job() -> None:
@@ -102,8 +102,8 @@ def test_the_pre_running_deadline_runs_while_a_quota_is_full_but_not_while_the_j
     refused = decide(job, refusal=make_refusal(REASON_QUOTA_EXCEEDED, retry_s=600))
     queued = decide(job, refusal=make_refusal(REASON_QUEUED, retry_s=600))
 
-    assert (refused.status.attempt_start_time, refused.look_again_at) == (at(-5), at(55))
-    assert (queued.status.attempt_start_time, queued.look_again_at) == (None, at(600))
+    assert (refused.status.attempt_start_time, refused.requeue_at) == (at(-5), at(55))
+    assert (queued.status.attempt_start_time, queued.requeue_at) == (None, at(600))
 
 
 def test_a_refusal_does_not_hinder_a_suspension_or_a_shutdown() -> None:
@@ -151,7 +151,7 @@ def test_repeated_changes_of_a_refused_job_do_not_cause_a_try_each() -> None:
     decided = decide(make_view(generation=2), refusal=refusal)
 
     assert decided.create == ()
-    assert decided.look_again_at == at(4)
+    assert decided.requeue_at == at(4)
     assert not decided.status.is_finished
 
 

@@ -68,7 +68,7 @@ def test_pods_are_created_only_after_the_wait() -> None:
     early = decide(make_view(status, nodes=2))
     late = decide(make_view(status, nodes=2), now=NOW + timedelta(seconds=6))
 
-    assert (early.create, early.look_again_at) == ((), at(6))
+    assert (early.create, early.requeue_at) == ((), at(6))
     assert early.status.phase == "Restarting"
     assert late.create == (0, 1)
 

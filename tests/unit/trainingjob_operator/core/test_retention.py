@@ -22,8 +22,8 @@ from trainingjob_operator.core.retention import (
     DELETING,
     GITOPS,
     KEPT,
-    LIVES,
     LOGS_PENDING,
+    NOT_FINISHED,
     POLICY_UNKNOWN,
     RECORD_HELD,
     RECORD_PENDING,
@@ -173,7 +173,7 @@ def test_a_finish_time_in_the_future_defers_the_deletion() -> None:
 def test_an_unfinished_job_never_expires(suspended: bool) -> None:
     conditions = (make_condition("Suspended"),) if suspended else ()
     job = make_view(make_status(*conditions), suspend=suspended, ttl_s=0)
-    assert judge(job, HOUR, now=at(10**9)) == LIVES
+    assert judge(job, HOUR, now=at(10**9)) == NOT_FINISHED
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from trainingjob_api.constants import (
     REASON_RESUMED,
     REASON_SUSPENDED,
 )
-from trainingjob_operator.core.attempt import is_to_run
+from trainingjob_operator.core.attempt import should_run
 from trainingjob_operator.core.decision import DecisionSettings, Observation, Plan
 from trainingjob_operator.core.job import JobSpec, Shutdown, UnreadLogs
 from trainingjob_operator.core.plan import plan
@@ -105,7 +105,7 @@ def test_a_resume_creates_all_ranks_of_the_new_attempt() -> None:
     assert suspended.last_transition_time == NOW
     assert decided.create == (0, 1)
     assert decided.status.attempt == 1
-    assert decided.look_again_at is None
+    assert decided.requeue_at is None
 
 
 def test_a_resume_waits_for_the_pods_of_the_last_attempt() -> None:
@@ -171,7 +171,7 @@ def test_the_deadline_of_a_suspended_job_does_not_run() -> None:
     decided = decide(job, make_pod())
 
     assert not decided.status.is_finished
-    assert decided.look_again_at is None
+    assert decided.requeue_at is None
 
 
 # --- settled ----------------------------------------------------------------------------------
@@ -244,4 +244,4 @@ def test_without_records_a_settled_job_needs_no_finalizer() -> None:
 def test_a_job_is_to_run_unless_finished_suspended_or_ending(
     fields: dict[str, Any], runs: bool
 ) -> None:
-    assert is_to_run(make_view(**fields)) is runs
+    assert should_run(make_view(**fields)) is runs

@@ -19,7 +19,7 @@ from tests.support.views import (
     succeeded,
 )
 from trainingjob_api.constants import MAX_UNREAD_ATTEMPTS
-from trainingjob_operator.core.decision import DecisionSettings, LogOutcome, Plan, Survey
+from trainingjob_operator.core.decision import ArchiveSearch, DecisionSettings, LogOutcome, Plan
 from trainingjob_operator.core.job import Condition, JobStatus, UnreadLogs
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.status_wire import status_document, status_patch, status_view
@@ -49,10 +49,10 @@ def answer(ranks: set[int], *, missing: Collection[int] = ()) -> dict[str, LogOu
         attempt=0,
         rank=min(missing or ranks),
         lost=GONE if missing else "",
-        looked_for=frozenset(ranks),
+        searched_ranks=frozenset(ranks),
         ranks=frozenset(missing),
     )
-    return {"survey": outcome}
+    return {"archive_search": outcome}
 
 
 def unread(decided: Plan) -> dict[int, str]:
@@ -111,7 +111,7 @@ def test_a_rank_deleted_before_it_started_is_listed_as_unbegun_and_its_log_not_s
     job = make_view(stopping.status, nodes=3, shutdown="Stop")
     asked = decide(job, policy=ON, pods_are_live=True)
     assert asked.status.is_finished
-    assert asked.survey == Survey(attempt=0, ranks=frozenset({0}))
+    assert asked.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({0}))
     told = decide(make_view(asked.status, nodes=3), policy=ON, logs=answer({0}))
     assert (said(told).status, said(told).reason) == (True, "Archived")
     assert status_view(status_document(told.status)) == told.status
@@ -142,7 +142,7 @@ def test_the_log_of_a_rank_that_was_seen_to_start_is_searched_despite_an_unbegun
     asked = decide(job, policy=ON, pods_are_live=True, **gone)
     assert asked.status.is_finished
     assert asked.status.unbegun_indexes == ""
-    assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 1}))
+    assert asked.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({0, 1}))
 
 
 def test_unbegun_ranks_are_reset_with_a_new_attempt() -> None:
@@ -183,7 +183,7 @@ def test_a_kept_pod_is_listed_only_as_long_as_its_log_is_unread() -> None:
     current = make_pod(attempt=1)
     assert decide(job, kept, current, policy=ON).archive == (kept,)
     done = decide(job, kept, current, policy=ON, logs=archived(kept))
-    assert (unread(done), done.archive, done.survey) == ({}, (), None)
+    assert (unread(done), done.archive, done.archive_search) == ({}, (), None)
     again = decide(make_view(done.status), kept, current, policy=ON)
     assert again.status == done.status  # nor is it noted again by a process that knows nothing
 
@@ -219,7 +219,7 @@ def test_the_archive_is_searched_once_a_listed_rank_certainly_has_no_pod() -> No
     here = make_pod(1)
     assert decide(job, here, policy=ON).needs_live_pods
     asked = decide(job, here, policy=ON, pods_are_live=True)
-    assert asked.survey == Survey(attempt=0, ranks=frozenset({0, 2}))
+    assert asked.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({0, 2}))
     assert asked.archive == (here,)
 
 
@@ -246,9 +246,9 @@ def test_the_archive_is_searched_for_one_attempt_at_a_time() -> None:
     current = [make_pod(rank, attempt=2) for rank in range(2)]
     seen: dict[str, Any] = {"policy": ON, "pods_are_live": True}
     first = decide(job, *current, **seen)
-    assert first.survey == Survey(attempt=0, ranks=frozenset({0}))
+    assert first.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({0}))
     second = decide(job, *current, **seen, logs=answer({0}))
-    assert second.survey == Survey(attempt=1, ranks=frozenset({1}))
+    assert second.archive_search == ArchiveSearch(attempt=1, ranks=frozenset({1}))
 
 
 def test_the_next_attempt_is_created_before_the_archive_is_searched() -> None:
@@ -268,7 +268,7 @@ def test_a_finished_job_waits_for_the_search_of_earlier_attempts(
     ending = decide(job, pod, policy=ON, logs=logs, pods_are_live=True)
     assert ending.status.is_finished
     assert (said(ending).reason, unread(ending)) == ("Pending", {0: "0"})
-    assert ending.survey == Survey(attempt=0, ranks=frozenset({0}))
+    assert ending.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({0}))
 
     job = make_view(ending.status)
     last = decide(job, pod, policy=ON, logs=logs | answer({0}, missing=lost))
@@ -286,14 +286,14 @@ def test_the_pods_of_a_gang_that_was_only_partly_created_are_listed() -> None:
     assert unread(ending) == {0: "0-1"}
     job = make_view(ending.status, nodes=3, shutdown="Stop")
     later = decide(job, pods[0], policy=ON, logs=archived(pods[0]), pods_are_live=True)
-    assert later.survey == Survey(attempt=0, ranks=frozenset({1}))
+    assert later.archive_search == ArchiveSearch(attempt=0, ranks=frozenset({1}))
     assert said(later).reason == "Pending"
 
 
 def test_a_volume_error_is_reported_as_the_cause() -> None:
     job = make_view(noted("0"))
-    fault = replace(answer({0}, missing={0})["survey"], lost="it is read-only")
-    told = decide(job, make_pod(attempt=1), policy=ON, logs={"survey": fault})
+    fault = replace(answer({0}, missing={0})["archive_search"], lost="it is read-only")
+    told = decide(job, make_pod(attempt=1), policy=ON, logs={"archive_search": fault})
     assert said(told).message == "the log of rank 0 of attempt 0 is missing: it is read-only"
 
 

@@ -13,7 +13,7 @@ from tests.support.views import (
     make_view,
     succeeded,
 )
-from trainingjob_operator.core.decision import LogOutcome, Plan, Survey
+from trainingjob_operator.core.decision import ArchiveSearch, LogOutcome, Plan
 from trainingjob_operator.core.job import JobStatus, JobView
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.jobs.job_entry import JobEntry
@@ -35,10 +35,10 @@ class FakeLogs:
         return {}
 
     def request_logs(
-        self, job: JobView, pods: Iterable[PodView], survey: Survey | None = None
+        self, job: JobView, pods: Iterable[PodView], archive_search: ArchiveSearch | None = None
     ) -> bool:
         self.calls.append(("want", [pod.index for pod in pods]))
-        return survey is None
+        return archive_search is None
 
     def forget(self, job: JobView, present: Collection[str]) -> None:
         self.calls.append(("forget", sorted(present)))
@@ -63,8 +63,10 @@ def test_only_what_goes_in_any_case_is_requested_before_status_says_so() -> None
     assert keeper.request_early(job, decided)
     assert keeper.request(job, decided)
     assert logs.calls == [("want", [1, 2]), ("want", [0, 1, 2])]
-    survey = Survey(attempt=0, ranks=frozenset({0}))
-    assert not keeper.request(job, replace(decided, survey=survey)), "there is no room"
+    archive_search = ArchiveSearch(attempt=0, ranks=frozenset({0}))
+    assert not keeper.request(job, replace(decided, archive_search=archive_search)), (
+        "there is no room"
+    )
 
 
 @pytest.mark.parametrize(("status", "call"), [(RUNS, "forget"), (OVER, "settled")])
