@@ -84,7 +84,7 @@ async def _remove(database: Database, conditions: Conditions) -> int:
     removed, failures = 0, 0
     while True:
         try:
-            gone, _ = await database.write_even_if_full(
+            deleted, _ = await database.write_even_if_full(
                 partial(remove_oldest, conditions=conditions)
             )
         except RequestError:
@@ -93,9 +93,9 @@ async def _remove(database: Database, conditions: Conditions) -> int:
             if failures >= _MAX_FAILURES:
                 raise
             continue
-        if not gone:
+        if not deleted:
             return removed
-        removed += gone
+        removed += deleted
 
 
 def _age(text: str) -> timedelta:

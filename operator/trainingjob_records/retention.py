@@ -108,12 +108,12 @@ class Retention:
         removed = 0
         while left > 0:
             work = partial(remove_oldest, conditions=conditions, limit=min(left, BATCH))
-            gone, _ = await self._database.write_even_if_full(work)
-            if not gone:
+            deleted, _ = await self._database.write_even_if_full(work)
+            if not deleted:
                 break
-            removed += gone
-            left -= gone
-            self._usage.removed["age"] += gone
+            removed += deleted
+            left -= deleted
+            self._usage.removed["age"] += deleted
         if removed:
             _logger.info("%d records older than %s were removed", removed, self._age)
 
@@ -129,13 +129,13 @@ class Retention:
         removed = 0
         used = space.used
         while used > limit:
-            gone, size = await self._database.write_even_if_full(
+            deleted, size = await self._database.write_even_if_full(
                 partial(remove_oldest, excess=used - limit)
             )
-            if not gone:
+            if not deleted:
                 break
-            removed += gone
-            self._usage.removed["size"] += gone
+            removed += deleted
+            self._usage.removed["size"] += deleted
             used = (await self._database.measure()).used if self._database.is_file else used - size
         if removed:
             _logger.info(

@@ -61,18 +61,18 @@ def raise_descriptor_limit() -> int:
 def connections_within(wanted: int) -> int:
     """Return the connection limit: `wanted`, or less so that file descriptors are left for other uses."""
     limit = raise_descriptor_limit()
-    room = limit - BACKLOG - _SPARE_DESCRIPTORS
-    if limit == resource.RLIM_INFINITY or room >= wanted:
+    available = limit - BACKLOG - _SPARE_DESCRIPTORS
+    if limit == resource.RLIM_INFINITY or available >= wanted:
         return wanted
-    fitting = max(room, 8)
+    fitting_limit = max(available, 8)
     _logger.warning(
         "the settings allow %d connections, but the limit of open files (ulimit -n) is %d; "
         "the connection limit is %d",
         wanted,
         limit,
-        fitting,
+        fitting_limit,
     )
-    return fitting
+    return fitting_limit
 
 
 class Connections:

@@ -57,7 +57,7 @@ class EventRecorder:
         self._cluster: Final = cluster
         self._clock: Final = clock
         self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE_SIZE)
-        self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._recorded_at: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self.recorded_total = 0
         self.dropped_total = 0
 
@@ -66,18 +66,18 @@ class EventRecorder:
         """Use and limit."""
         return (
             Bound("event_queue", self._queue.qsize(), QUEUE_SIZE),
-            Bound("event_memory", len(self._said), MEMORY_SIZE),
+            Bound("event_memory", len(self._recorded_at), MEMORY_SIZE),
         )
 
     def record(self, job: JobView, event: Event) -> None:
         """Queue an event about a job, unless it is a repeat. Never waits, never fails."""
         what = (job.uid, event.reason, event.message)
-        if self._was_just_said(what):
+        if self._is_repeat(what):
             return
         key = job.key
         about = Subject(KIND_TRAINING_JOB, *key, job.uid, job.resource_version)
         if not self._enqueue(about, event):
-            del self._said[what]  # dropped, so the next one is no repeat
+            del self._recorded_at[what]  # dropped, so the next one is no repeat
 
     def record_of_policy(self, policy: PolicyView, event: Event) -> None:
         """Queue an event about a RetentionPolicy, repeats included. Never waits, never fails."""
@@ -126,15 +126,15 @@ class EventRecorder:
         self.recorded_total += 1
         return True
 
-    def _was_just_said(self, what: tuple[str, str, str]) -> bool:
+    def _is_repeat(self, what: tuple[str, str, str]) -> bool:
         now = self._clock.monotonic()
-        said_at = self._said.get(what)
-        if said_at is not None and now - said_at < REPEAT_AFTER_S:
+        recorded_at = self._recorded_at.get(what)
+        if recorded_at is not None and now - recorded_at < REPEAT_AFTER_S:
             return True
-        self._said[what] = now
-        self._said.move_to_end(what)
-        if len(self._said) > MEMORY_SIZE:
-            self._said.popitem(last=False)
+        self._recorded_at[what] = now
+        self._recorded_at.move_to_end(what)
+        if len(self._recorded_at) > MEMORY_SIZE:
+            self._recorded_at.popitem(last=False)
         return False
 
 

@@ -180,9 +180,7 @@ class ObjectWatch:
         async with self._client.watch(self._kind.path(namespace), query) as lines:
             self._note_open(namespace)
             async for line in lines:
-                if (
-                    line is None
-                ):  # too long to read; a resync reads the object in a page of its own
+                if line is None:  # too long; a resync reads the object in a page of its own
                     self._on_relist()
                 else:
                     self._handle_line(namespace, line)

@@ -67,7 +67,7 @@ class HttpConnection(asyncio.Protocol):
         self._on_closed: Final = on_closed
         self._head = b""
         self._ignored = 0
-        self._is_answered = False
+        self._has_response = False
         self._is_aborted = False
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -94,14 +94,14 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Buffer the head of the request, and respond as soon as it is complete."""
-        if self._is_answered:
+        if self._has_response:
             self._ignored += len(data)
             if self._ignored > _MAX_IGNORED:
                 self.abort()
             return
         self._head += data[: MAX_HEAD + 1 - len(self._head)]
         if b"\r\n\r\n" in self._head:
-            self._answer()
+            self._respond()
         elif len(self._head) > MAX_HEAD:
             self._send(status_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
 
@@ -119,7 +119,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport = None
         self._on_closed()
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         line = self._head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         if len(line) != 3 or not line[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, path, version
             self._send(status_response(HTTPStatus.BAD_REQUEST))
@@ -135,47 +135,46 @@ class HttpConnection(asyncio.Protocol):
             self._send(status_response(HTTPStatus.BAD_REQUEST))
             return
         try:
-            answer = self._handler(request)
+            response = self._handler(request)
         except Exception as error:  # noqa: BLE001 - one failed request must not stop the server
             self._send(_failed(request, error), has_body=has_body)
             return
-        if answer is None or isinstance(answer, Response):
-            self._send(answer or status_response(HTTPStatus.NOT_FOUND), has_body=has_body)
+        if response is None or isinstance(response, Response):
+            self._send(response or status_response(HTTPStatus.NOT_FOUND), has_body=has_body)
             return
-        self._is_answered = (
-            True  # a response is under way: further data is not part of the request
-        )
+        # A response is under way: further data is not part of the request.
+        self._has_response = True
         self._head = b""
-        work = self._send_later(request, answer, has_body=has_body)
+        work = self._send_later(request, response, has_body=has_body)
         self._work = asyncio.get_running_loop().create_task(work)
 
     async def _send_later(
-        self, request: Request, answer: PendingResponse, *, has_body: bool
+        self, request: Request, response: PendingResponse, *, has_body: bool
     ) -> None:
         try:
-            found = await answer
+            found = await response
         except Exception as error:  # noqa: BLE001 - as above
             found = _failed(request, error)
         self._send(found, has_body=has_body)
 
-    def _send(self, answer: Response, *, has_body: bool = True) -> None:
-        self._is_answered = True
+    def _send(self, response: Response, *, has_body: bool = True) -> None:
+        self._has_response = True
         self._head = b""
         if self._transport is None or self._transport.is_closing():
             return
         head = [
-            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
-            f"Content-Type: {answer.content_type}",
-            f"Content-Length: {len(answer.body)}",
+            f"HTTP/1.1 {response.status.value} {response.status.phrase}",
+            f"Content-Type: {response.content_type}",
+            f"Content-Length: {len(response.body)}",
             "Connection: close",
         ]
-        if answer.status is HTTPStatus.METHOD_NOT_ALLOWED:
+        if response.status is HTTPStatus.METHOD_NOT_ALLOWED:
             head.append("Allow: GET, HEAD")
-        if answer.status is HTTPStatus.UNAUTHORIZED:
+        if response.status is HTTPStatus.UNAUTHORIZED:
             head.append("WWW-Authenticate: Bearer")
         self._transport.write("\r\n".join([*head, "", ""]).encode("latin-1"))
         if has_body:
-            self._transport.write(answer.body)
+            self._transport.write(response.body)
         # Half-close: the client reads the response and closes, or the deadline does.
         if self._transport.can_write_eof():
             self._transport.write_eof()

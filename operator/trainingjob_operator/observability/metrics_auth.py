@@ -58,8 +58,8 @@ class MetricsAuthorizer:
         self._allowed: Final[OrderedDict[bytes, _Known]] = OrderedDict()
         self._refused: Final[OrderedDict[bytes, _Known]] = OrderedDict()
         self._running: Final[dict[bytes, asyncio.Task[HTTPStatus]]] = {}
-        self._room = float(NEW_TOKEN_BURST)
-        self._room_at = monotonic()
+        self._permits = float(NEW_TOKEN_BURST)
+        self._refilled_at = monotonic()
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -80,9 +80,9 @@ class MetricsAuthorizer:
         ):
             return known.status
         if (running := self._running.get(digest)) is None:
-            if digest not in self._allowed and not self._has_room():
+            if digest not in self._allowed and not self._take_permit():
                 return HTTPStatus.TOO_MANY_REQUESTS
-            running = asyncio.create_task(self._ask(digest, token), name="metrics-review")
+            running = asyncio.create_task(self._review_token(digest, token), name="metrics-review")
             self._running[digest] = running
             running.add_done_callback(lambda _: self._running.pop(digest, None))
         # Shielded: a caller that disconnects must not cancel the review for the others.
@@ -98,30 +98,30 @@ class MetricsAuthorizer:
     def _age(self, known: _Known) -> float:
         return self._monotonic() - known.reviewed_at
 
-    def _has_room(self) -> bool:
+    def _take_permit(self) -> bool:
         """Take a permit for the review of an unknown token from the token bucket, if there is one."""
         now = self._monotonic()
-        self._room = min(NEW_TOKEN_BURST, self._room + now - self._room_at)
-        self._room_at = now
-        if self._room < 1:
+        self._permits = min(NEW_TOKEN_BURST, self._permits + now - self._refilled_at)
+        self._refilled_at = now
+        if self._permits < 1:
             return False
-        self._room -= 1
+        self._permits -= 1
         return True
 
-    async def _ask(self, digest: bytes, token: str) -> HTTPStatus:
+    async def _review_token(self, digest: bytes, token: str) -> HTTPStatus:
         try:
-            may = await self._review(token)
+            allowed = await self._review(token)
         except KubernetesError:
             known = self._allowed.get(digest)
             if known is not None and self._age(known) < STALE_ALLOWED_S:
                 return HTTPStatus.OK
             return HTTPStatus.SERVICE_UNAVAILABLE
-        if may:
+        if allowed:
             self._refused.pop(digest, None)
             _remember(self._allowed, digest, _Known(HTTPStatus.OK, self._monotonic()), MAX_ALLOWED)
             return HTTPStatus.OK
         self._allowed.pop(digest, None)
-        status = HTTPStatus.UNAUTHORIZED if may is None else HTTPStatus.FORBIDDEN
+        status = HTTPStatus.UNAUTHORIZED if allowed is None else HTTPStatus.FORBIDDEN
         _remember(self._refused, digest, _Known(status, self._monotonic()), MAX_REFUSED)
         return status
 

@@ -181,7 +181,7 @@ async def test_the_memory_of_what_was_said_is_bounded_and_forgets_the_oldest() -
         recorder.record(job(), said(str(MEMORY_SIZE)))
         recorder.record(job(), said("0"))
         await asyncio.sleep(1)
-    assert len(recorder._said) == MEMORY_SIZE
+    assert len(recorder._recorded_at) == MEMORY_SIZE
     assert writer.messages.count("0") == 2
     assert writer.messages.count(str(MEMORY_SIZE)) == 1
 
