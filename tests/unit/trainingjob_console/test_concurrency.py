@@ -42,7 +42,7 @@ def users() -> Iterator[str]:
     return (f"user-{number}" for number in range(10_000))
 
 
-async def test_the_line_has_an_end() -> None:
+async def test_the_queue_is_bounded() -> None:
     crowd, names = Crowd(ConcurrencyLimit(4, 12)), users()
     await crowd.come(*(next(names) for _ in range(400)))
     assert (len(crowd.inside), len(crowd.limit), crowd.refused) == (4, 16, 400 - 16)
@@ -52,7 +52,7 @@ async def test_the_line_has_an_end() -> None:
     assert len(crowd.limit) == 0
 
 
-async def test_one_user_takes_a_quarter_and_the_next_one_does_not_wait() -> None:
+async def test_one_user_may_take_a_quarter_and_the_next_user_does_not_wait() -> None:
     crowd = Crowd(ConcurrencyLimit(8, 56))
     await crowd.come(*["anna"] * 100)
     assert crowd.inside == ["anna"] * 2
@@ -64,7 +64,7 @@ async def test_one_user_takes_a_quarter_and_the_next_one_does_not_wait() -> None
     assert crowd.inside.count("anna") == 16
 
 
-async def test_who_gives_up_leaves_nothing() -> None:
+async def test_a_cancelled_task_releases_its_slot() -> None:
     crowd = Crowd(ConcurrencyLimit(2, 6))
     await crowd.come("anna", "anna", "ben", "ben", "cleo")
     for each in crowd.tasks:
@@ -77,7 +77,7 @@ async def test_who_gives_up_leaves_nothing() -> None:
     assert crowd.inside[-2:] == ["anna", "ben"]
 
 
-async def test_a_refusal_says_what_there_is_too_much_of_and_when_to_come_back() -> None:
+async def test_a_rejection_names_the_limit_and_when_to_retry() -> None:
     crowd = Crowd(ConcurrencyLimit(1, 1))
     await crowd.come("anna", "ben")
     with pytest.raises(BusyError, match="too many logs are read: try again") as caught:
@@ -89,5 +89,5 @@ async def test_a_refusal_says_what_there_is_too_much_of_and_when_to_come_back() 
 
 
 @pytest.mark.parametrize(("limit", "share"), [(1, 2), (8, 2), (9, 3), (64, 16), (256, 64)])
-def test_a_share_is_a_quarter_and_two_at_least(limit: int, share: int) -> None:
+def test_a_share_is_a_quarter_and_at_least_two(limit: int, share: int) -> None:
     assert share_per_user(limit) == share

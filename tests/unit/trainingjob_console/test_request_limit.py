@@ -76,7 +76,7 @@ async def ask_and_hang_up(port: int, book: Connections, number: int, *, of: str)
                 await asyncio.sleep(0)
 
 
-async def test_requests_of_clients_that_hung_up_are_bounded() -> None:
+async def test_requests_of_disconnected_clients_are_bounded() -> None:
     app = Slow()
     running = RequestLimit(app, limit=12, of_address=8)
     async with serving(running) as (port, book):

@@ -43,7 +43,7 @@ LOGS = st.lists(
 
 @given(logs=LOGS, block=st.integers(1, 40))
 @settings(deadline=None, max_examples=200)
-def test_each_section_gives_back_its_log(
+def test_each_section_returns_its_log(
     tmp_path_factory: pytest.TempPathFactory, logs: list[bytes], block: int
 ) -> None:
     root = tmp_path_factory.mktemp("volume")
@@ -60,7 +60,7 @@ def test_each_section_gives_back_its_log(
         assert b"".join(archive.blocks(0, archive.size)) == b"".join(sections)
 
 
-def test_whole_sections_are_found_before_one_that_is_being_written(tmp_path: Path) -> None:
+def test_complete_sections_are_found_before_one_that_is_being_written(tmp_path: Path) -> None:
     whole = section_of(b"one\n", rank=0) + section_of(b"two\n" * 100_000, rank=1)
     begun = section_of(b"three\n" * 1000, rank=2)[:5000]
     uid = write_archive(tmp_path, whole, begun)
@@ -70,7 +70,7 @@ def test_whole_sections_are_found_before_one_that_is_being_written(tmp_path: Pat
         assert archive.bodies() == []
 
 
-def test_the_newest_section_of_a_container_is_the_one(tmp_path: Path) -> None:
+def test_the_newest_section_of_a_container_is_returned(tmp_path: Path) -> None:
     uid = write_archive(
         tmp_path,
         section_of(b"old\n"),
@@ -85,7 +85,7 @@ def test_the_newest_section_of_a_container_is_the_one(tmp_path: Path) -> None:
         assert archive.body(1, 0, "") is None
 
 
-def test_what_comes_behind_while_it_is_read_is_not_seen(tmp_path: Path) -> None:
+def test_sections_appended_after_opening_are_not_read(tmp_path: Path) -> None:
     first = section_of(b"one\n")
     uid = write_archive(tmp_path, first)
     with opened(tmp_path, uid) as archive:
@@ -94,7 +94,7 @@ def test_what_comes_behind_while_it_is_read_is_not_seen(tmp_path: Path) -> None:
         assert b"".join(archive.blocks(0, archive.size)) == first
 
 
-def test_what_is_no_plain_file_of_one_name_is_not_read(tmp_path: Path) -> None:
+def test_only_regular_files_with_one_link_are_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     makers: dict[str, Callable[[Path], object]] = {
@@ -113,7 +113,7 @@ def test_what_is_no_plain_file_of_one_name_is_not_read(tmp_path: Path) -> None:
     assert open_descriptors() == before
 
 
-def test_one_that_is_removed_as_it_is_opened_is_none(
+def test_an_archive_removed_while_it_is_opened_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = write_archive(tmp_path, section_of(b"one\n"))

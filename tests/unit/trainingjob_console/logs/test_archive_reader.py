@@ -77,7 +77,7 @@ async def asked(reader: ArchiveReader, uid: str, user: str = "anna") -> str:
     return str(caught.value)
 
 
-async def test_a_volume_that_hangs_holds_four_threads_and_nothing_more(volume: Volume) -> None:
+async def test_a_hung_volume_blocks_four_threads_and_nothing_else(volume: Volume) -> None:
     reader = ArchiveReader(volume.root, deadline_s=DEADLINE_S)
     with volume.hanging():
         words = await asyncio.gather(
@@ -110,7 +110,7 @@ async def test_an_archive_that_was_read_while_the_process_was_stalled_is_returne
     assert len(reader) == 0
 
 
-async def test_requests_that_were_given_up_make_room_for_no_further_thread(volume: Volume) -> None:
+async def test_cancelled_requests_do_not_allow_further_threads(volume: Volume) -> None:
     # Closing the browser tab cancels its request, while the thread still hangs.
     reader = ArchiveReader(volume.root, deadline_s=60)
     with volume.hanging():
@@ -124,7 +124,7 @@ async def test_requests_that_were_given_up_make_room_for_no_further_thread(volum
         assert threads() == THREADS
 
 
-async def test_more_than_may_wait_are_refused_at_once(volume: Volume) -> None:
+async def test_requests_above_the_queue_limit_are_rejected_at_once(volume: Volume) -> None:
     reader = ArchiveReader(volume.root, deadline_s=60)
     with volume.hanging():
         waiting = [
@@ -140,7 +140,7 @@ async def test_more_than_may_wait_are_refused_at_once(volume: Volume) -> None:
     assert len(reader) == 0
 
 
-async def test_one_user_has_two_threads_and_the_next_one_the_third(volume: Volume) -> None:
+async def test_one_user_has_two_threads_and_the_next_user_the_third(volume: Volume) -> None:
     reader = ArchiveReader(volume.root, deadline_s=60)
     with volume.hanging():
         waiting = [
@@ -158,7 +158,7 @@ async def test_one_user_has_two_threads_and_the_next_one_the_third(volume: Volum
     assert len(reader) == 0
 
 
-async def test_what_is_raised_in_a_thread_reaches_the_request(tmp_path: Path) -> None:
+async def test_an_error_in_a_thread_is_raised_by_the_request(tmp_path: Path) -> None:
     reader = ArchiveReader(tmp_path)
     uid = write_archive(tmp_path, b"")
 

@@ -39,7 +39,7 @@ def test_each_log_is_read_once(archive: Counted) -> None:
     assert archive.reads == 8
 
 
-def test_what_is_too_much_for_one_time_is_looked_at_another_time(archive: Counted) -> None:
+def test_logs_above_the_scan_limit_are_searched_later(archive: Counted) -> None:
     bodies = archive.bodies()
     errors = FirstErrors(max_scan=bodies[1].end - bodies[1].start)
     found = [errors.find("uid", archive, bodies) for _ in range(2)]
@@ -48,7 +48,7 @@ def test_what_is_too_much_for_one_time_is_looked_at_another_time(archive: Counte
     assert len(errors) == 4
 
 
-def test_no_more_answers_than_the_limit_are_kept(archive: Counted) -> None:
+def test_the_cache_is_bounded(archive: Counted) -> None:
     errors, bodies = FirstErrors(limit=2), archive.bodies()
     assert errors.find("uid", archive, bodies) == [5, None, 0, None]
     assert len(errors) == errors.limit == 2

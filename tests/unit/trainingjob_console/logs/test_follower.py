@@ -32,7 +32,7 @@ async def pages(server: LogServer) -> AsyncIterator[list[Page]]:
 
 
 @pytest.mark.parametrize("kind", ["refused", "unknown"])
-async def test_one_whose_right_or_token_is_gone_is_told_and_the_others_go_on(
+async def test_a_reader_who_loses_a_right_or_token_is_told_and_the_others_continue(
     server: LogServer, pages: list[Page], kind: str
 ) -> None:
     first, *others = pages
@@ -48,7 +48,7 @@ async def test_one_whose_right_or_token_is_gone_is_told_and_the_others_go_on(
     assert set(server.opened) == {"anna", "berta"}
 
 
-async def test_the_api_servers_own_refusal_ends_it_for_its_user_alone(
+async def test_a_rejection_by_the_api_server_ends_the_log_only_for_that_user(
     tmp_path: Path,
 ) -> None:
     # The authorization is still cached: only the request for the log is rejected.
@@ -70,7 +70,7 @@ async def test_the_api_servers_own_refusal_ends_it_for_its_user_alone(
         await again.close()
 
 
-async def test_a_stream_that_no_reader_waits_for_is_not_opened_in_the_name_of_one_who_left(
+async def test_a_stream_is_not_opened_with_the_token_of_a_reader_who_has_left(
     server: LogServer, pages: list[Page]
 ) -> None:
     for page in reversed(pages):
@@ -83,7 +83,7 @@ async def test_a_stream_that_no_reader_waits_for_is_not_opened_in_the_name_of_on
     await latest.close()
 
 
-async def test_a_stream_goes_on_in_the_next_readers_name_when_its_own_leaves(
+async def test_a_stream_continues_with_the_next_readers_token_when_its_reader_leaves(
     server: LogServer, pages: list[Page]
 ) -> None:
     anna, berta, carla = pages
@@ -108,7 +108,7 @@ async def test_a_stream_goes_on_in_the_next_readers_name_when_its_own_leaves(
     await dora.close()
 
 
-async def test_readers_that_leave_together_leave_no_stream(
+async def test_the_stream_is_closed_when_all_readers_leave_together(
     server: LogServer, pages: list[Page]
 ) -> None:
     for page in pages:
@@ -120,7 +120,7 @@ async def test_readers_that_leave_together_leave_no_stream(
     await last.close()
 
 
-async def test_a_reader_that_leaves_in_a_burst_costs_the_others_no_line(
+async def test_a_reader_that_leaves_during_a_burst_costs_others_no_line(
     server: LogServer, pages: list[Page]
 ) -> None:
     anna, berta, carla = pages
@@ -139,7 +139,7 @@ async def test_a_reader_that_leaves_in_a_burst_costs_the_others_no_line(
     assert +server.opened == {"anna": 1, "berta": 1}
 
 
-async def test_one_without_the_right_gets_no_line_of_a_log_that_others_follow(
+async def test_an_unauthorized_reader_gets_no_line_of_a_log_that_others_follow(
     server: LogServer, pages: list[Page]
 ) -> None:
     server.refused.add("eve")
@@ -149,7 +149,7 @@ async def test_one_without_the_right_gets_no_line_of_a_log_that_others_follow(
         assert eve.read() == ""
 
 
-async def test_all_ranks_are_followed_as_one_until_the_right_is_gone(server: LogServer) -> None:
+async def test_merged_logs_are_followed_until_the_right_is_revoked(server: LogServer) -> None:
     await server.write("a\n", 0)
     page, other = Page(server, user("anna"), "merged"), Page(server, user("berta"), "merged")
     await page.has("[rank 0] a\n")
@@ -164,7 +164,9 @@ async def test_all_ranks_are_followed_as_one_until_the_right_is_gone(server: Log
     assert await other.task == "finished"
 
 
-async def test_a_break_loses_and_doubles_nothing(server: LogServer, pages: list[Page]) -> None:
+async def test_a_broken_stream_loses_and_repeats_nothing(
+    server: LogServer, pages: list[Page]
+) -> None:
     text = "one\n"
     for number in range(5):
         await server.write(f"{number}\n")
@@ -177,13 +179,13 @@ async def test_a_break_loses_and_doubles_nothing(server: LogServer, pages: list[
         assert page.read() == text
 
 
-async def test_a_pod_that_goes_ends_it(server: LogServer, pages: list[Page]) -> None:
+async def test_a_deleted_pod_ends_the_log(server: LogServer, pages: list[Page]) -> None:
     server.logs[0].gone = True
     await server.break_streams()
     assert [await page.task for page in pages] == ["archived"] * 3
 
 
-async def test_a_right_that_nobody_can_tell_ends_a_log_after_a_while(tmp_path: Path) -> None:
+async def test_a_right_that_cannot_be_checked_ends_a_log_after_a_while(tmp_path: Path) -> None:
     async with log_server(tmp_path, remember=False, recheck_s=0.05, unsure_s=0.2) as server:
         await server.write("one\n")
         page = Page(server, user("anna"))

@@ -35,7 +35,9 @@ async def logs_of(server: LogServer) -> list[PodLog]:
     return await logs_of_job(server.kube, "anna", "ml", server.uid)
 
 
-async def test_two_tokens_of_one_user_have_one_share_and_others_the_rest(tmp_path: Path) -> None:
+async def test_two_tokens_of_one_user_share_one_quota_and_others_have_the_rest(
+    tmp_path: Path,
+) -> None:
     async with following(tmp_path, 12) as (followers, logs):
         seats = [
             followers.enter(log, caller, full)
@@ -54,7 +56,7 @@ async def test_two_tokens_of_one_user_have_one_share_and_others_the_rest(tmp_pat
         followers.enter(logs[4], ANNA, full)
 
 
-async def test_what_nobody_reads_any_more_keeps_nobody_out(tmp_path: Path) -> None:
+async def test_followers_without_readers_do_not_count_against_the_limit(tmp_path: Path) -> None:
     async with following(tmp_path, 8) as (followers, logs):
         for log in logs:
             followers.leave(followers.enter(log, ANNA, full))

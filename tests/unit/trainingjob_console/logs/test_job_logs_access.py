@@ -9,7 +9,7 @@ from tests.support.console.log_server import log_server, user
 from trainingjob_console.errors import BusyError, NotFoundError
 
 
-async def test_a_job_that_may_not_be_listed_yet_is_not_said_to_be_gone(tmp_path: Path) -> None:
+async def test_an_unknown_job_is_unavailable_until_all_jobs_are_listed(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         server.index.is_complete = False
         with pytest.raises(BusyError):

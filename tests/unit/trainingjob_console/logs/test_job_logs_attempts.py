@@ -11,7 +11,7 @@ from trainingjob_console.errors import NotFoundError
 from trainingjob_console.logs.sources import parse_source
 
 
-async def test_the_logs_of_both_are_named_and_followed(tmp_path: Path) -> None:
+async def test_the_logs_of_both_pods_are_listed_and_followed(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         server.logs.append(PlayedLog(rank=0, attempt=1))
         await server.write("old\n", 0)
@@ -25,7 +25,7 @@ async def test_the_logs_of_both_are_named_and_followed(tmp_path: Path) -> None:
             await page.close()
 
 
-async def test_a_page_of_the_old_one_is_not_sent_the_new_one_once_it_has_gone(
+async def test_a_page_of_a_deleted_pod_is_not_sent_the_log_of_the_next_one(
     tmp_path: Path,
 ) -> None:
     async with log_server(tmp_path) as server:

@@ -52,7 +52,7 @@ def back(server: LogServer, page: Page, places: list[str] | None = None) -> Page
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["a-socket", "the-console"])
-async def test_it_goes_on_where_each_rank_was(server: LogServer, restarted: bool) -> None:
+async def test_it_resumes_at_the_position_of_each_rank(server: LogServer, restarted: bool) -> None:
     page = Page(server, user("anna"), "merged")
     await write(server, 1, 12)
     await has(page, 1, 12)
@@ -68,7 +68,7 @@ async def test_it_goes_on_where_each_rank_was(server: LogServer, restarted: bool
     await again.close()
 
 
-async def test_of_a_rank_whose_pod_is_a_new_one_it_is_sent_all(server: LogServer) -> None:
+async def test_it_is_sent_the_whole_log_of_a_new_pod(server: LogServer) -> None:
     other = Page(server, user("berta"), "merged")
     page = Page(server, user("anna"), "merged")
     await write(server, 1, 12)
@@ -84,7 +84,7 @@ async def test_of_a_rank_whose_pod_is_a_new_one_it_is_sent_all(server: LogServer
     await other.close()
 
 
-async def test_it_is_told_where_a_node_has_begun_a_new_file_of_one(server: LogServer) -> None:
+async def test_it_is_told_of_a_rotation_of_one_rank(server: LogServer) -> None:
     page = Page(server, user("anna"), "merged")
     await write(server, 1, 12)
     await has(page, 1, 12)
@@ -97,7 +97,7 @@ async def test_it_is_told_where_a_node_has_begun_a_new_file_of_one(server: LogSe
     assert numbers(again) == [[], []]
 
 
-async def test_more_ranks_than_are_caught_up_with_at_once_all_come(tmp_path: Path) -> None:
+async def test_more_ranks_than_concurrent_catch_ups_are_all_sent(tmp_path: Path) -> None:
     async with log_server(tmp_path, ranks=15) as server:
         page = Page(server, user("anna"), "merged")
         for rank in range(15):

@@ -39,7 +39,7 @@ async def early(server: LogServer) -> AsyncIterator[Page]:
     await page.close()
 
 
-async def test_a_page_that_comes_back_to_a_new_file_is_told_so(server: LogServer) -> None:
+async def test_a_page_that_reconnects_after_a_rotation_is_told_of_it(server: LogServer) -> None:
     server.rotate()
     await server.write(NEW)
     page = Page(server, user("anna"), offset=len(OLD))
@@ -48,7 +48,7 @@ async def test_a_page_that_comes_back_to_a_new_file_is_told_so(server: LogServer
     assert page.read() == ""
 
 
-async def test_a_later_page_is_sent_what_follows_its_place_in_the_new_file(
+async def test_a_later_page_continues_at_its_offset_in_the_new_file(
     server: LogServer, early: Page
 ) -> None:
     late = Page(server, user("berta"), offset=len(NEW))
@@ -60,7 +60,7 @@ async def test_a_later_page_is_sent_what_follows_its_place_in_the_new_file(
     await late.close()
 
 
-async def test_what_follows_the_old_file_ends_with_its_last_reader(
+async def test_the_follower_of_the_old_file_ends_with_its_last_reader(
     server: LogServer, early: Page
 ) -> None:
     followers = server.job_logs.followers
@@ -74,7 +74,7 @@ async def test_what_follows_the_old_file_ends_with_its_last_reader(
     await late.close()
 
 
-async def test_a_page_that_is_behind_when_the_file_changes_is_told_so(
+async def test_a_page_that_is_behind_at_a_rotation_is_told_of_it(
     server: LogServer, early: Page
 ) -> None:
     behind = Page(server, user("berta"), offset=10 + len(NEW))
@@ -86,7 +86,7 @@ async def test_a_page_that_is_behind_when_the_file_changes_is_told_so(
     await again.close()
 
 
-async def test_all_ranks_together_go_on_over_a_new_file(server: LogServer) -> None:
+async def test_merged_logs_continue_after_a_rotation(server: LogServer) -> None:
     merged = Page(server, user("carla"), "merged")
     text = OLD.replace("old", "[rank 0] old")
     await merged.has(text)
@@ -100,7 +100,9 @@ async def test_all_ranks_together_go_on_over_a_new_file(server: LogServer) -> No
     await late.close()
 
 
-async def test_a_page_whose_place_the_new_file_has_too_is_told_so(server: LogServer) -> None:
+async def test_a_rotation_is_reported_even_if_the_new_file_has_the_offset(
+    server: LogServer,
+) -> None:
     """The new file has grown beyond the offset, so its length does not show the rotation."""
     server.rotate()
     await server.write(LONGER)
@@ -110,7 +112,7 @@ async def test_a_page_whose_place_the_new_file_has_too_is_told_so(server: LogSer
     assert page.read() == ""
 
 
-async def test_a_page_of_the_new_file_is_not_sent_what_counts_from_the_old_one(
+async def test_a_page_of_the_new_file_is_not_sent_offsets_of_the_old_one(
     server: LogServer, early: Page
 ) -> None:
     writing = asyncio.create_task(early.has(OLD + NEW + LONGER))
@@ -125,7 +127,7 @@ async def test_a_page_of_the_new_file_is_not_sent_what_counts_from_the_old_one(
     await late.close()
 
 
-async def test_a_page_of_the_old_file_that_comes_back_soon_misses_nothing(
+async def test_a_page_of_the_old_file_that_reconnects_soon_misses_nothing(
     server: LogServer, early: Page
 ) -> None:
     """The old follower has all lines written since, with offsets of the old file."""

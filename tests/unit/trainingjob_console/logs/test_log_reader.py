@@ -30,7 +30,7 @@ async def log_of(server: LogServer) -> PodLog:
     return log
 
 
-async def test_a_slow_client_has_its_own_time(tmp_path: Path) -> None:
+async def test_a_slow_client_has_no_deadline(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         text = "".join(f"{number:08}\n" for number in range(100_000))
         await server.write(text)
@@ -44,7 +44,7 @@ async def test_a_slow_client_has_its_own_time(tmp_path: Path) -> None:
         assert asyncio.get_running_loop().time() - begun > 2 * 0.2
 
 
-async def test_a_log_that_does_not_come_in_time_is_a_503_that_says_so(tmp_path: Path) -> None:
+async def test_a_log_that_is_not_read_in_time_is_a_503_with_the_reason(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         server.silent = True
@@ -115,7 +115,7 @@ async def _hold(reader: LiveReader, released: asyncio.Event) -> None:
         await released.wait()
 
 
-async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -> None:
+async def test_stalled_clients_do_not_block_windows(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         reader = LiveReader(server.kube, reads=1, streams=1, deadline_s=5)
@@ -128,14 +128,14 @@ async def test_clients_that_stand_still_keep_no_window_waiting(tmp_path: Path) -
                 await impatient.stream(log, ANNA).__aenter__()
 
 
-async def test_a_container_that_has_not_begun_has_no_log(tmp_path: Path) -> None:
+async def test_a_container_that_has_not_started_has_no_log(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         server.logs[0].begun = False
         with pytest.raises(NotFoundError, match="not started"):
             await LiveReader(server.kube).window(await log_of(server), ANNA, 0, 100)
 
 
-async def test_reads_wait_in_a_line_that_has_an_end(tmp_path: Path) -> None:
+async def test_reads_wait_in_a_bounded_queue(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         server.silent = True
@@ -155,7 +155,7 @@ async def test_reads_wait_in_a_line_that_has_an_end(tmp_path: Path) -> None:
         assert len(reader.reads) == 0
 
 
-async def test_two_tokens_of_one_user_keep_no_other_user_waiting(tmp_path: Path) -> None:
+async def test_two_tokens_of_one_user_do_not_block_other_users(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         server.silent = True
@@ -175,7 +175,7 @@ async def test_two_tokens_of_one_user_keep_no_other_user_waiting(tmp_path: Path)
         assert len(reader.reads) == 0
 
 
-async def test_a_live_log_is_searched_beside_the_loop(
+async def test_a_live_log_is_searched_in_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A blocked search blocks only its own request."""
@@ -204,7 +204,9 @@ async def test_a_live_log_is_searched_beside_the_loop(
         assert found == {"hits": [{"offset": 4, "line": "two"}], "scanned": 8, "complete": True}
 
 
-async def test_one_user_passes_on_a_quarter_and_the_next_one_does_not_wait(tmp_path: Path) -> None:
+async def test_one_user_may_stream_a_quarter_and_the_next_user_does_not_wait(
+    tmp_path: Path,
+) -> None:
     async with log_server(tmp_path) as server:
         await server.write("one\n")
         reader, log = LiveReader(server.kube, streams=8, deadline_s=0.2), await log_of(server)
@@ -219,7 +221,7 @@ async def test_one_user_passes_on_a_quarter_and_the_next_one_does_not_wait(tmp_p
         assert len(reader.streams) == 0
 
 
-def test_a_million_lines_are_searched_on_from_where_each_deadline_ended_it(
+def test_a_search_of_a_million_lines_resumes_after_each_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_reader, "SEARCH_S", 0.0)  # over after the first block

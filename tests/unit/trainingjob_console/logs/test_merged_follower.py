@@ -59,7 +59,7 @@ def back(server: LogServer, page: Page) -> Page:
     )
 
 
-async def test_it_waits_for_pods_of_ranks_that_come_later(server: LogServer) -> None:
+async def test_it_waits_for_pods_that_are_created_later(server: LogServer) -> None:
     page = Page(server, user("anna"), "merged")
     await start(server, 1)
     await has(page, line(1))
@@ -71,7 +71,7 @@ async def test_it_waits_for_pods_of_ranks_that_come_later(server: LogServer) -> 
     await page.close()
 
 
-async def test_it_goes_on_with_the_next_attempt_and_ends_with_the_job(server: LogServer) -> None:
+async def test_it_continues_with_the_next_attempt_and_ends_with_the_job(server: LogServer) -> None:
     for rank in range(RANKS):
         await start(server, rank)
     page = Page(server, user("anna"), "merged")
@@ -99,7 +99,7 @@ async def test_it_goes_on_with_the_next_attempt_and_ends_with_the_job(server: Lo
     await page.has("[rank 1] more\n[rank 1] the end\n")
 
 
-async def test_the_next_log_of_a_rank_comes_after_the_whole_of_the_one_before(
+async def test_the_next_log_of_a_rank_is_sent_after_the_whole_previous_one(
     server: LogServer,
 ) -> None:
     page = await page_of_all(server)
@@ -120,7 +120,7 @@ async def test_the_next_log_of_a_rank_comes_after_the_whole_of_the_one_before(
     await page.close()
 
 
-async def test_a_page_that_comes_back_is_not_sent_a_pod_before_the_one_it_has(
+async def test_a_page_that_reconnects_is_not_sent_earlier_pods(
     server: LogServer,
 ) -> None:
     for attempt in (0, 1):
@@ -137,7 +137,7 @@ async def test_a_page_that_comes_back_is_not_sent_a_pod_before_the_one_it_has(
     await again.close()
 
 
-async def test_the_log_of_a_pod_that_goes_before_it_is_read_is_sent_from_the_archive(
+async def test_the_log_of_a_pod_deleted_before_it_was_read_is_sent_from_the_archive(
     server: LogServer, tmp_path: Path
 ) -> None:
     write_archive(tmp_path, section_of(b"short\n", pod="pod-1"), uid=server.uid)
@@ -153,7 +153,7 @@ async def test_the_log_of_a_pod_that_goes_before_it_is_read_is_sent_from_the_arc
     await page.close()
 
 
-async def test_it_goes_on_when_pods_cannot_be_listed_for_a_while(server: LogServer) -> None:
+async def test_it_continues_after_lists_of_pods_have_failed(server: LogServer) -> None:
     await start(server, 1)
     page = Page(server, user("anna"), "merged")
     await has(page, line(1))
@@ -168,7 +168,7 @@ async def test_it_goes_on_when_pods_cannot_be_listed_for_a_while(server: LogServ
     await page.close()
 
 
-async def test_it_ends_for_a_user_who_may_not_list_pods_any_more(server: LogServer) -> None:
+async def test_the_log_ends_for_a_user_who_may_no_longer_list_pods(server: LogServer) -> None:
     page = Page(server, user("anna"), "merged")
     await start(server, 1)
     await has(page, line(1))
@@ -193,7 +193,9 @@ async def test_pods_are_listed_once_while_all_ranks_of_the_attempt_are_followed(
     await page.close()
 
 
-async def test_a_job_of_which_a_rank_never_came_ends_the_page(server: LogServer) -> None:
+async def test_a_finished_job_with_a_rank_that_never_started_ends_the_log(
+    server: LogServer,
+) -> None:
     await start(server, 1)
     page = Page(server, user("anna"), "merged")
     await has(page, line(1))
@@ -202,7 +204,7 @@ async def test_a_job_of_which_a_rank_never_came_ends_the_page(server: LogServer)
     assert await page.task == "finished"
 
 
-async def test_a_job_that_is_deleted_ends_it(server: LogServer) -> None:
+async def test_a_deleted_job_ends_the_log(server: LogServer) -> None:
     page = Page(server, user("anna"), "merged")
     await start(server, 1)
     await has(page, line(1))
@@ -223,7 +225,7 @@ def archive(server: LogServer, root: Path) -> None:
     write_archive(root, *sections, uid=server.uid)
 
 
-async def test_a_page_that_was_away_is_sent_what_has_gone_meanwhile_from_the_archive(
+async def test_a_page_that_reconnects_is_sent_deleted_pods_from_the_archive(
     server: LogServer, tmp_path: Path
 ) -> None:
     page = await page_of_all(server)
@@ -248,7 +250,7 @@ async def test_a_page_that_was_away_is_sent_what_has_gone_meanwhile_from_the_arc
     await last.close()
 
 
-async def test_an_attempt_that_came_and_went_unseen_is_sent_from_the_archive(
+async def test_an_attempt_that_was_never_listed_is_sent_from_the_archive(
     server: LogServer, tmp_path: Path
 ) -> None:
     page = await page_of_all(server)
@@ -263,7 +265,7 @@ async def test_an_attempt_that_came_and_went_unseen_is_sent_from_the_archive(
     await page.close()
 
 
-async def test_what_was_written_while_a_stream_was_broken_is_sent_when_the_pod_has_gone(
+async def test_lines_written_while_a_stream_was_broken_are_sent_after_the_pod_was_deleted(
     server: LogServer, tmp_path: Path
 ) -> None:
     page = await page_of_all(server)
@@ -276,7 +278,7 @@ async def test_what_was_written_while_a_stream_was_broken_is_sent_when_the_pod_h
     await page.close()
 
 
-async def test_a_log_that_is_not_there_is_asked_for_more_and_more_seldom(
+async def test_a_missing_log_is_requested_with_backoff(
     server: LogServer,
 ) -> None:
     await start(server, 1)
@@ -295,7 +297,7 @@ async def test_a_log_that_is_not_there_is_asked_for_more_and_more_seldom(
     await page.close()
 
 
-async def test_a_page_is_told_of_a_gap_where_the_archive_does_not_answer(
+async def test_a_gap_is_reported_if_the_archive_does_not_respond(
     server: LogServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = await page_of_all(server)

@@ -91,7 +91,7 @@ WORDS = st.sampled_from([b"a", "é".encode(), b"\xff", b"\n", b"\r", b"y" * 9_00
     taken=st.integers(0, 30),
 )
 @settings(deadline=None, max_examples=300)
-def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_twice(
+def test_a_page_that_reconnects_with_its_positions_gets_the_rest_once(
     parts: list[tuple[int, list[bytes]]], taken: int
 ) -> None:
     ring = LogRing(2**24, 100_000, Budget(2**24))
@@ -140,11 +140,11 @@ def test_who_comes_back_with_the_places_of_the_ranks_gets_the_rest_and_nothing_t
         "0:0:a:1\n",
     ],
 )
-def test_what_is_no_place_is_left_out(text: str) -> None:
+def test_malformed_positions_are_skipped(text: str) -> None:
     assert parse_positions([text, "1:0:5f0c2d7e:7"]).keys() == {1}
 
 
-def test_a_place_is_of_one_pod() -> None:
+def test_a_position_belongs_to_one_pod() -> None:
     place = parse_positions([f"1:0:{UID[:8]}:7"])[1]
     assert place.offset == 7
     assert place.is_in(log_of(1))
@@ -152,7 +152,7 @@ def test_a_place_is_of_one_pod() -> None:
     assert not place.is_in(log_of(1, "0" + UID[1:]))
 
 
-def test_a_line_without_an_end_is_broken_and_not_kept_for_ever() -> None:
+def test_a_line_without_an_end_is_split_and_not_buffered_for_ever() -> None:
     ring = LogRing(2**20, 10_000, Budget(2**20))
     mouth = MergedLog(ring).of(log_of(0))
     write(mouth, b"y" * 100_000)
@@ -162,7 +162,7 @@ def test_a_line_without_an_end_is_broken_and_not_kept_for_ever() -> None:
     assert max(map(len, lines)) <= 2 * 16_384 + len("[rank 0] ")
 
 
-def test_there_is_room_for_all_ranks_or_for_none() -> None:
+def test_all_ranks_share_the_room_of_the_ring() -> None:
     ring = LogRing(1000, 10, Budget(2**20))
     merged = MergedLog(ring)
     one, other = merged.of(log_of(0)), merged.of(log_of(1))

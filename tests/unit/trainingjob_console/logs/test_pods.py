@@ -11,11 +11,11 @@ def pod(**labels: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("attempt", ["", "-1", "123456789x", "9" * 10, "1" * 63])
-def test_an_attempt_that_is_no_number_is_the_first(attempt: str) -> None:
+def test_an_attempt_that_is_not_a_number_is_zero(attempt: str) -> None:
     [log] = logs_of_pod(pod(**{LABEL_INDEX: "7", LABEL_ATTEMPT: attempt}))
     assert (log.rank, log.attempt) == (7, 0)
 
 
 @pytest.mark.parametrize("rank", ["", "x", "-1", "100000"])
-def test_a_pod_without_a_rank_is_none_of_a_job(rank: str) -> None:
+def test_a_pod_without_a_rank_belongs_to_no_job(rank: str) -> None:
     assert logs_of_pod(pod(**{LABEL_INDEX: rank, LABEL_ATTEMPT: "0"})) == []

@@ -70,7 +70,7 @@ def log_of(lines: list[Line]) -> bytes:
 
 @given(lines=LINES, breaks=BREAKS)
 @settings(deadline=None, max_examples=500)
-def test_whatever_breaks_and_however_times_run_nothing_is_lost_or_doubled(
+def test_with_any_breaks_and_timestamps_no_line_is_lost_or_repeated(
     lines: list[Line], breaks: list[tuple[int, int]]
 ) -> None:
     assert passed_on(LineResume(), lines, breaks) == log_of(lines)
@@ -78,7 +78,7 @@ def test_whatever_breaks_and_however_times_run_nothing_is_lost_or_doubled(
 
 @given(lines=LINES, breaks=BREAKS, seconds=st.integers(1, 3))
 @settings(deadline=None, max_examples=500)
-def test_where_times_rise_it_goes_on_from_the_last_seconds(
+def test_with_increasing_timestamps_it_resumes_from_the_last_seconds(
     lines: list[Line], breaks: list[tuple[int, int]], seconds: int
 ) -> None:
     lines = sorted(lines, key=lambda line: line.moment[0])
@@ -86,7 +86,7 @@ def test_where_times_rise_it_goes_on_from_the_last_seconds(
 
 
 @given(lines=LINES, size=st.integers(1, 50))
-def test_a_stream_that_does_not_break_is_passed_on_whole(lines: list[Line], size: int) -> None:
+def test_an_unbroken_stream_is_returned_whole(lines: list[Line], size: int) -> None:
     resume, stream = LineResume(seconds=1), sent(lines, "")
     found = b"".join(resume.feed(stream[at : at + size]) for at in range(0, len(stream), size))
     assert found == log_of(lines)
@@ -97,7 +97,7 @@ def test_a_stream_that_does_not_break_is_passed_on_whole(lines: list[Line], size
     before=st.integers(0, 12),
     gone=st.integers(0, 12),
 )
-def test_a_log_that_was_rotated_loses_what_is_gone_and_no_more(
+def test_a_rotated_log_loses_only_the_lines_of_the_old_file(
     texts: list[bytes], before: int, gone: int
 ) -> None:
     # All within a second: a rotation ends the stream while the program writes much.
@@ -113,7 +113,7 @@ def test_a_log_that_was_rotated_loses_what_is_gone_and_no_more(
     assert found == log_of(lines[:before] + lines[max(before, gone) :])
 
 
-def test_it_goes_on_from_the_seconds_that_it_remembers() -> None:
+def test_it_resumes_from_the_counted_seconds() -> None:
     resume = LineResume(seconds=2)
     assert resume.since == ""
     resume.feed(b"2026-01-01T01:00:01.999000000+01:00 one\n")
@@ -123,7 +123,7 @@ def test_it_goes_on_from_the_seconds_that_it_remembers() -> None:
     assert resume.since == "2026-01-01T00:00:02Z"
 
 
-def test_what_is_remembered_of_a_log_is_bounded() -> None:
+def test_the_counts_of_a_log_are_bounded() -> None:
     resume = LineResume(seconds=3)
     for hour in range(24):
         for minute in range(60):
@@ -141,7 +141,7 @@ def test_what_is_remembered_of_a_log_is_bounded() -> None:
         b"0" * 100,
     ],
 )
-def test_a_line_without_a_time_is_passed_on(text: bytes) -> None:
+def test_a_line_without_a_timestamp_is_returned_unchanged(text: bytes) -> None:
     resume = LineResume()
     assert resume.feed(text) + resume.end() == text
 
@@ -150,7 +150,7 @@ def test_a_line_without_a_time_is_passed_on(text: bytes) -> None:
     "time",
     [b"2026-01-01T00:00:00Z", b"2026-01-01T00:00:00.123456+00:00", b"2026-01-01T00:00:00.1Z"],
 )
-def test_the_time_that_a_program_writes_itself_is_part_of_its_log(time: bytes) -> None:
+def test_a_timestamp_written_by_the_program_is_part_of_its_log(time: bytes) -> None:
     # A node without timestamps sends the log unchanged. Timestamps of kubelets always have nine digits.
     log = time + b" INFO begun\n" + time + b" INFO done\n"
     resume = LineResume()
@@ -160,7 +160,7 @@ def test_the_time_that_a_program_writes_itself_is_part_of_its_log(time: bytes) -
     assert found + resume.feed(log) + resume.end() == log
 
 
-def test_the_rest_of_a_line_that_begins_a_stream_was_passed_on_before() -> None:
+def test_the_rest_of_a_line_that_begins_a_stream_is_skipped() -> None:
     # A node stores long lines in pieces, each with its timestamp. Those before `sinceTime` are omitted, and
     # the next piece is sent without its timestamp.
     resume = LineResume(seconds=1)
@@ -172,14 +172,14 @@ def test_the_rest_of_a_line_that_begins_a_stream_was_passed_on_before() -> None:
     assert found == b"1\n2\n3\n"
 
 
-def test_what_can_be_no_time_is_passed_on_at_once() -> None:
+def test_text_that_cannot_be_a_timestamp_is_returned_at_once() -> None:
     assert LineResume().feed(b"3 of 4 ") == b"3 of 4 "
     assert LineResume().feed(b"loading") == b"loading"
 
 
 @given(log=st.binary(max_size=200), breaks=st.lists(st.integers(0, 200), max_size=4))
 @settings(deadline=None, max_examples=200)
-def test_where_no_line_has_a_time_bytes_are_counted(log: bytes, breaks: list[int]) -> None:
+def test_bytes_are_counted_if_no_line_has_a_timestamp(log: bytes, breaks: list[int]) -> None:
     resume, found = LineResume(), b""
     for length in [*breaks, len(log)]:
         resume.reopen()

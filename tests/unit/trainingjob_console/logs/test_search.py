@@ -65,7 +65,7 @@ def test_a_long_line_is_one_hit_of_bounded_size() -> None:
         (b"loss 0.1", False),
     ],
 )
-def test_which_line_is_taken_for_an_error(line: bytes, *, is_error: bool) -> None:
+def test_a_line_is_an_error_if_it_has_one_of_the_words(line: bytes, *, is_error: bool) -> None:
     assert (ERROR.search(line) is not None) == is_error
 
 
@@ -99,7 +99,7 @@ def test_the_first_error_is_the_first_line_that_the_pattern_finds(
 
 
 @pytest.mark.parametrize("before", [STEP - 1, STEP, STEP + 1, STEP - 99, 3 * STEP - 50])
-def test_a_text_that_lies_across_two_steps_is_found_where_it_begins(before: int) -> None:
+def test_a_match_across_two_steps_is_found_where_it_begins(before: int) -> None:
     text = b"0123456789" * 10
     log = b"." * before + text + b"." * STEP + text + b"\n" + text + b"\n"
     found = search(log, text, parts=len(log))
@@ -108,7 +108,7 @@ def test_a_text_that_lies_across_two_steps_is_found_where_it_begins(before: int)
     assert first["offset"] == before
 
 
-def test_no_step_is_larger_than_it_may_be_where_nothing_is_found() -> None:
+def test_steps_are_bounded_when_nothing_is_found() -> None:
     """A regular expression blocks all threads while it is matched, here on 16 KiB of the worst log."""
     looked: list[int] = []
 

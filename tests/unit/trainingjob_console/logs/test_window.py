@@ -23,7 +23,7 @@ def window(log: bytes, offset: int, limit: int, *, parts: int = 13, start: int =
     parts=st.integers(1, 50),
 )
 @settings(deadline=None, max_examples=200)
-def test_windows_one_after_the_other_are_the_log(log: bytes, limit: int, parts: int) -> None:
+def test_consecutive_windows_are_the_log(log: bytes, limit: int, parts: int) -> None:
     found, at = "", 0
     while at < len(log):
         each = window(log, at, limit, parts=parts)
@@ -57,7 +57,7 @@ def test_a_window_has_whole_lines(offset: int, limit: int, first: int, following
     assert found.text.encode() == LOG[first:following]
 
 
-def test_a_line_of_two_megabytes_is_cut_and_all_around_it_can_be_read() -> None:
+def test_a_line_of_two_megabytes_is_truncated_and_its_neighbours_are_readable() -> None:
     long = b"y" * (2 * 2**20)
     log = b"before\n" + long + b"\nafter\n"
     whole = window(log, 0, MAX_WINDOW, parts=65536)

@@ -25,7 +25,7 @@ class Names:
         return self.found
 
 
-async def test_each_address_of_a_name_is_asked_and_it_is_looked_up_anew() -> None:
+async def test_each_address_of_a_name_is_scraped_and_the_name_is_resolved_again() -> None:
     names = Names(["10.0.0.1", "10.0.0.2"])
     operators = Addresses([SERVICE], names.resolve)
     assert await operators.resolved() == [
@@ -37,23 +37,23 @@ async def test_each_address_of_a_name_is_asked_and_it_is_looked_up_anew() -> Non
     assert names.asked == [("operators.system.svc", 8080)] * 2
 
 
-async def test_a_name_that_nobody_knows_is_shown_as_it_is() -> None:
+async def test_a_name_that_cannot_be_resolved_is_returned_unchanged() -> None:
     assert await Addresses([SERVICE], Names([]).resolve).resolved() == [SERVICE]
 
 
-async def test_there_are_no_more_than_eight() -> None:
+async def test_there_are_at_most_eight_addresses() -> None:
     names = Names([f"10.0.0.{n}" for n in range(20)])
     assert len(await Addresses([SERVICE], names.resolve).resolved()) == MAX_OPERATORS
     several = Addresses([f"http://10.0.0.{n}/metrics" for n in range(20)])
     assert len(await several.resolved()) == MAX_OPERATORS
 
 
-async def test_addresses_stay_as_they_are_written() -> None:
+async def test_urls_with_addresses_are_unchanged() -> None:
     written = ["http://127.0.0.1:8080/metrics", "http://[::1]/metrics"]
     assert await Addresses(written).resolved() == written
 
 
-async def test_one_thread_waits_for_a_name_server_that_does_not_answer(
+async def test_one_thread_waits_for_a_name_server_that_does_not_respond(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, answers = 0, asyncio.Event()
@@ -75,5 +75,5 @@ async def test_one_thread_waits_for_a_name_server_that_does_not_answer(
     assert asked == 1
 
 
-async def test_the_system_is_asked() -> None:
+async def test_the_system_resolver_is_used() -> None:
     assert await resolve("127.0.0.1", 80) == ["127.0.0.1"]

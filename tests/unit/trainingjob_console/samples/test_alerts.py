@@ -24,7 +24,7 @@ trainingjob_operator_bounded_limit{structure="index"} 10
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_each_alert_is_that_of_the_rules(alert: object) -> None:
+def test_the_alerts_equal_those_of_the_prometheus_rules(alert: object) -> None:
     assert isinstance(alert, type(ALERTS[0]))
     rule = RULES[alert.name]
     wait = rule.get("for", "0m")
@@ -40,7 +40,7 @@ def firing(text: str) -> set[str]:
     return {each["name"] for each in states.firing(10_000)}
 
 
-def test_none_fires_while_all_is_well_and_each_after_its_time() -> None:
+def test_no_alert_fires_while_all_is_well_and_each_fires_after_its_delay() -> None:
     assert firing(WELL) == set()
     assert firing("") == {"TrainingJobOperatorAbsent"}
     assert firing(WELL.replace("leader 1", "leader 0")) == {"TrainingJobOperatorNoLeader"}
@@ -51,7 +51,7 @@ def test_none_fires_while_all_is_well_and_each_after_its_time() -> None:
     assert firing(WELL.replace('"index"} 5', '"index"} 10')) == {"TrainingJobOperatorIndexFull"}
 
 
-def test_an_alert_that_ends_begins_anew() -> None:
+def test_an_alert_that_ends_starts_its_delay_again() -> None:
     states = AlertStates()
     bad, good = [parse(WELL.replace("ready 1", "ready 0"))], [parse(WELL)]
     for now, found in ((0, bad), (500, good), (600, bad)):

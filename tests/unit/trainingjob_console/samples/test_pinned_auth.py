@@ -73,7 +73,9 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "tls.crt"
 
 
-async def test_who_has_the_certificate_is_shown_the_token_whatever_its_name(file: Path) -> None:
+async def test_a_server_with_the_certificate_is_sent_the_token_whatever_its_name(
+    file: Path,
+) -> None:
     operator, certificate = Operator(), made()
     write(file, certificate)
     async with operator.serving(certificate) as url:
@@ -90,7 +92,7 @@ def spoil(path: Path) -> None:
     [lambda path: write(path, made()), spoil, lambda path: None],
     ids=["other", "bad", "none"],
 )
-async def test_who_has_another_is_shown_nothing(
+async def test_a_server_with_another_certificate_is_sent_no_token(
     file: Path, prepare: Callable[[Path], None]
 ) -> None:
     operator = Operator()
@@ -100,7 +102,7 @@ async def test_who_has_another_is_shown_nothing(
     assert operator.tokens == []
 
 
-async def test_a_certificate_that_is_replaced_is_read_anew(file: Path) -> None:
+async def test_a_renewed_certificate_is_reloaded(file: Path) -> None:
     operator, renewed = Operator(), made()
     write(file, made())
     auth = PinnedAuth(file, lambda: "t")
@@ -110,7 +112,7 @@ async def test_a_certificate_that_is_replaced_is_read_anew(file: Path) -> None:
         assert await is_up(Sampler(Addresses([url]), utc_now, auth))
 
 
-async def test_without_a_token_none_is_shown(file: Path) -> None:
+async def test_without_a_token_none_is_sent(file: Path) -> None:
     operator, certificate = Operator(), made()
     write(file, certificate)
     async with operator.serving(certificate) as url:

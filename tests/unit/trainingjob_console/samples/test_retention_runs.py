@@ -29,7 +29,7 @@ def of(sweeps: RetentionRuns) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_each_run_has_what_was_removed_and_kept_since_the_one_before() -> None:
+def test_each_run_has_the_counts_since_the_run_before() -> None:
     sweeps = RetentionRuns()
     sweeps.update(1.0, a_scrape(runs=3, jobs=5, annotated=7))
     assert of(sweeps) == []
@@ -43,7 +43,7 @@ def test_each_run_has_what_was_removed_and_kept_since_the_one_before() -> None:
     ]
 
 
-def test_an_operator_that_begins_anew_takes_nothing_back() -> None:
+def test_counters_of_a_restarted_operator_are_not_negative_runs() -> None:
     sweeps = RetentionRuns()
     sweeps.update(1.0, a_scrape(runs=9, jobs=90))
     sweeps.update(2.0, {})
@@ -52,7 +52,7 @@ def test_an_operator_that_begins_anew_takes_nothing_back() -> None:
     assert of(sweeps) == [(1, 1, 0, {})]
 
 
-def test_the_oldest_runs_fall_out() -> None:
+def test_the_oldest_runs_are_evicted() -> None:
     sweeps = RetentionRuns()
     for runs in range(MAX_RUNS + 5):
         sweeps.update(float(runs), a_scrape(runs=runs))

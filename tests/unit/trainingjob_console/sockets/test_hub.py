@@ -41,7 +41,7 @@ def nothing_is_left(running: RunningHub) -> bool:
     )
 
 
-async def test_a_page_goes_on_where_its_list_ended_and_leaves_nothing() -> None:
+async def test_a_page_resumes_at_the_position_of_its_list_and_leaves_no_resources() -> None:
     async with running_hub() as running:
         index = running.index
         index.put(played_job("1"))
@@ -114,7 +114,7 @@ async def test_a_log_is_followed_with_its_gaps_and_its_end() -> None:
         await until(lambda: nothing_is_left(running))
 
 
-async def test_more_sockets_than_there_may_be_are_refused_before_the_upgrade(
+async def test_sockets_above_the_limit_are_rejected_before_the_upgrade(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     limits = Limits(sockets=3, sockets_per_user=2, sockets_per_address=4)
@@ -142,7 +142,7 @@ async def test_more_sockets_than_there_may_be_are_refused_before_the_upgrade(
     [["no json"], ["[]"], ['{"type":"sub","id":-1,"kind":"jobs"}'], ['{"type":"pong"}'] * 100],
     ids=["text", "list", "id", "flood"],
 )
-async def test_a_client_that_breaks_the_protocol_is_closed(frames: list[str]) -> None:
+async def test_a_client_that_violates_the_protocol_is_closed(frames: list[str]) -> None:
     async with running_hub() as running:
         page = await RawSocket.connect(running.port)
         for frame in frames:
@@ -156,7 +156,7 @@ async def test_a_client_that_breaks_the_protocol_is_closed(frames: list[str]) ->
         await until(lambda: nothing_is_left(running))
 
 
-async def test_the_next_ping_follows_soon_after_the_answer_to_the_last() -> None:
+async def test_the_next_ping_is_sent_after_the_last_pong() -> None:
     async with (
         running_hub(Limits(ping=0.1, pong=60.0)) as running,
         asyncio.timeout(20),
@@ -168,7 +168,7 @@ async def test_the_next_ping_follows_soon_after_the_answer_to_the_last() -> None
         page.close()
 
 
-async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives() -> None:
+async def test_a_socket_without_pongs_is_closed_and_one_with_pongs_stays_open() -> None:
     async with running_hub(QUICK) as running:
         dead, living = [await RawSocket.connect(running.port) for _ in range(2)]
         for _ in range(4):
@@ -188,7 +188,7 @@ async def test_a_client_that_answers_no_ping_is_closed_and_one_that_does_lives()
         living.close()
 
 
-async def test_a_page_is_heard_while_the_api_server_takes_its_time_over_a_list() -> None:
+async def test_frames_of_a_page_are_handled_while_the_api_server_delays_a_list() -> None:
     async with running_hub(Limits(ping=0.2, pong=1.0)) as running, asyncio.timeout(30):
         page = await RawSocket.connect(running.port)
         running.access.tells.clear()
@@ -210,7 +210,7 @@ async def test_a_page_is_heard_while_the_api_server_takes_its_time_over_a_list()
         await until(lambda: nothing_is_left(running))
 
 
-async def test_lists_that_are_being_opened_count_as_those_that_are_open() -> None:
+async def test_lists_being_opened_count_against_the_limit() -> None:
     async with running_hub() as running, asyncio.timeout(30):
         page = await RawSocket.connect(running.port)
         running.access.tells.clear()
@@ -233,7 +233,7 @@ async def test_lists_that_are_being_opened_count_as_those_that_are_open() -> Non
         await until(lambda: nothing_is_left(running))
 
 
-async def test_a_socket_that_ends_while_a_list_is_opened_leaves_nothing() -> None:
+async def test_a_socket_that_closes_while_a_list_is_opened_leaves_no_resources() -> None:
     async with running_hub() as running, asyncio.timeout(30):
         running.access.tells.clear()
         page = await RawSocket.connect(running.port)
@@ -244,7 +244,7 @@ async def test_a_socket_that_ends_while_a_list_is_opened_leaves_nothing() -> Non
         await until(lambda: nothing_is_left(running))
 
 
-async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
+async def test_revoked_rights_end_lists_and_sockets() -> None:
     async with running_hub(QUICK) as running:
         running.index.put(played_job("1", namespace="a"))
         page = await RawSocket.connect(running.port)
@@ -261,7 +261,7 @@ async def test_rights_that_are_taken_away_end_lists_and_sockets() -> None:
 
 
 @pytest.mark.parametrize("seen_by", ["log", "list"])
-async def test_a_token_that_has_expired_ends_the_socket_whoever_sees_it_first(
+async def test_an_expired_token_closes_the_socket_whichever_check_detects_it(
     seen_by: str,
 ) -> None:
     """The page reconnects with a new one: behind a proxy that sends the token, no log-in is needed."""
@@ -282,7 +282,7 @@ async def test_a_token_that_has_expired_ends_the_socket_whoever_sees_it_first(
         await until(lambda: nothing_is_left(running))
 
 
-async def test_a_log_that_may_not_be_read_ends_alone() -> None:
+async def test_a_forbidden_log_ends_only_its_own_subscription() -> None:
     async with running_hub() as running:
         page = await RawSocket.connect(running.port)
         await page.send({"type": "sub", "id": 1, "kind": "logs", "uid": "u", "source": "s"})
@@ -296,7 +296,7 @@ async def test_a_log_that_may_not_be_read_ends_alone() -> None:
         await until(lambda: nothing_is_left(running))
 
 
-async def test_rights_that_nobody_can_tell_end_a_socket_after_a_while_and_not_before() -> None:
+async def test_rights_that_cannot_be_checked_close_a_socket_after_a_while_and_not_before() -> None:
     for unsure, ends in ((3600.0, False), (0.3, True)):
         async with running_hub(Limits(recheck=0.05, unsure=unsure)) as running:
             page = await RawSocket.connect(running.port)
@@ -314,7 +314,9 @@ async def test_rights_that_nobody_can_tell_end_a_socket_after_a_while_and_not_be
             page.close()
 
 
-async def test_one_answer_in_time_is_enough_to_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_successful_check_in_time_keeps_the_socket_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with running_hub() as running:
         asked = HTTPConnection({"type": "http", "query_string": b"", "headers": []})
         access: Any = running.access
@@ -327,7 +329,7 @@ async def test_one_answer_in_time_is_enough_to_stay(monkeypatch: pytest.MonkeyPa
         assert stays == [True, True, True, True, False]
 
 
-async def test_a_log_out_ends_every_socket_of_the_user_and_one_that_is_being_let_in() -> None:
+async def test_a_log_out_closes_all_sockets_of_the_user_and_those_being_accepted() -> None:
     async with running_hub() as running:
         users = ("anna", "anna", "bob")
         tabs = [await RawSocket.connect(running.port, f"/ws?user={user}") for user in users]
@@ -350,7 +352,7 @@ async def test_a_log_out_ends_every_socket_of_the_user_and_one_that_is_being_let
         await until(lambda: nothing_is_left(running))
 
 
-async def test_a_restart_says_so_and_waits_for_no_reader() -> None:
+async def test_a_restart_closes_sockets_with_1012_and_waits_for_no_client() -> None:
     async with running_hub() as running:
         page, deaf = [await RawSocket.connect(running.port) for _ in range(2)]
         await deaf.send({**JOBS, "position": running.index.position})
@@ -363,7 +365,7 @@ async def test_a_restart_says_so_and_waits_for_no_reader() -> None:
         deaf.close()
 
 
-async def test_a_user_with_many_tokens_has_the_places_of_one() -> None:
+async def test_a_user_with_many_tokens_has_one_share_of_the_sockets() -> None:
     async with running_hub(Limits(sockets_per_user=2)) as running:
         pages = [
             await RawSocket.connect(running.port, f"/ws?user=anna&token={number}")

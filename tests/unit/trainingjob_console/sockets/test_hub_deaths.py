@@ -86,7 +86,7 @@ async def cycles(running: RunningHub, number: int, at_once: int) -> int:
     [(300, 75, 0.4), pytest.param(10_000, 125, 0.4, marks=pytest.mark.long)],
 )
 @pytest.mark.timeout(900)
-async def test_nothing_is_left_of_sockets_that_died(
+async def test_sockets_that_failed_leave_no_resources(
     number: int, at_once: int, ping: float
 ) -> None:
     limits = Limits(ping=ping, pong=ping, sockets_per_user=256, sockets_per_address=256)
@@ -145,7 +145,7 @@ def ended_by_hub(running: RunningHub) -> int:
 
 @pytest.mark.parametrize("deaf", [20, pytest.param(255, marks=pytest.mark.long)])
 @pytest.mark.timeout(300)
-async def test_readers_that_never_read_hold_up_nobody(deaf: int) -> None:
+async def test_clients_that_never_read_block_no_others(deaf: int) -> None:
     limits = Limits(
         sockets_per_user=256,
         sockets_per_address=256,

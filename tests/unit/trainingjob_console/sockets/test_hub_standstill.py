@@ -42,7 +42,7 @@ async def pinged(running: RunningHub, standstill: Standstill, number: int) -> li
     return pages
 
 
-async def test_answers_that_lie_unread_are_read_before_a_page_is_given_up(
+async def test_unread_pongs_are_read_before_a_page_is_closed(
     standstill: Standstill,
 ) -> None:
     async with running_hub(LIMITS) as running:
@@ -63,7 +63,7 @@ async def test_answers_that_lie_unread_are_read_before_a_page_is_given_up(
             page.close()
 
 
-async def test_who_does_not_answer_is_given_up_after_a_standstill_too(
+async def test_a_page_without_pongs_is_closed_after_a_standstill_too(
     standstill: Standstill,
 ) -> None:
     async with running_hub(LIMITS) as running:
@@ -105,7 +105,7 @@ async def test_a_page_that_reads_all_it_can_get_is_not_slow(standstill: Standsti
         page.close()
 
 
-async def test_an_answer_of_the_api_server_that_lies_unread_opens_a_list(
+async def test_an_unread_response_of_the_api_server_still_opens_a_list(
     standstill: Standstill,
 ) -> None:
     async with running_hub(LIMITS) as running:

@@ -20,7 +20,7 @@ def piece(offset: int, size: int) -> LogChunk:
     )
 )
 @settings(deadline=None, max_examples=150)
-def test_all_bytes_come_out_once_or_are_in_a_gap(steps: list[int | str]) -> None:
+def test_all_bytes_are_returned_once_or_are_in_a_gap(steps: list[int | str]) -> None:
     budget = Budget(10 * LIMIT)
     losses = Losses()
     ring = LogRing(LIMIT, LINES, budget, losses=losses)
@@ -72,7 +72,7 @@ def test_all_bytes_come_out_once_or_are_in_a_gap(steps: list[int | str]) -> None
     assert set(losses.gaps) | set(losses.lines) <= set(LOSS_REASONS)
 
 
-def test_the_gap_comes_before_all_that_waits() -> None:
+def test_the_gap_is_returned_before_all_queued_chunks() -> None:
     losses = Losses()
     ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT), losses=losses)
     for n in range(20):
@@ -97,7 +97,7 @@ def test_above_the_budget_the_largest_queue_is_cut() -> None:
     assert (budget.used, len(budget)) == (0, 0)
 
 
-def test_what_calls_for_the_writer() -> None:
+def test_each_new_entry_wakes_the_writer() -> None:
     calls: list[str] = []
     ring = LogRing(LIMIT, LINES, Budget(LIMIT), lambda: calls.append("put"))
     ring.put(piece(0, 5))
@@ -105,7 +105,7 @@ def test_what_calls_for_the_writer() -> None:
     assert calls == ["put", "put"]
 
 
-def test_a_page_that_could_not_catch_up_is_counted_as_such_with_what_waited() -> None:
+def test_a_page_that_cannot_catch_up_is_counted_with_its_queued_lines() -> None:
     losses = Losses()
     ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT), losses=losses)
     ring.put(piece(0, 10))
@@ -115,13 +115,13 @@ def test_a_page_that_could_not_catch_up_is_counted_as_such_with_what_waited() ->
 
 
 @pytest.mark.parametrize("half", [900, 1100])
-def test_a_reader_of_what_lies_there_waits_for_half_a_ring(half: int) -> None:
+def test_a_catch_up_waits_until_half_of_the_ring_is_free(half: int) -> None:
     ring = LogRing(LIMIT, LINES, Budget(10 * LIMIT))
     ring.put(piece(0, half - 122))
     assert ring.has_room == (half < LIMIT / 2)
 
 
-def test_what_comes_after_the_end_is_charged_to_no_budget() -> None:
+def test_chunks_after_the_end_are_not_charged_to_the_budget() -> None:
     # A follower that is being stopped may still add a chunk.
     budget = Budget(LIMIT)
     ring = LogRing(LIMIT, LINES, budget)

@@ -31,7 +31,7 @@ async def deaf_page(running: RunningHub) -> RawSocket:
 
 
 @pytest.mark.parametrize("way", ["close", "half", "answer", "log-out"])
-async def test_one_that_reads_nothing_is_gone_soon_after_its_end_and_is_counted_till_then(
+async def test_a_client_that_reads_nothing_is_aborted_soon_and_holds_its_slot_until_then(
     way: str,
 ) -> None:
     async with running_hub(PATIENT) as running:
@@ -51,7 +51,7 @@ async def test_one_that_reads_nothing_is_gone_soon_after_its_end_and_is_counted_
         page.close()
 
 
-async def test_one_that_answers_is_gone_at_once() -> None:
+async def test_a_client_that_answers_the_close_frame_is_released_at_once() -> None:
     async with running_hub(PATIENT) as running:
         page = await RawSocket.connect(running.port)
         running.access.log_out("anna")
