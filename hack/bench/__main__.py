@@ -1,6 +1,6 @@
-"""`python -m hack.bench`: ours, the built-in Job controller, JobSet and Kubeflow Trainer, in the same run.
+"""`python -m hack.bench`: compares ours with the built-in Job controller, JobSet and Kubeflow Trainer.
 
-Prints what it measures, whatever it is. docs/benchmark.md says how, and what is not comparable.
+Prints all results. docs/benchmark.md explains the method, and what is not comparable.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _SMOKE_JOBS: Final = 50
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the bench; 1 if a smoke run shows what none may show, or if it could not be run."""
+    """Run the benchmark; return 1 if a smoke run exceeds a limit, or if the run failed."""
     arguments = _parser().parse_args(argv)
     try:
         assets = build()
@@ -89,16 +89,16 @@ def _repetitions(arguments: argparse.Namespace) -> list[Repetition]:
 
 
 def _possible(repetitions: list[Repetition], *, asked: Collection[str]) -> list[Repetition]:
-    """Leave out those who have not been built on this machine, unless they are asked for by name.
+    """Leave out contestants that have not been built on this machine, unless they are requested by name.
 
     Raises:
-        AssetsError: one is asked for.
+        AssetsError: a requested one has not been built.
     """
     found, missing = [], dict[str, str]()
     for each in repetitions:
         try:
             for name in each.contestant.operators:
-                if name != "operator":  # ours, which needs no build
+                if name != "operator":  # ours needs no build
                     built(name)
         except AssetsError as error:
             if each.contestant.name in asked:

@@ -1,6 +1,6 @@
-"""How a process of the bench speaks to the API server: as whom, and what a watch tells it when.
+"""HTTP access of the benchmark's processes to the API server: credentials, lists and timed watches.
 
-Raw HTTP and JSON: a client library's models would cost more than what is measured.
+It uses raw HTTP and JSON, because a client library's models would cost more than what is measured.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class WatchError(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """A server and a user whom a client certificate names; all but the server are files."""
+    """A server URL, and the files of a user's client certificate."""
 
     server: str
     authority: str
@@ -36,16 +36,16 @@ class Access:
     key: str
 
     def dumps(self) -> str:
-        """One word for another process's command line."""
+        """Return the value as one command line argument for another process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def loads(cls, text: str) -> Self:
-        """What `dumps` wrote."""
+        """Parse what `dumps` has written."""
         return cls(**json.loads(text))
 
     def session(self, *, connections: int) -> aiohttp.ClientSession:
-        """A session with at most so many connections; to be made inside a running loop."""
+        """Create a session with at most this many connections; call it in a running event loop."""
         tls = ssl.create_default_context(cafile=self.authority)
         tls.load_cert_chain(self.certificate, self.key)
         return aiohttp.ClientSession(
@@ -57,7 +57,7 @@ class Access:
 
 
 class Change(NamedTuple):
-    """What a list or a watch told.
+    """One change from a list or a watch.
 
     Attributes:
         at: when its bytes arrived, in seconds of the machine's monotonic clock.
@@ -73,15 +73,15 @@ class Change(NamedTuple):
 async def changes(
     session: aiohttp.ClientSession, path: str, *, listed: asyncio.Event | None = None
 ) -> AsyncIterator[Change]:
-    """List what is at a path and follow it, for ever.
+    """List the objects at a path and watch them for ever.
 
     Args:
-        session: as whom.
+        session: HTTP session of the user.
         path: of a collection.
-        listed: set when the list is in and the watch has begun.
+        listed: set when the list is complete and the watch has started.
 
     Raises:
-        WatchError: events were lost, so that nothing can be concluded any more.
+        WatchError: events were lost, so that the results are useless.
     """
     async with session.get(path) as answer:
         answer.raise_for_status()
@@ -104,9 +104,9 @@ async def changes(
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[tuple[float, bytes]]:
-    """Lines with the arrival of their end: all lines of one chunk came together.
+    """Yield lines with the arrival time of their end; all lines of one chunk arrived together.
 
-    A stamp at the time of decoding would charge each line for the decoding of those before it.
+    A time taken at the decoding of a line would include the decoding of the lines before it.
     """
     rest = b""
     async for chunk in content.iter_any():

@@ -1,4 +1,4 @@
-"""Service accounts for the operators of the bench, as an install has them."""
+"""Creates service accounts for the operators of the benchmark, as in an install."""
 
 from pathlib import Path
 
@@ -7,10 +7,9 @@ from hack.cluster.control_plane import ControlPlane
 
 
 def kubeconfig_of(plane: ControlPlane, operator: Operator) -> Path:
-    """Create an operator's account, unless that was done, and write a kubeconfig for it.
+    """Create an operator's account, if it does not exist, and write a kubeconfig for it.
 
-    It may do anything: rights are not what is measured, and checking them costs the same whatever
-    they are.
+    It has all rights: they are not measured, and their check costs the same whatever they are.
     """
     path = plane.root / f"{operator}.kubeconfig"
     if path.exists():

@@ -1,4 +1,4 @@
-"""Where one contestant runs: a control plane of its own, nodes that pretend, and the contestant."""
+"""Starts the environment of one contestant: a control plane, simulated nodes, and the contestant."""
 
 import sys
 import time
@@ -30,8 +30,8 @@ class Arena:
 
     Attributes:
         plane: its control plane.
-        contestant: who.
-        pids: the processes of interest by name; `contestant.processes` are its own.
+        contestant: the contestant that runs here.
+        pids: the measured processes by name; `contestant.processes` are its own.
     """
 
     plane: ControlPlane
@@ -39,18 +39,18 @@ class Arena:
     pids: dict[str, int]
 
     def access(self, user: str) -> Access:
-        """A way in, past all queues of the API server: the bench must not hold itself up."""
+        """Return access that is exempt from priority and fairness, so that the benchmark does not delay itself."""
         return access_to(self.plane, user)
 
 
 @contextmanager
 def arena(assets: Path, root: Path, contestant: Contestant, nodes: Nodes) -> Iterator[Arena]:
-    """Start everything anew, with an empty etcd that waits for the disk; to enter in the main thread."""
+    """Start everything with an empty etcd that syncs to disk; enter it in the main thread."""
     options = Options(
         scheduler=nodes == "kwok",
         scheduler_qps=2000,
         durable=True,
-        # Counting needs the log in one piece.
+        # The requests are counted from one unrotated audit log.
         api_server=("--audit-log-maxsize=10000",),
         controllers=contestant.controllers(nodes=nodes == "kwok"),
     )
@@ -81,7 +81,7 @@ def _operator(plane: ControlPlane, name: Operator) -> Iterator[int]:
 
 
 def access_to(plane: ControlPlane, user: str) -> Access:
-    """Return the way in of a user whom no queue of the API server holds up."""
+    """Return access for a user who is exempt from the API server's priority and fairness."""
     files = plane.authority.client(user, group="system:masters")
     return Access(
         plane.server,
@@ -92,7 +92,7 @@ def access_to(plane: ControlPlane, user: str) -> Access:
 
 
 def start_completer(assets: Path, plane: ControlPlane) -> Program:
-    """Start the program that says of every pod that it runs, and has succeeded when it has run."""
+    """Start the completer, which sets every pod to Running, and to Succeeded after its run time."""
     access = access_to(plane, "bench-completer").dumps()
     return Program(
         [sys.executable, "-m", "hack.bench.completer", access], plane.root / "completer.log"
@@ -116,12 +116,12 @@ def _kwok(assets: Path, plane: ControlPlane) -> Program:
 
 
 def wait_for_garbage_collector(plane: ControlPlane, contestant: Contestant) -> None:
-    """Wait until the garbage collector follows a custom kind, which it finds within half a minute.
+    """Wait until the garbage collector watches a custom kind, which it discovers within half a minute.
 
-    Until then it asks the API server for the owner of each pod: so it does in the first moments of
-    a cluster, and not in a cluster that somebody uses.
+    Until then it reads the owner of each pod from the API server, which happens only in the first
+    moments of a cluster.
     """
-    if "." not in PATHS[contestant.kind]:  # a kind that is built in
+    if "." not in PATHS[contestant.kind]:  # a built-in kind
         return
     resource = f"{contestant.kind.lower()}s"
     deadline = time.monotonic() + 2 * _PATIENCE_S

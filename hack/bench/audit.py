@@ -1,4 +1,4 @@
-"""Who asked the API server for what: requests counted from its audit log."""
+"""Counts the requests of each user from the API server's audit log."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 CONTROLLER_MANAGER: Final = "system:kube-controller-manager"
-"""Whose watches all of its controllers share."""
+"""The user whose watches all controllers of kube-controller-manager share."""
 
 _CLEANERS: Final = {
     f"system:serviceaccount:kube-system:{name}"
@@ -19,14 +19,14 @@ _POLICIES: Final = "retentionpolicies"
 
 @dataclass
 class Requests:
-    """What one contestant asked for.
+    """The requests of one contestant.
 
     Attributes:
-        own: what it takes to bring jobs to their end.
-        events, leases, reads, deletion: Events, Leases, lists, watches and discovery (which are
-            asked for by time, however many jobs there are), and what removes
-            finished jobs (deletions by the contestant, what it does about its policies, and all
-            that the garbage collector and the TTL controller do).
+        own: requests that run jobs to their end.
+        events, leases, reads, deletion: Events; Leases; lists, watches and discovery (which
+            depend on time, not on the number of jobs); and the removal of finished jobs
+            (deletions by the contestant, requests about its policies, and all requests of the
+            garbage collector and the TTL controller).
         refused: how many of `own` were answered with 400 or more.
         detail: `own` by verb and resource.
         everybody: all requests of all users, by user.
@@ -43,12 +43,12 @@ class Requests:
 
 
 def size(log: Path) -> int:
-    """Where the log ends now, in bytes; the server writes an entry before it ends its answer."""
+    """Return the size of the log in bytes; the server writes an entry before it ends its response."""
     return log.stat().st_size
 
 
 def watches(log: Path, user: str, resource: str) -> bool:
-    """Whether a user has begun to watch this resource."""
+    """Return True if a user has started to watch this resource."""
     entries = map(json.loads, log.read_bytes().splitlines(keepends=True)[:-1])
     return any(
         (entry["verb"], entry["user"]["username"]) == ("watch", user)
@@ -58,13 +58,13 @@ def watches(log: Path, user: str, resource: str) -> bool:
 
 
 def count(log: Path, users: Collection[str], *, start: int, end: int) -> Requests:
-    """Count what was answered between two sizes of the log.
+    """Count the requests that were answered between two sizes of the log.
 
     Args:
         log: the audit log, a line for each request.
-        users: who the contestant is.
-        start: where to begin, in bytes, from `size`.
-        end: where to end, in bytes.
+        users: the contestant's users.
+        start: offset of the beginning in bytes, from `size`.
+        end: offset of the end in bytes.
     """
     with log.open("rb") as file:
         file.seek(start)

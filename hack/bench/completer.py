@@ -1,9 +1,9 @@
-"""The completer: a process that plays all nodes at once, as fast as the API server takes it.
+"""The completer: a process that simulates all nodes, as fast as the API server allows.
 
     python -m hack.bench.completer ACCESS
 
-Every pod of the bench is Running as soon as it is there, and Succeeded when it has run for as long
-as its annotation says. There is no scheduler, so that two writes are all that a pod's life costs.
+It sets every pod of the benchmark to Running as soon as it exists, and to Succeeded after the time in its
+annotation. There is no scheduler, so a pod's life costs only two writes.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from hack.bench.access import PODS, Access, Object, changes
 from hack.bench.manifests import ran_for
 
 _AT_ONCE: Final = 32
-_NOW: Final = "2026-01-01T00:00:00Z"  # nobody measures by these
+_NOW: Final = "2026-01-01T00:00:00Z"  # these values are not measured
 _PATCH: Final = {"Content-Type": "application/merge-patch+json"}
 
 

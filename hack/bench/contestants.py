@@ -1,4 +1,4 @@
-"""Who races: the built-in Job controller as it comes and tuned, JobSet, Kubeflow Trainer, ours, and none."""
+"""The contestants: the built-in Job controller (default and tuned), JobSet, Kubeflow Trainer, ours, none."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -6,10 +6,10 @@ from typing import Final, Literal
 from hack.bench.manifests import Kind
 
 Operator = Literal["operator", "jobset", "trainer"]
-"""A program that is started beside the control plane: ours, or another project's."""
+"""An operator that is started beside the control plane: ours, or another project's."""
 
 MANAGER: Final = "controller-manager"
-"""The process of the built-in controllers."""
+"""Name of the process of the built-in controllers."""
 
 _ACCOUNTS: Final[dict[Operator, str]] = {
     "operator": "trainingjob-operator",
@@ -42,7 +42,7 @@ class Contestant:
         kind: what is submitted.
         job_controller: True if the built-in Job controller takes part, so that it is charged for
             its requests, and its kube-controller-manager for memory and CPU.
-        operators: further programs that take part, in the order in which they are started.
+        operators: further programs of the contestant, in the order in which they are started.
         flags: of kube-controller-manager; the controllers that work around a job (namespaces,
             service accounts, garbage) run beside every contestant and are charged to none.
     """
@@ -67,11 +67,11 @@ class Contestant:
         return (MANAGER,) * self.job_controller + self.operators
 
     def controllers(self, *, nodes: bool) -> tuple[str, ...]:
-        """All flags of its kube-controller-manager, where there are nodes and where not."""
+        """Return all flags of its kube-controller-manager, with or without nodes."""
         names = [*_AROUND]
         if self.job_controller:
             names.append("job-controller")
-        if nodes:  # takes the taint off a new node when it is ready
+        if nodes:  # removes the taint of a new node when it is ready
             names.append("node-lifecycle-controller")
         return (f"--controllers={','.join(names)}", *self.flags)
 

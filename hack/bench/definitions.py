@@ -1,4 +1,4 @@
-"""The definitions of custom resources that a contestant needs, installed and served."""
+"""Installs the CRDs that a contestant needs, and waits until they are served."""
 
 import time
 import urllib.error
@@ -16,7 +16,7 @@ _PATIENCE_S: Final = 30.0
 
 
 def install(plane: ControlPlane, files: Iterable[Path]) -> None:
-    """Create each definition in these files, and wait until it is served.
+    """Create each CRD in these files, and wait until it is served.
 
     Raises:
         TimeoutError: one is not.

@@ -1,4 +1,4 @@
-"""How fast records flow once the endpoint is back: every job has ended while nobody took any."""
+"""Measures how fast waiting records are stored after an outage of the endpoint."""
 
 import asyncio
 import sqlite3
@@ -26,10 +26,10 @@ _PATIENCE_S: Final = 180.0
 
 @dataclass(frozen=True)
 class Drain:
-    """What was measured.
+    """The results of a drain.
 
     Attributes:
-        records: that came after the first look.
+        records: records that were stored after the first look.
         seconds: from the first row in the database to the last one.
         settled_s: from the first row until every job says that its record is stored.
         cpu_ms: milliseconds of CPU of each process for each record, from the moment at which the
@@ -45,17 +45,17 @@ class Drain:
 
     @property
     def rate(self) -> float:
-        """Records that were safe, per second."""
+        """Return the records stored per second."""
         return self.records / max(self.seconds, 0.001)
 
     @property
     def acknowledged_rate(self) -> float:
-        """Jobs whose status said so, per second."""
+        """Return the jobs per second whose status changed to stored."""
         return self.records / max(self.settled_s, 0.001)
 
 
 def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
-    """Let so many jobs end while the endpoint is down, then start the record service, with SQLite.
+    """Run this many jobs while the endpoint is down, then start the record service with SQLite.
 
     Raises:
         RuntimeError: jobs or records are missing at the end.
@@ -70,7 +70,7 @@ def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
         [measured] = asyncio.run(measure(ready, [workload]))
         if measured.finished < jobs:
             raise RuntimeError(f"{jobs - measured.finished} jobs did not end in the outage")
-        # Not the observer's name, whose certificate would be made anew under it.
+        # Not the observer's name: its certificate would be replaced while it runs.
         access = ready.access("bench-drain")
         waiting = asyncio.run(_waiting(access))
         log = ready.plane.audit_log
@@ -91,9 +91,9 @@ def drain(assets: Path, root: Path, *, jobs: int) -> Drain:
 
 
 async def _watch(access: Access, database: Path, waiting: int) -> tuple[int, float, float]:
-    """Return what a drain has of records and seconds: from the database itself, and from a watch of the jobs.
+    """Return the records and seconds of a drain, from the database itself and from a watch of the jobs.
 
-    To ask the record service would cost it what is measured, and so would lists the API server.
+    Requests to the record service, or lists from the API server, would disturb the measurement.
     """
     settled = asyncio.create_task(_settled_at(access))
     try:
@@ -108,7 +108,7 @@ async def _watch(access: Access, database: Path, waiting: int) -> tuple[int, flo
 
 
 async def _rows(database: Path, *, at_least: int) -> tuple[int, float]:
-    """Wait for so many rows; how many there are, and when that was seen."""
+    """Wait for this many rows; return their number and the time at which it was seen."""
     while True:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             [[found]] = connection.execute("SELECT count(*) FROM records").fetchall()
@@ -118,7 +118,7 @@ async def _rows(database: Path, *, at_least: int) -> tuple[int, float]:
 
 
 async def _settled_at(access: Access) -> float:
-    """Wait until no job's record waits any more; when the last one's status said so."""
+    """Wait until no record waits; return the time of the last job's status change."""
     waiting = set[str]()
     async with access.session(connections=1) as session:
         async for change in changes(session, collection("TrainingJob")):
@@ -133,7 +133,7 @@ async def _settled_at(access: Access) -> float:
 
 
 async def _waiting(access: Access) -> int:
-    """How many jobs say that their record waits."""
+    """Return the number of jobs whose status has a waiting record."""
     query = {"fieldSelector": "status.recordState=Pending"}
     async with (
         access.session(connections=1) as session,

@@ -1,6 +1,6 @@
-"""Where our operator sends records in the bench: a quick or slow receiver, or the record service.
+"""Starts record endpoints for the benchmark: a fast or slow receiver, or the record service.
 
-The operator gets its settings from the bench's own environment, as those do that a user sets.
+The operator gets its settings from the benchmark's environment, like those that a user sets.
 """
 
 import os
@@ -20,7 +20,7 @@ _TOKEN: Final = "the-token-of-the-bench"  # noqa: S105 - of a service that lives
 
 @contextmanager
 def recording_to(port: int, token_file: Path | None = None) -> Iterator[None]:
-    """Operators that are started meanwhile send their records there, whether anybody listens or not."""
+    """Configure operators that are started meanwhile to send records there, even if no process listens."""
     variables = {"TRAININGJOB_PERSIST__URL": f"http://127.0.0.1:{port}{PATH}"}
     if token_file is not None:
         token_file.write_text(f"{_TOKEN}\n")
@@ -38,7 +38,7 @@ def recording_to(port: int, token_file: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def receiver(folder: Path, port: int, *, delay_ms: int) -> Iterator[None]:
-    """A receiver that takes everything, each record after so many milliseconds."""
+    """Run a receiver that accepts every record after this many milliseconds."""
     command = [sys.executable, "-m", "hack.bench.receiver", str(port), str(delay_ms)]
     with ready(command, folder / "receiver.log", f"127.0.0.1:{port}"):
         yield
@@ -46,7 +46,7 @@ def receiver(folder: Path, port: int, *, delay_ms: int) -> Iterator[None]:
 
 @contextmanager
 def record_service(folder: Path, port: int, database: Path, token_file: Path) -> Iterator[int]:
-    """The record service with SQLite; its process id."""
+    """Run the record service with SQLite; yield its process id."""
     address = f"127.0.0.1:{port}"
     command = [
         "env",
@@ -62,7 +62,7 @@ def record_service(folder: Path, port: int, database: Path, token_file: Path) ->
 
 @contextmanager
 def ready(command: Sequence[str | Path], log: Path, address: str) -> Iterator[int]:
-    """Run a program; its process id, when it says on its address (`host:port`) that it is ready."""
+    """Run a program; yield its process id once it is ready at its address (`host:port`)."""
     program = Program(command, log)
     try:
         program.wait_until(lambda: _is_ready(address), patience_s=_PATIENCE_S)

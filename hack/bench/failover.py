@@ -1,9 +1,9 @@
-"""`python -m hack.bench.failover`: how long it takes until the second operator works.
+"""`python -m hack.bench.failover`: measures the time until the standby takes over.
 
-Two operators with the default times of the leader election on a control plane of their own. Half of
-the trials kill the leader, half tell it to stop. What is measured, from the signal on: until the
-Lease has a new holder, and until a job that was applied at the moment of the signal has its pod.
-Exits with 1 if the worst is worse than what is promised.
+Two operators with the default leader election times run on their own control plane. Half of the trials send
+SIGKILL to the leader, half SIGTERM. Measured from the signal are the time until the Lease has a new holder,
+and until a job that was applied at the moment of the signal has its pod. Exits with 1 if the worst trial
+exceeds the promised time.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Replica:
     """One operator process."""
 
     def __init__(self, plane: ControlPlane, name: str) -> None:
-        """Start it, and wait until it is ready: as a leader, or as a standby."""
+        """Start it, and wait until it is ready, as leader or standby."""
         self._address: Final = f"127.0.0.1:{free_port()}"
         command = [
             "env",
@@ -73,7 +73,7 @@ class Replica:
 
     @property
     def leads(self) -> bool:
-        """True if it says that it works."""
+        """Return True if it reports that it is the leader."""
         return "\ntrainingjob_operator_leader 1.0" in (self._get("/metrics") or "")
 
     def _get(self, path: str) -> str | None:
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def is_in_time(trial: Trial) -> bool:
-    """True if the Lease was taken within what is promised."""
+    """Return True if the Lease was acquired within the promised time."""
     return trial.taken_s < PROMISED_S[trial.signal]
 
 
@@ -179,10 +179,10 @@ def _job(name: str) -> dict[str, Any]:
 
 
 def _wait(found: Callable[[], T], otherwise: str) -> T:
-    """Wait until something is found.
+    """Poll until a value is found.
 
     Raises:
-        TimeoutError: it is not.
+        TimeoutError: none was found in time.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while not (result := found()):

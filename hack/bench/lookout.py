@@ -1,4 +1,4 @@
-"""The observer's process, as the bench reads it: what it has seen so far of each namespace."""
+"""Starts the observer process, and collects its observations by namespace."""
 
 import asyncio
 import json
@@ -14,19 +14,19 @@ from hack.bench.manifests import collection
 from hack.bench.observer import READY, Sighting
 
 LONG_RUN_S: Final = 0.9
-"""A pod that runs this long may be reported as running, which is a write more."""
+"""A pod that runs this long may be reported as Running, which costs another write."""
 
 _END_OF_POD: Final = {"Succeeded", "Failed"}
 _POLL_S: Final = 0.05
 
 
 class Sightings:
-    """What was seen in one namespace.
+    """The observations in one namespace.
 
     Attributes:
         pods: uids of the pods of each job, by the job's name.
         ended: when the job's pod was seen to end, by the job's name; the last one counts.
-        terminal: when the job was seen to be over, and how, by its name.
+        terminal: when the job was seen to finish, and with which condition, by its name.
         last_pod: when the last pod was first seen.
         long_runs: pods that were seen for `LONG_RUN_S` before they ended.
     """
@@ -40,7 +40,7 @@ class Sightings:
         self._seen: Final[dict[str, float]] = {}
 
     def take(self, seen: Sighting, *, pods_are_jobs: bool) -> None:
-        """Take in one sighting."""
+        """Add one observation."""
         if seen.kind == "job":
             if seen.step != "seen":
                 self.terminal[seen.name] = (seen.at, seen.step)
@@ -57,7 +57,7 @@ class Sightings:
 
 
 class Lookout:
-    """Reads what the observer, the process `pid`, prints."""
+    """Reads the output of the observer, the process `pid`."""
 
     def __init__(self, contestant: Contestant, pid: int, lines: asyncio.StreamReader) -> None:
         self.pid: Final = pid
@@ -67,11 +67,11 @@ class Lookout:
         self._over = False
 
     def of(self, namespace: str) -> Sightings:
-        """What was seen there; it grows."""
+        """Return the observations in a namespace; the object is updated while the observer runs."""
         return self._seen[namespace]
 
     async def wait_for(self, namespace: str, jobs: int, *, patience_s: float) -> bool:
-        """Wait until so many jobs are over; False: none has ended for `patience_s` seconds."""
+        """Wait until this many jobs have finished; return False if none has for `patience_s` seconds."""
         seen, loop = self.of(namespace), asyncio.get_running_loop()
         so_far, since = -1, loop.time()
         while len(seen.terminal) < jobs:
@@ -85,7 +85,7 @@ class Lookout:
         return True
 
     async def read(self) -> None:
-        """Read until the observer's end."""
+        """Read until the observer ends."""
         try:
             async for line in self._lines:
                 seen = Sighting(*json.loads(line))

@@ -1,11 +1,11 @@
-"""The same job as each kind of object that the bench submits."""
+"""Builds the same job as each kind of object that the benchmark submits."""
 
 from typing import Final, Literal
 
 from hack.bench.access import Object
 
 RUN_FOR: Final = "bench.trainingjob.dev/run-for"
-"""The pods' annotation with the milliseconds for which they run, as Go writes durations: `100ms`."""
+"""The pods' annotation with their run time, as a Go duration: `100ms`."""
 
 Kind = Literal["TrainingJob", "Job", "JobSet", "TrainJob", "Pod"]
 PATHS: Final[dict[Kind, str]] = {
@@ -17,11 +17,11 @@ PATHS: Final[dict[Kind, str]] = {
 }
 
 _JOBSET_NAME: Final = "jobset.sigs.k8s.io/jobset-name"
-"""The label of pods below a JobSet, whose controller is a Job in between; a TrainJob's JobSet has its name."""
+"""The label with the JobSet of a pod, whose controller is a Job; a TrainJob's JobSet has the TrainJob's name."""
 
 _RUNTIME: Final = "bench"
 _TRAINER: Final = "node"
-"""The container that Kubeflow Trainer takes for the one that trains."""
+"""The name of Kubeflow Trainer's main container."""
 
 
 def collection(kind: Kind, namespace: str | None = None) -> str:
@@ -31,7 +31,7 @@ def collection(kind: Kind, namespace: str | None = None) -> str:
 
 
 def manifest(kind: Kind, name: str, *, ranks: int, run_ms: int) -> Object:
-    """Return a job with one pod for each rank; for a Pod, the pod itself, where there is no controller."""
+    """Return a job with one pod for each rank; for the kind Pod, the pod itself, without a controller."""
     template = _pod_template(run_ms)
     body = _typed(kind, name)
     if kind == "Pod":
@@ -47,7 +47,7 @@ def manifest(kind: Kind, name: str, *, ranks: int, run_ms: int) -> Object:
 
 
 def prerequisites(kind: Kind, namespace: str, *, run_ms: int) -> list[tuple[str, Object]]:
-    """Return what must be there before such jobs are submitted, each with the path to post it to."""
+    """Return the objects that must exist before such jobs are submitted, each with the path to post it to."""
     if kind != "TrainJob":
         return []
     template = _pod_template(run_ms)
@@ -67,7 +67,7 @@ def prerequisites(kind: Kind, namespace: str, *, run_ms: int) -> list[tuple[str,
 
 
 def job_of(pod: Object) -> str:
-    """Return the name of the submitted job that a pod belongs to; empty: it has no controller."""
+    """Return the name of the submitted job that a pod belongs to; empty if it has no controller."""
     metadata = pod["metadata"]
     if name := (metadata.get("labels") or {}).get(_JOBSET_NAME):
         return str(name)
@@ -76,7 +76,7 @@ def job_of(pod: Object) -> str:
 
 
 def ran_for(pod: Object) -> float | None:
-    """Return for how many seconds a pod of the bench runs; None: it is not the bench's."""
+    """Return the run time in seconds of a pod of the benchmark; None if the pod is not one of them."""
     text = (pod["metadata"].get("annotations") or {}).get(RUN_FOR)
     return None if text is None else int(text.removesuffix("ms")) / 1000
 

@@ -1,4 +1,4 @@
-"""One contestant does one workload, and what that was."""
+"""Runs one workload with one contestant, and measures it."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from hack.bench.usage import cpu_s, machine_cpu_s, rss_mb
 from hack.bench.workload import Workload, prepare, submit
 
 _SETTLE_S: Final = 2.0
-"""So long after the last job's end its contestant's afterthoughts are still charged to it."""
+"""Seconds after the last job's end in which requests are still charged to the contestant."""
 
 _GOOD: Final = {"Complete", "Completed", "Succeeded"}
 _MACHINE: Final = "machine-"
@@ -25,16 +25,16 @@ _WARM_UP: Final = Workload(name="warm-up", jobs=5, run_ms=100, patience_s=60.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one contestant did with one workload, in one repetition.
+    """The results of one contestant with one workload, in one repetition.
 
     Attributes:
-        contestant, workload, jobs, ranks: who did what.
+        contestant, workload, jobs, ranks: the contestant and the workload.
         controllers: names of the contestant's own processes.
-        finished: jobs that came to an end; `failed` of these not to Complete or Succeeded.
+        finished: jobs that finished; `failed` of these did not end as Complete or Succeeded.
         seconds: from the first request of the submitter to the last job's end.
         pods_seconds: from there to the last pod's appearance.
         latencies_ms: from a pod's end to its job's end, sorted.
-        long_runs: pods that ran for long enough to be reported as running.
+        long_runs: pods that ran long enough to be reported as Running.
         duplicates: pods beyond the ranks of their job.
         requests: the contestant's.
         rss_mb: of the contestant's processes together, at the start and at the end.
@@ -61,21 +61,21 @@ class Measurement:
 
     @property
     def rate(self) -> float:
-        """Jobs per second."""
+        """Return the jobs per second."""
         return self.finished / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def foreign_cores(self) -> float:
-        """Cores that processes which are no part of the bench kept busy meanwhile."""
+        """Return the cores that processes outside the benchmark kept busy meanwhile."""
         ours = sum(spent for name, spent in self.cpu_s.items() if not name.startswith(_MACHINE))
         return max(self.cpu_s[f"{_MACHINE}busy"] - ours, 0.0) / max(self.seconds, 0.001)
 
 
 async def measure(arena: Arena, workloads: list[Workload]) -> list[Measurement]:
-    """Warm up, then do these workloads one after the other, each in a fresh namespace.
+    """Warm up, then run these workloads one after the other, each in a new namespace.
 
     Raises:
-        RuntimeError: not even the warm-up came to an end.
+        RuntimeError: not even the warm-up finished.
     """
     async with (
         lookout(arena.access("bench-observer"), arena.contestant) as watcher,
@@ -141,7 +141,7 @@ def _rss(pids: dict[str, int], names: tuple[str, ...]) -> float | None:
 
 
 async def make_namespace(session: aiohttp.ClientSession, name: str) -> None:
-    """Make a namespace, and wait until pods are admitted to it."""
+    """Create a namespace, and wait until pods are admitted to it."""
     body: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     async with session.post("/api/v1/namespaces", json=body) as answer:
         answer.raise_for_status()

@@ -1,10 +1,10 @@
-"""The observer: a process that only notes when it was told of what, for all contestants alike.
+"""The observer: a process that records the arrival time of changes, in the same way for all contestants.
 
     python -m hack.bench.observer ACCESS PATH...
 
 It watches pods, and jobs at each PATH, and prints a line of JSON for each step that matters, with
-the monotonic time at which the news arrived. All latencies come from here: no contestant's own
-word is taken, and `finishedAt` has whole seconds only.
+the monotonic time at which the change arrived. All latencies come from here: timestamps of the contestants
+are not used, and `finishedAt` has whole seconds only.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from hack.bench.manifests import job_of
 
 READY: Final = "ready"
 _TERMINAL: Final = {"Complete", "Completed", "Failed", "Cancelled"}
-"""A JobSet's good end is `Completed`, that of all others `Complete`."""
+"""Condition types of success: `Completed` for a JobSet, `Complete` for all others."""
 
 
 class Sighting(NamedTuple):
@@ -29,7 +29,7 @@ class Sighting(NamedTuple):
     Attributes:
         at: seconds of the machine's monotonic clock.
         kind: `pod` or `job`.
-        namespace, name, uid: whose.
+        namespace, name, uid: of the object.
         owner: the name of the job that the pod belongs to; empty for a job.
         step: `seen`; for a pod then its phases; for a job then the name of a terminal condition.
     """
@@ -50,7 +50,7 @@ class Notebook:
         self._reported: Final[set[tuple[str, str]]] = set()
 
     def sightings(self, kind: str, change: Change) -> list[Sighting]:
-        """The steps that this change is the first to tell of."""
+        """Return the steps that this change shows for the first time."""
         metadata = change.object["metadata"]
         step = pod_step(change.object) if kind == "pod" else job_step(change.object)
         found = []
@@ -72,13 +72,13 @@ class Notebook:
 
 
 def pod_step(pod: Object) -> str:
-    """The phase, from Running on."""
+    """Return the phase of a pod, from Running on."""
     phase = str(pod["status"].get("phase"))
     return "" if phase == "Pending" else phase
 
 
 def job_step(job: Object) -> str:
-    """The terminal condition that is true, of a job of any kind."""
+    """Return the terminal condition that is true, for a job of any kind."""
     conditions = job.get("status", {}).get("conditions") or []
     for each in conditions:
         if each["type"] in _TERMINAL and each["status"] == "True":

@@ -1,4 +1,4 @@
-"""Our operator beside a control plane, with a service account of its own."""
+"""Runs our operator beside a control plane, with a service account of its own."""
 
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from hack.ports import free_port
 
 @contextmanager
 def operator(plane: ControlPlane, **environment: str) -> Iterator[int]:
-    """Run the operator, with more variables; its process id, when it says that it is ready."""
+    """Run the operator, with additional variables; yield its process id once it is ready."""
     address = f"127.0.0.1:{free_port()}"
     command = [
         "env",

@@ -1,8 +1,8 @@
-"""Another project's operator beside a control plane: with its webhooks, and a service account of its own.
+"""Runs another project's operator beside a control plane, with its webhooks and a service account of its own.
 
-It runs as its own manifests have it, but for what has to differ on one machine without pods: where
-it listens and is called, and that its certificate is made here rather than kept in a Secret that a
-kubelet mounts. The limits of its client are those of the tuned Job controller.
+It runs as in its own manifests, except for what must differ on one machine without pods: its addresses,
+and its certificate, which is created here instead of being mounted from a Secret. Its client has the request
+limits of the tuned Job controller.
 """
 
 import base64
@@ -25,7 +25,7 @@ from hack.cluster.other_operators import CONFIG, CRDS, PROGRAM, WEBHOOKS, find_o
 from hack.ports import free_port
 
 _SERVING: Final = Path("k8s-webhook-server") / "serving-certs"
-"""Where both look for the certificate, below the folder for temporary files."""
+"""Path at which both look for the certificate, below the temporary directory."""
 
 _CERTIFICATES: Final[dict[Operator, str]] = {
     "jobset": "internalCertManagement",
@@ -36,7 +36,7 @@ _ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 
 @contextmanager
 def other_operator(plane: ControlPlane, name: Operator) -> Iterator[int]:
-    """Run it; its process id, when it says that it is ready.
+    """Run it; yield its process id once it is ready.
 
     Raises:
         AssetsError: it has not been built.
@@ -63,7 +63,7 @@ def other_operator(plane: ControlPlane, name: Operator) -> Iterator[int]:
 
 
 def built(name: Operator) -> Path:
-    """Return the folder with its program and files.
+    """Return the directory with its program and files.
 
     Raises:
         AssetsError: there is none. The message says how to build it.
@@ -76,11 +76,11 @@ def built(name: Operator) -> Path:
 
 
 def configured(name: Operator, shipped: Object, *, webhooks: int, health: str) -> Object:
-    """Return a controller's configuration for the bench, made of the one that it is shipped with.
+    """Return a controller's configuration for the benchmark, derived from the shipped one.
 
     Args:
-        name: whose.
-        shipped: its own.
+        name: of the operator.
+        shipped: the shipped configuration.
         webhooks: the port on which the API server calls it.
         health: `host:port` of its probes.
     """
@@ -96,12 +96,12 @@ def configured(name: Operator, shipped: Object, *, webhooks: int, health: str) -
 
 
 def reached_at(document: Object, port: int, authority: bytes) -> Object:
-    """Return a webhook configuration whose webhooks are called on this machine, not by their Service.
+    """Return a webhook configuration whose webhooks are called by URL on this machine, not by Service.
 
     Args:
         document: a Validating- or MutatingWebhookConfiguration; it is not changed.
         port: where they listen.
-        authority: the certificate, as PEM, that theirs is signed with.
+        authority: the CA certificate of the webhooks, as PEM.
     """
     bundle = base64.b64encode(authority).decode()
     found = []

@@ -1,4 +1,4 @@
-"""What is run in which order."""
+"""Defines the runs: contestants and workloads, and their order."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -30,16 +30,16 @@ _SMOKE_RATE: Final = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is run.
+    """The size of a run.
 
     Attributes:
-        jobs: in a burst.
-        default_jobs: in a burst of the Job controller as it comes, whose rate its own limit of
-            requests decides, whatever the length.
-        rounds: repetitions of the race in run B; run A, where the scheduler and kwok take their
-            part of the machine, has half as many.
+        jobs: jobs of a burst.
+        default_jobs: jobs of a burst with the default Job controller, whose request limit determines
+            its rate, whatever the number.
+        rounds: repetitions of run B; run A, where the scheduler and kwok use a part of the machine,
+            has half as many.
         rate, seconds: of the stream, in jobs per second.
-        gangs, ranks: jobs of many ranks, and how many.
+        gangs, ranks: number of jobs with many ranks, and their ranks.
     """
 
     jobs: int = 1000
@@ -53,7 +53,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Repetition:
-    """One contestant, on a control plane of its own, with these workloads in this order."""
+    """One contestant with these workloads in this order, on a control plane of its own."""
 
     run: str
     nodes: Nodes
@@ -62,10 +62,10 @@ class Repetition:
 
 
 def full(size: Size) -> list[Repetition]:
-    """Run A and run B: what a cluster looks like, and the controllers alone.
+    """Return run A, which resembles a cluster, and run B, which measures the controllers alone.
 
-    A burst comes last: what it leaves behind, such as Events that are still to be written, would
-    hold up what comes after it.
+    A burst comes last: its left-overs, such as Events that are still to be written, would delay the
+    workloads after it.
     """
     count = round(size.rate * size.seconds)
     burst = Workload(name=BURST, jobs=size.jobs, run_ms=_SHORT_MS)
@@ -87,7 +87,7 @@ def full(size: Size) -> list[Repetition]:
 
 
 def smoke(jobs: int) -> list[Repetition]:
-    """Enough to count: ours and the tuned Job controller once, without a scheduler."""
+    """Return a run that suffices to count requests: ours and the tuned Job controller once, without a scheduler."""
     stream = Workload(name=STREAM, jobs=jobs, rate=_SMOKE_RATE, run_ms=_SHORT_MS)
     return _alternating("B", "completer", 1, (stream,))
 
@@ -95,7 +95,7 @@ def smoke(jobs: int) -> list[Repetition]:
 def chosen(
     repetitions: Iterable[Repetition], contestants: Collection[str], workloads: Collection[str]
 ) -> list[Repetition]:
-    """Return what is left with only these contestants and workloads; none named: all of them."""
+    """Keep only these contestants and workloads; an empty selection keeps all."""
     found = []
     for each in repetitions:
         kept = tuple(one for one in each.workloads if not workloads or one.name in workloads)
@@ -107,7 +107,7 @@ def chosen(
 def _alternating(
     run: str, nodes: Nodes, rounds: int, workloads: tuple[Workload, ...]
 ) -> list[Repetition]:
-    """ABBA: whatever gets slower or faster with time does so for both."""
+    """Alternate two contestants as ABBA, so that a drift of the machine affects both."""
     order = []
     for number in range(rounds):
         pair = (OURS, JOB_TUNED) if number % 2 == 0 else (JOB_TUNED, OURS)

@@ -1,8 +1,8 @@
-"""`python -m hack.bench.profile`: where the API server's CPU time goes in a burst, ours beside the tuned Job's.
+"""`python -m hack.bench.profile`: profiles the API server's CPU time in a burst, with ours and job-tuned.
 
-The profile is the API server's own, asked for over its HTTP API while the burst runs, and read by
-Go's `pprof`. A row of the table is a function with all that it calls, so that rows overlap: the
-schema that a PATCH is held against is a part of that PATCH.
+The profile is the API server's own, requested over its HTTP API during the burst, and read by Go's
+`pprof`. A row of the table is a function with everything that it calls, so rows overlap: the schema check
+of a PATCH is a part of that PATCH.
 """
 
 import argparse
@@ -36,31 +36,31 @@ ROWS: Final = {
     "audit log": r"apiserver/plugin/pkg/audit/log\.\(\*backend\)\.ProcessEvents$",
     "garbage collection of Go": r"runtime\.gcBgMarkWorker$",
 }
-"""What a row is called, and the function whose time it is."""
+"""Title of each row, and the function whose time it shows."""
 
 _LOOK_S: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Where a process spent its CPU time.
+    """The CPU profile of a process.
 
     Attributes:
-        total_s: all of it, in seconds.
-        spent_s: by a function's name, with all that it calls.
+        total_s: total CPU time in seconds.
+        spent_s: seconds by function, including everything that it calls.
     """
 
     total_s: float
     spent_s: Mapping[str, float]
 
     def of(self, pattern: str) -> float:
-        """Return the most that a function of such a name took, in seconds."""
+        """Return the largest time in seconds of the functions with this name."""
         found = (spent for name, spent in self.spent_s.items() if re.search(pattern, name))
         return max(found, default=0.0)
 
 
 def read(report: str) -> Profile:
-    """Read what `go tool pprof -top -cum` printed.
+    """Parse the output of `go tool pprof -top -cum`.
 
     Raises:
         ValueError: there is no total in it.
@@ -76,12 +76,12 @@ def read(report: str) -> Profile:
 
 
 def render(profiles: Mapping[str, Profile], cpu_ms: Mapping[str, float]) -> str:
-    """A table in Markdown.
+    """Return the profiles as a Markdown table.
 
     Args:
         profiles: by contestant.
-        cpu_ms: the API server's CPU time for each job, in milliseconds, by contestant. A profile is
-            of a part of the burst: what it has are shares of this.
+        cpu_ms: the API server's CPU time for each job, in milliseconds, by contestant. A profile
+            covers a part of the burst, so its times are scaled to this.
     """
     names = list(profiles)
     lines = [
@@ -98,7 +98,7 @@ def render(profiles: Mapping[str, Profile], cpu_ms: Mapping[str, float]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the bursts one after the other and print the table; 1 if that is not possible."""
+    """Run the bursts one after the other and print the table; return 1 if that fails."""
     parser = argparse.ArgumentParser(prog="python -m hack.bench.profile", description=__doc__)
     parser.add_argument("--jobs", type=int, default=500, help="of each burst")
     parser.add_argument("--seconds", type=int, default=5, help="profiled, from its begin on")
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
 def _profile(
     assets: Path, contestant: Contestant, jobs: int, seconds: int
 ) -> tuple[Profile, float]:
-    """The profile of one burst, and the API server's CPU time for each job, in milliseconds."""
+    """Return the profile of one burst, and the API server's CPU time for each job in milliseconds."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         root = Path(scratch)
         with arena(assets, root / "state", contestant, "completer") as ready:
@@ -142,10 +142,10 @@ async def _burst(ready: Arena, jobs: int, seconds: int, file: Path) -> Measureme
 
 
 async def _fetch(ready: Arena, seconds: int, file: Path) -> None:
-    """Wait for the burst, whose jobs are created as soon as there is its namespace, and profile it.
+    """Wait for the burst, which starts as soon as its namespace exists, and profile it.
 
     Raises:
-        RuntimeError: the API server gives no profile.
+        RuntimeError: the API server returns no profile.
     """
     async with ready.access("bench-profile").session(connections=1) as session:
         while True:
@@ -162,7 +162,7 @@ async def _fetch(ready: Arena, seconds: int, file: Path) -> None:
 
 
 def _top(file: Path) -> str:
-    """What `go tool pprof` prints of it, with all functions."""
+    """Return the output of `go tool pprof`, with all functions."""
     command = [go(), "tool", "pprof", "-top", "-cum", "-nodefraction=0", "-nodecount=100000"]
     done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -1,14 +1,14 @@
-"""`python -m hack.bench.prune`: ours and find, on the same trees, alternating.
+"""`python -m hack.bench.prune`: compares the sweep with find on the same directory trees, alternating.
 
-How long it takes to remove everything, how long it takes to find out that nearly everything stays,
-what each of them removes that it should not; and of ours, what a very wide directory takes and how
-late the event loop is. Ours runs in this process, find in one of its own, whose start counts (a
-millisecond or two). No `sync`: both leave that to the kernel. Nothing can be made old, so ours is
-told a later time, and find is given older mtimes.
+It measures the time to remove everything, the time to decide that nearly everything stays, and the files
+that each removes wrongly; for the sweep also the cost of a very wide directory and the lateness of the event
+loop. The sweep runs in this process, find in one of its own, whose start counts (a millisecond or two). No
+`sync`: both leave that to the kernel. ctimes cannot be set, so the sweep gets a later clock, and find older
+mtimes.
 
-Trees are made before others are removed: ext4 gives out no inode that was deleted in the last
-minutes, and looks at each of them again for every new file, so that trees made in between took ten
-times as long as all the rest. For the same reason a second run is slow to start.
+All trees are created before any is removed: ext4 reuses no inode that was deleted in the last minutes, and
+checks each of them for every new file, so that trees created in between took ten times as long as everything
+else. For the same reason a second run is slow to start.
 """
 
 import argparse
@@ -45,7 +45,7 @@ _QUESTIONS: Final = ("decide", "harm", "delete", "wide", "lag")
 
 @dataclass(slots=True)
 class _Clock:
-    """A wall clock that stands where it is told; the monotonic one is the machine's."""
+    """A clock with a fixed wall time and the machine's monotonic time."""
 
     wall_ns: int = 0
 
@@ -57,16 +57,16 @@ class _Clock:
 
 
 class Tree:
-    """A volume of so many directories with so many files each."""
+    """A volume with a number of directories and of files in each."""
 
     def __init__(self, path: Path, directories: int, files: int, *, aged: bool = True) -> None:
-        """Make it.
+        """Create it.
 
         Args:
-            path: of its root, which is not there yet.
-            directories: how many.
-            files: in each of them.
-            aged: whether find has to see that they are old; it takes as long as to make them.
+            path: of its root, which must not exist.
+            directories: their number.
+            files: number of files in each directory.
+            aged: True to set old mtimes for find, which takes as long as creating the files.
         """
         self.path: Final = path
         self.uids: Final = [str(uuid4()) for _ in range(directories)]
@@ -93,7 +93,7 @@ class Tree:
             os.utime(directory, (old, old))
 
     def settle(self) -> None:
-        """From here on, what is there is a week old for ours, and what comes is young."""
+        """Advance the sweep's clock so that existing files are a week old, and new ones young."""
         probe = self.path / "probe"
         probe.touch()
         border = probe.stat().st_ctime_ns
@@ -102,7 +102,7 @@ class Tree:
         self._clock.wall_ns = border + int(_WEEK_S * 1e9) + 1_000_000
 
     def sweep(self, processes: int) -> LogSweep:
-        """Ours, without its caps."""
+        """Run our sweep, without its limits."""
         return LogSweep(
             str(self.path),
             owner=lambda: _OWNER,
@@ -121,7 +121,7 @@ def _timed(into: list[float]) -> Iterator[None]:
 
 @contextmanager
 def _stage(what: str) -> Iterator[None]:
-    """Say what takes its time, and how long it took."""
+    """Print a step and its duration."""
     _say(f"  {what} ...")
     seconds: list[float] = []
     with _timed(seconds):
@@ -130,7 +130,7 @@ def _stage(what: str) -> Iterator[None]:
 
 
 class _Others:
-    """How many processors others keep busy: two threads on what is left of two cores are not two."""
+    """Return the number of cores that other processes keep busy, which limits two threads on two cores."""
 
     def __init__(self) -> None:
         self._start: Final = self._now()
@@ -171,7 +171,7 @@ def _race(name: str, count: int, ours: list[float], theirs: list[float], other: 
 
 
 def delete(folder: Path, directories: int, files: int, rounds: int, processes: int) -> None:
-    """Everything is old and nobody's: ours judges it twice, find just deletes."""
+    """Measure the removal of everything: the sweep examines each entry twice, find only deletes."""
     ours: list[float] = []
     theirs: list[float] = []
     count = directories * files
@@ -209,7 +209,7 @@ def _delete_find(tree: Tree, seconds: list[float], processes: int) -> None:
 
 
 def decide(tree: Tree, rounds: int) -> None:
-    """Half of the jobs live and are old; half are finished, with young files in old directories."""
+    """Measure a sweep that removes nothing: live jobs with old files, and young files in old directories."""
     directories, files = len(tree.uids), tree.files
     half = len(tree.uids) // 2
     live = LiveJobs(frozenset(tree.uids[:half]))
@@ -258,7 +258,7 @@ def _look(sweep: LogSweep, live: LiveJobs) -> int:
 
 
 def harm(folder: Path) -> None:
-    """What find removes of a live job, with the line that people put into their crontab."""
+    """Count the files of a live job that a typical cron job with find removes."""
     tree = Tree(folder / "harm", 10, 50)
     live = LiveJobs(frozenset(tree.uids))
     before = sum(1 for _ in tree.path.glob("job_*/*"))
@@ -271,7 +271,7 @@ def harm(folder: Path) -> None:
 
 
 def wide(tree: Tree) -> None:
-    """One directory with all the files: it is streamed, and takes no memory."""
+    """Measure one directory with all the files, which is streamed and takes no memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds: list[float] = []
     _delete_ours(tree, seconds, 1)
@@ -282,7 +282,7 @@ def wide(tree: Tree) -> None:
 
 
 def lag(tree: Tree, processes: int) -> None:
-    """How late the event loop is while the sweep runs, and removes the tree."""
+    """Measure the lateness of the event loop while the sweep removes the tree."""
     tree.settle()
 
     async def run() -> tuple[list[float], float]:
@@ -308,7 +308,7 @@ def lag(tree: Tree, processes: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the bench."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m hack.bench.prune", description=__doc__)
     parser.add_argument("--files", type=int, default=200_000, help="in all")
     parser.add_argument("--rounds", type=int, default=3)

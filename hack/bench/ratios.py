@@ -1,8 +1,8 @@
-"""`python -m hack.bench.ratios FILE.json ...`: ours against each of the others, and what is aimed at.
+"""`python -m hack.bench.ratios FILE.json ...`: the ratios of ours to each of the others, and the targets.
 
-The bench prints this table last. As a program it makes one table of several runs, of what each wrote
-with `--json`; where two have measured the same, the later file counts. Ratios of figures that were
-measured in different runs say less, as the machine may have changed in between.
+The benchmark prints this table last. As a program it makes one table from several runs' `--json` files; if
+two have measured the same, the later file counts. Ratios of figures from different runs are less reliable,
+as the machine may have changed in between.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from hack.bench.plan import BURST, GANG, STREAM, STREAM_HALF
 from hack.bench.summary import SERVER
 
 Result = Mapping[str, Any]
-"""What `Summary.as_json` returns: one contestant with one workload."""
+"""The result of `Summary.as_json`: one contestant with one workload."""
 
 OTHERS: Final = (JOB_TUNED.name, JOBSET.name, TRAINER.name)
 QUIET_CORES: Final = 0.2
-"""So much may other processes take of the machine before it is said to be disturbed."""
+"""Cores that other processes may use before a run counts as disturbed."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Figure:
     """One line of the table.
 
     Attributes:
-        title: what it is, and in which unit.
-        workload: in which it is measured.
-        of: reads it.
-        at_least: ratios, ours to another's, that are aimed at.
-        at_most: the value of ours that is aimed at.
-        least: True if ours is to be less than any other's.
+        title: name and unit of the figure.
+        workload: the workload in which it is measured.
+        of: function that reads it from a result.
+        at_least: minimum ratios of ours to the others, by contestant.
+        at_most: maximum value of ours.
+        least: True if ours must be less than all others.
     """
 
     title: str
@@ -129,7 +129,7 @@ def _line(figure: Figure, jobs: int, by_name: Mapping[str, Result]) -> list[str]
 
 
 def _aim(figure: Figure, values: Mapping[str, float]) -> str:
-    """Return what is aimed at, and if it is met: by what was measured, if that was everybody."""
+    """Return the target, and whether it was met, if all contestants were measured."""
     ours = values[OURS.name]
     measured = [name for name in OTHERS if not math.isnan(values[name])]
     against: Sequence[str] = OTHERS
@@ -171,7 +171,7 @@ def _number(value: float, *, digits: int = 1) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one table for each of the runs A and B that is in the files."""
+    """Print one table for each of the runs A and B in the files."""
     parser = argparse.ArgumentParser(prog="python -m hack.bench.ratios", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="what the bench wrote with --json")
     runs: dict[str, list[Result]] = {}

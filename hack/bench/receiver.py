@@ -1,4 +1,4 @@
-"""A record endpoint in a process of its own, which takes every record, at once or after a while.
+"""A record endpoint as a process that accepts every record, at once or after a delay.
 
 python -m hack.bench.receiver PORT DELAY_MS
 """

@@ -1,7 +1,7 @@
-"""`python -m hack.bench.records`: what records cost, and how fast they flow after an outage.
+"""`python -m hack.bench.records`: measures the cost of records, and their rate after an outage.
 
-Beside the race, since the Job controller keeps none: our own requests for one-pod jobs whose records
-are taken in time or late, and the drain to a record service on this machine. docs/benchmark.md says more.
+It measures only ours, since the Job controller keeps no records: the requests for one-pod jobs whose records
+are stored in time or late, and the drain to a record service on this machine. See docs/benchmark.md.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from hack.cluster.process import StartError
 from hack.ports import free_port
 
 MIN_DRAIN: Final = 300.0
-"""Records per second to a record service with SQLite, on the two cores of everything else."""
+"""Target of records per second to a record service with SQLite, on two cores that everything shares."""
 
 _RATE: Final = 10.0
 _RUN_MS: Final = 100
@@ -36,10 +36,10 @@ _DRAIN_JOBS: Final = 1000
 
 @dataclass(frozen=True)
 class Case:
-    """An endpoint of some slowness, and how many own requests a job may cost with it.
+    """An endpoint delay, and the maximum of own requests for a job with it.
 
-    A record that is taken in time is told in the job's last status; one that comes later takes a
-    status write of its own. Both jobs are claimed before their pod is made, and let go at the end.
+    A record that is stored in time is part of the job's last status write; a later one takes a status
+    write of its own. In both cases the finalizer is added before the pod, and released at the end.
     """
 
     name: str
@@ -54,7 +54,7 @@ CASES: Final = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run it; 1 if a count is what none may be, or if it could not be run."""
+    """Run the benchmark; return 1 if a count exceeds its limit, or if the run failed."""
     arguments = _parser().parse_args(argv)
     try:
         assets = build()
@@ -100,7 +100,7 @@ def _drain(assets: Path, jobs: int) -> Drain:
 
 
 def render(found: list[tuple[Case, Summary]]) -> str:
-    """What records cost, as Markdown for people; each line has the figure that decides."""
+    """Return the cost of records as Markdown; each line has the deciding figure."""
     lines = [
         _verdict(
             f"at most {case.max_requests:g} own requests for each job, {case.name}: "
@@ -114,7 +114,7 @@ def render(found: list[tuple[Case, Summary]]) -> str:
 
 
 def render_drain(drained: Drain) -> str:
-    """How fast records flowed after the outage."""
+    """Return the rates after the outage as Markdown."""
     return (
         _verdict(
             f"at least {MIN_DRAIN:g} records/s after an outage, to a record service with SQLite: "
@@ -134,7 +134,7 @@ def _cpu(drained: Drain) -> str:
 
 
 def problems_of(case: Case, summary: Summary) -> list[str]:
-    """What no run may show, however slow the machine."""
+    """Return the counts that exceed their limit, which does not depend on the machine's speed."""
     found = []
     if summary.unfinished:
         found.append(f"{case.name}: {summary.unfinished} of {summary.jobs} jobs did not complete")

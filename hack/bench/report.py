@@ -1,4 +1,4 @@
-"""What was measured, as Markdown for people."""
+"""Formats the results as Markdown."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from hack.bench.summary import SERVER, Summary
 
 MAX_REQUESTS: Final = 3.0
 MAX_GANG_REQUESTS: Final = 12.0
-"""Of a job of eight ranks: a pod for each, the Service, the start, and what is written at the end."""
+"""Own requests for a job of eight ranks: the pods, the Service, the start, and the end."""
 
 MAX_P99_MS: Final = 200.0
 _AT_THE_CEILING: Final = 0.9
@@ -38,7 +38,7 @@ _QUIET_CORES: Final = 0.2
 
 
 def tables(run: str, nodes: str, summaries: Sequence[Summary]) -> str:
-    """A table for each workload of one run."""
+    """Return a table for each workload of one run."""
     ceiling = next((s.rate for s in summaries if _is(s, RAW.name, BURST)), math.nan)
     workloads = dict.fromkeys(each.workload for each in summaries)
     parts = []
@@ -49,7 +49,7 @@ def tables(run: str, nodes: str, summaries: Sequence[Summary]) -> str:
 
 
 def verdicts(run: str, summaries: Sequence[Summary]) -> str:
-    """What became of the targets; each line has the figure that decides."""
+    """Return the targets with their results; each line has the deciding figure."""
     ours = [each for each in summaries if each.contestant == OURS.name]
     lines = [_verdict(f"0 duplicate pods: {sum(s.duplicates for s in ours)}",
                       met=not any(s.duplicates for s in ours))]  # fmt: skip
@@ -100,7 +100,7 @@ def _race(summaries: Sequence[Summary]) -> list[str]:
 
 
 def problems(summaries: Sequence[Summary]) -> list[str]:
-    """What no run may show, however slow the machine: counts, not times."""
+    """Return the counts that exceed their limit, which does not depend on the machine's speed."""
     found = []
     for each in summaries:
         name = f"{each.contestant}, {each.workload}"

@@ -1,9 +1,8 @@
-"""`python -m hack.bench.retention`: finished jobs whose time is over at once, and how fast they go.
+"""`python -m hack.bench.retention`: measures how fast finished jobs are deleted when all expire at once.
 
-Ours beside the built-in TTL controller, each with the same number of jobs of one kind. The jobs are
-written as finished by the bench itself, without pods, before our operator is started, so that nothing
-else is measured; their `ttlSecondsAfterFinished` ends for all of them in the same second.
-docs/benchmark.md says more.
+It compares ours with the built-in TTL controller, each with the same number of jobs. The benchmark writes
+finished jobs without pods before our operator is started, so that nothing else is measured. Their
+`ttlSecondsAfterFinished` expires in the same second. See docs/benchmark.md.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from hack.cluster.assets import AssetsError, build
 from hack.cluster.process import StartError
 
 TTL: Final = Contestant(name="ttl-controller", kind="Job")
-"""The controllers that run beside every contestant: the TTL controller is one of them."""
+"""The controllers that run for every contestant, including the TTL controller."""
 
 _NAMESPACE: Final = "retention"
 _AT_ONCE: Final = 32
@@ -54,13 +53,13 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Removal:
-    """How the jobs of one contestant went.
+    """The results of one contestant.
 
     Attributes:
-        contestant, jobs: whose, and how many.
-        gone: how many did go.
-        seconds: from the second in which their time was over until the last was gone.
-        first_s: from then until the first was gone.
+        contestant, jobs: the contestant and its number of jobs.
+        gone: the number of deleted jobs.
+        seconds: from the second in which they expired until the last deletion.
+        first_s: from then until the first deletion.
         requests: of the contestant's users, and of the garbage collector.
         cpu_s: of each process meanwhile, in seconds.
         foreign_cores: cores that other processes kept busy.
@@ -82,7 +81,7 @@ class Removal:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run it; 1 if it could not be run, or if jobs were left."""
+    """Run the benchmark; return 1 if it failed, or if jobs were left."""
     arguments = _parser().parse_args(argv)
     names = arguments.only or [OURS.name, TTL.name]
     found = []
@@ -110,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def render(found: list[Removal]) -> str:
-    """Return what was measured, as Markdown for people."""
+    """Return the results as Markdown."""
     rows = [list(_COLUMNS), ["---"] * len(_COLUMNS), *map(_row, found)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -132,10 +131,10 @@ def _row(each: Removal) -> list[str]:
 
 
 def _run(assets: Path, contestant: Contestant, jobs: int, ttl: int) -> Removal:
-    """Let the jobs of one contestant go, on a control plane of its own.
+    """Measure the deletion of one contestant's jobs, on a control plane of its own.
 
     Raises:
-        RuntimeError: their time was over before all was ready.
+        RuntimeError: they expired before everything was ready.
     """
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
@@ -179,7 +178,7 @@ async def _write(
 
 
 def finished_status(contestant: Contestant, at: str) -> Object:
-    """Return the status of a job that was complete at a time, without a trace of pods."""
+    """Return the status of a job that completed at a given time, without pods."""
     ours = contestant.kind == "TrainingJob"
     conditions = [
         {
@@ -200,7 +199,7 @@ def finished_status(contestant: Contestant, at: str) -> Object:
 async def _watch(
     ready: Arena, contestant: Contestant, pids: dict[str, int], jobs: int, over_at: float
 ) -> Removal:
-    """Watch them go, from when their time is over."""
+    """Watch the deletions, from the second in which the jobs expire."""
     gone: list[float] = []
     access = ready.access("bench-observer")
     async with access.session(connections=2) as session:
@@ -235,7 +234,7 @@ def _cpu(pids: dict[str, int]) -> dict[str, float]:
 
 
 async def _wait_for(gone: list[float], jobs: int, following: asyncio.Task[None]) -> None:
-    """Wait until all are gone, or none has gone for `_PATIENCE_S` seconds."""
+    """Wait until all are deleted, or none was for `_PATIENCE_S` seconds."""
     so_far, since = -1, time.monotonic()
     while len(gone) < jobs and not following.done():
         if len(gone) > so_far:
@@ -244,13 +243,13 @@ async def _wait_for(gone: list[float], jobs: int, following: asyncio.Task[None])
             return
         await asyncio.sleep(0.1)
     if following.done():
-        following.result()  # what went wrong with it
+        following.result()  # re-raises its error
 
 
 async def _follow(session: aiohttp.ClientSession, path: str, gone: list[float]) -> None:
     async for change in changes(session, path):
         if change.kind == "DELETED":
-            gone.append(change.at)  # noqa: PERF401 - it is read while it grows
+            gone.append(change.at)  # noqa: PERF401 - another task reads the list while it grows
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""`python -m hack.bench.scale`: what a start, a resync, a large job and many policies cost.
+"""`python -m hack.bench.scale`: measures a start, a resync, a large job and many policies.
 
-On a real control plane, without nodes: pods are said to run by the bench's completer, for an hour.
-One job in ten is to run, and the others are suspended.
-docs/benchmark.md says what is measured, and has what it printed.
+It uses a real control plane without nodes: the completer sets pods to Running, for an hour. One job in ten
+runs, and the others are suspended. docs/benchmark.md explains the figures and has results.
 """
 
 import argparse
@@ -37,7 +36,7 @@ _RUN_MS: Final = 3_600_000
 _LIVE: Final = 0.1
 _RESYNC_S: Final = 20
 _SWEEP_S: Final = 50.0
-"""The first sweep of every policy comes within so many seconds of a start."""
+"""Seconds after a start within which every policy has its first sweep."""
 
 _PATIENCE_S: Final = 600.0
 _QUIET_S: Final = 3.0
@@ -47,12 +46,12 @@ _READS: Final = frozenset({"get", "list", "watch"})
 
 @dataclass(frozen=True)
 class Asked:
-    """What the operator asked the API server for.
+    """The operator's requests to the API server.
 
     Attributes:
-        lists: lists that were begun, by resource, but for those of a single object, which are
-            asked for their version.
-        pages: answers of which those lists consisted.
+        lists: started lists by resource, without those of a single object, which are made to get
+            the version.
+        pages: responses of which those lists consisted.
         requests: all requests.
         writes: writes but Events and Leases, by verb and resource.
     """
@@ -65,7 +64,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Figures:
-    """One line of the report: the cost of something, from a beginning to an end."""
+    """One line of the report: the cost of one operation."""
 
     what: str
     seconds: float
@@ -76,7 +75,7 @@ class Figures:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run it; 1 if it could not be run. Whatever is measured is printed, and nothing is judged."""
+    """Run the benchmark; return 1 if it failed. Results are printed and not judged."""
     arguments = _parser().parse_args(argv)
     parts = arguments.part or ["start", "gang", "policies"]
     try:
@@ -108,10 +107,10 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _plane(assets: Path) -> Iterator[ControlPlane]:
-    """A control plane with our definitions and the namespace, and the completer beside it."""
+    """Start a control plane with our CRDs, the namespace and the completer."""
     options = Options(
         scheduler=False,
-        # Counting needs the log in one piece.
+        # The requests are counted from one unrotated audit log.
         api_server=("--audit-log-maxsize=10000",),
         controllers=OURS.controllers(nodes=False),
     )
@@ -213,7 +212,7 @@ def _job(name: str, *, suspend: bool = False) -> dict[str, Any]:
 
 
 async def _create(access: Access, what: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> None:
-    """Create these bodies at these paths, many at once."""
+    """Create these objects at these paths, many at once."""
     waiting = iter([(path, body) for path, bodies in what for body in bodies])
 
     async def work(session: aiohttp.ClientSession) -> None:
@@ -228,7 +227,7 @@ async def _create(access: Access, what: Sequence[tuple[str, Sequence[dict[str, A
 
 
 async def _until(access: Access, path: str, count: int) -> None:
-    """Wait until so many objects are at a path."""
+    """Wait until this many objects exist at a path."""
     deadline = time.monotonic() + _PATIENCE_S
     found = -1
     async with access.session(connections=1) as session:
@@ -238,14 +237,14 @@ async def _until(access: Access, path: str, count: int) -> None:
             await asyncio.sleep(0.5)
             async with session.get(path, params={"limit": "1"}) as answer:
                 if not answer.ok:
-                    continue  # a full machine: ask again
+                    continue  # the machine is fully loaded: retry
                 document = await answer.json()
             left = document["metadata"].get("remainingItemCount", 0)
             found = len(document["items"]) + left
 
 
 def _wait_until_quiet(plane: ControlPlane, pid: int) -> None:
-    """Wait until the operator neither works nor writes."""
+    """Wait until the operator uses no CPU and writes nothing."""
     while True:
         begin = _begin(plane, pid)
         time.sleep(_QUIET_S)
@@ -259,7 +258,7 @@ def _wait_until_quiet(plane: ControlPlane, pid: int) -> None:
 
 @dataclass(frozen=True)
 class _Begin:
-    """A moment from which is measured: its time, the size of the audit log, the CPU used."""
+    """The start of a measurement: time, size of the audit log, and CPU used."""
 
     at: float
     log: int
@@ -267,7 +266,7 @@ class _Begin:
 
 
 def _begin(plane: ControlPlane, pid: int | None = None) -> _Begin:
-    """Begin to measure a process; None: one that is about to be started."""
+    """Start to measure a process; None: one that is about to be started."""
     used = 0.0 if pid is None else cpu_s(pid)
     return _Begin(time.monotonic(), audit.size(plane.audit_log), used)
 
@@ -294,7 +293,7 @@ def _asked(log: Path, mark: int) -> Asked:
 
 
 def count(entries: Sequence[dict[str, Any]]) -> Asked:
-    """Count what these entries of an audit log asked for."""
+    """Count the requests in these entries of an audit log."""
     asked = Asked()
     pages = 0
     for entry in entries:

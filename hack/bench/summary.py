@@ -1,4 +1,4 @@
-"""Repetitions put together: medians, and percentiles over all jobs."""
+"""Aggregates repetitions: medians, and percentiles over all jobs."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ SERVER: Final = ("api-server", "etcd")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that so large a share of the values does not exceed; NaN of none."""
+    """Return the smallest value that this share of the values does not exceed; NaN if there are none."""
     if not values:
         return math.nan
     return sorted(values)[max(math.ceil(share * len(values)), 1) - 1]
@@ -27,12 +27,12 @@ class Summary:
 
     @property
     def contestant(self) -> str:
-        """Who."""
+        """Return the contestant."""
         return self.parts[0].contestant
 
     @property
     def workload(self) -> str:
-        """What."""
+        """Return the workload."""
         return self.parts[0].workload
 
     @property
@@ -52,60 +52,60 @@ class Summary:
 
     @property
     def rates(self) -> list[float]:
-        """Jobs per second of each repetition, sorted."""
+        """Return the jobs per second of each repetition, sorted."""
         return sorted(part.rate for part in self.parts)
 
     @property
     def rate(self) -> float:
-        """The median of the jobs per second."""
+        """Return the median of the jobs per second."""
         return statistics.median(self.rates)
 
     @property
     def jobs(self) -> int:
-        """Jobs of all repetitions."""
+        """Return the number of jobs of all repetitions."""
         return sum(part.jobs for part in self.parts)
 
     @property
     def unfinished(self) -> int:
-        """Jobs that did not come to their end, or not to a good one."""
+        """Return the number of jobs that did not finish, or did not succeed."""
         return self.jobs - sum(part.finished - part.failed for part in self.parts)
 
     @property
     def duplicates(self) -> int:
-        """Pods beyond the ranks of their job."""
+        """Return the number of pods beyond the ranks of their job."""
         return sum(part.duplicates for part in self.parts)
 
     @property
     def finished(self) -> int:
-        """Jobs that came to an end."""
+        """Return the number of finished jobs."""
         return sum(part.finished for part in self.parts)
 
     @property
     def long_runs(self) -> int:
-        """Pods that ran for long enough to be reported as running."""
+        """Return the number of pods that ran long enough to be reported as Running."""
         return sum(part.long_runs for part in self.parts)
 
     @property
     def foreign_cores(self) -> float:
-        """Cores that processes which are no part of the bench kept busy, at the worst."""
+        """Return the maximum of cores that processes outside the benchmark kept busy."""
         return max(part.foreign_cores for part in self.parts)
 
     def per_job(self, field: str) -> float:
-        """Requests of this kind for each job that came to an end."""
+        """Return the requests of this kind for each finished job."""
         total = sum(getattr(part.requests, field) for part in self.parts)
         return float(total) / max(self.finished, 1)
 
     def total(self, field: str) -> int:
-        """Requests of this kind."""
+        """Return the number of requests of this kind."""
         return sum(getattr(part.requests, field) for part in self.parts)
 
     def latency_ms(self, share: float) -> float:
-        """A percentile over the jobs of all repetitions, in milliseconds."""
+        """Return a latency percentile over the jobs of all repetitions, in milliseconds."""
         return percentile([ms for part in self.parts for ms in part.latencies_ms], share)
 
     @property
     def rss_mb(self) -> tuple[float, float] | None:
-        """Medians of the resident memory at the start and at the end, in MiB."""
+        """Return the medians of the resident memory at the start and at the end, in MiB."""
         known = [part.rss_mb for part in self.parts if part.rss_mb is not None]
         if not known:
             return None
@@ -115,12 +115,12 @@ class Summary:
         )
 
     def cpu_ms_per_job(self, *processes: str) -> float:
-        """CPU of these processes for each job that came to an end, in milliseconds."""
+        """Return the CPU time of these processes for each finished job, in milliseconds."""
         total = sum(part.cpu_s.get(name, 0.0) for part in self.parts for name in processes)
         return 1000 * total / max(self.finished, 1)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the summary as JSON-compatible values."""
         return {
             "contestant": self.contestant,
             "workload": self.workload,
@@ -162,7 +162,7 @@ def _repetition(part: Measurement) -> dict[str, Any]:
 
 
 def summarise(measurements: list[Measurement]) -> list[Summary]:
-    """Put repetitions together, in the order of their first appearance."""
+    """Group repetitions by contestant and workload, in the order of their first appearance."""
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for each in measurements:
         groups.setdefault((each.workload, each.contestant), []).append(each)

@@ -1,11 +1,11 @@
-"""What a process uses, as Linux tells it."""
+"""Reads the resource usage of processes and of the machine from /proc."""
 
 import os
 from pathlib import Path
 
 
 def rss_mb(pid: int, *, peak: bool = False) -> float:
-    """Resident memory, in MiB; its peak since the process was started, if that is asked for."""
+    """Return the resident memory in MiB, or its peak since the process was started."""
     name = "VmHWM:" if peak else "VmRSS:"
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name):
@@ -14,13 +14,13 @@ def rss_mb(pid: int, *, peak: bool = False) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU since its start, user and system."""
+    """Return the CPU seconds since its start, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def machine_cpu_s() -> dict[str, float]:
-    """Seconds of CPU that all cores have been `busy`, `idle` and `stolen` by the host."""
+    """Return the seconds for which all cores were `busy`, `idle` and `stolen` by the host."""
     names = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "stolen")
     ticks = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
     spent = {

@@ -1,4 +1,4 @@
-"""What is submitted: how many jobs of how many ranks, how fast, and how long their pods run."""
+"""Defines and submits workloads: number of jobs and ranks, rate, and run time of the pods."""
 
 import asyncio
 import time
@@ -15,15 +15,15 @@ _AT_ONCE: Final = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """Jobs that are all alike.
+    """A workload of identical jobs.
 
     Attributes:
         name: for the report, and for the namespace.
-        jobs: how many.
+        jobs: their number.
         ranks: pods of each job.
         rate: jobs per second; 0: all at once.
-        run_ms: how long a pod runs, in milliseconds.
-        patience_s: after so many seconds without a job's end, those that are left have lost.
+        run_ms: run time of a pod in milliseconds.
+        patience_s: seconds without a job's end after which the remaining jobs count as lost.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Workload:
 async def prepare(
     session: aiohttp.ClientSession, kind: Kind, namespace: str, workload: Workload
 ) -> None:
-    """Create what the jobs refer to."""
+    """Create the objects that the jobs refer to."""
     for path, body in prerequisites(kind, namespace, run_ms=workload.run_ms):
         await _create(session, path, body)
 
@@ -45,9 +45,9 @@ async def prepare(
 async def submit(
     session: aiohttp.ClientSession, kind: Kind, namespace: str, workload: Workload
 ) -> float:
-    """Create the jobs; when it began, in seconds of the monotonic clock.
+    """Create the jobs; return the start time in seconds of the monotonic clock.
 
-    A stream keeps to its timetable whatever the server does: waiting for slow answers would hide
+    A stream keeps its rate whatever the server does, because waiting for slow responses would hide
     them.
     """
     gate = asyncio.Semaphore(_AT_ONCE)
