@@ -85,7 +85,7 @@ async def test_a_rule_about_disruptions_sees_an_evicted_pod_when_it_has_ended(
     announced = await api.wait_for_job("drained", lambda s: s["terminating"] == 1)
     assert (announced["attempt"], announced["phase"]) == (0, "Running")
     message = condition(announced, "PodsReady")["message"]
-    assert "was taken away (EvictionByEvictionAPI); podFailurePolicy is asked" in message
+    assert "was disrupted (EvictionByEvictionAPI); podFailurePolicy is evaluated" in message
     # The node's last two words come one upon the other: nobody sees the pod between them.
     await api.set_pod_status(first, {"phase": "Failed", "containerStatuses": killed(first)})
     await api.delete_pod(first, grace_s=0)

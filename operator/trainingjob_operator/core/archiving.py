@@ -75,46 +75,47 @@ def archive_first(
         return replace_fields(decided, status=_without_volume(draft, job).status)
     if stage_of(job) > Stage.LOGS:
         return decided  # the logs are archived or given up: remaining pods may be deleted
-    doomed = {victim.uid for victim in decided.delete}
-    wanted = tuple(
+    deleted_uids = {deletion.uid for deletion in decided.delete}
+    to_archive = tuple(
         pod
         for pod in seen.pods
-        if pod.uid not in seen.logs and _is_due(pod, doomed, finished=draft.status.is_finished)
+        if pod.uid not in seen.logs
+        and _is_due(pod, deleted_uids, finished=draft.status.is_finished)
     )
     unread = unread_ranks(seen) if _is_over(job.status, draft.status) else frozenset()
     # Creating pods comes first; the search can wait.
-    noted = None if decided.create else search_for_unread(seen)
-    is_known_gone = noted is None and unread <= seen.vanished | seen.done
+    search_listed = None if decided.create else search_for_unread(seen)
+    is_known_gone = search_listed is None and unread <= seen.vanished | seen.done
     if not (seen.pods_are_live or is_known_gone):
         return Plan(status=job.status, needs_live_pods=True)
     archive_search = ArchiveSearch(attempt=job.status.attempt, ranks=unread) if unread else None
     if archive_search is not None and not draft.status.is_finished:
         lost = _lost_logs(archive_search.attempt, archive_search.ranks, _GONE_UNREAD)
         draft, archive_search = _report_missing(draft, [lost]), None
-    archive_search = noted or archive_search
-    given_up, still = split_at_limit(remaining_unread(draft.status, seen))
+    archive_search = search_listed or archive_search
+    given_up, remaining = split_at_limit(remaining_unread(draft.status, seen))
     draft = _report_unread_missing(_with_outcomes(draft, seen), given_up, _TOO_MANY)
     if draft.status.is_finished:
-        draft = _conclude(draft, seen, waits=bool(wanted or archive_search))
+        draft = _conclude(draft, seen, waits=bool(to_archive or archive_search))
     status = draft.status
-    held = {pod.uid for pod in wanted}
+    held = {pod.uid for pod in to_archive}
     as_seen = {pod.uid: pod.resource_version for pod in seen.pods if _may_begin(pod)}
     delete = tuple(
-        replace_fields(victim, version=as_seen.get(victim.uid))
-        for victim in decided.delete
-        if victim.uid not in held
+        replace_fields(deletion, version=as_seen.get(deletion.uid))
+        for deletion in decided.delete
+        if deletion.uid not in held
     )
-    status = replace_fields(status, unbegun_indexes=unbegun_ranks(status, seen, doomed))
+    status = replace_fields(status, unbegun_indexes=unbegun_ranks(status, seen, deleted_uids))
     # Two changes cause a status write of their own, because nothing else might be written: the last
     # unread log is archived, or a pod started after the end of its attempt (it might disappear before
     # the next process sees it).
-    is_resolved = bool(job.status.unread_logs) and not still
-    late = (pod for pod in wanted if pod.uid in doomed and is_listed(pod, still))
+    is_resolved = bool(job.status.unread_logs) and not remaining
+    late = (pod for pod in to_archive if pod.uid in deleted_uids and is_listed(pod, remaining))
     has_begun_late = any(not is_listed(pod, job.status.unread_logs) for pod in late)
     if delete or is_resolved or has_begun_late or status != job.status:
-        status = replace_fields(_with_location(status, seen), unread_logs=still)
+        status = replace_fields(_with_location(status, seen), unread_logs=remaining)
     return replace_fields(
-        decided, status=status, delete=delete, archive=wanted, archive_search=archive_search
+        decided, status=status, delete=delete, archive=to_archive, archive_search=archive_search
     )
 
 
@@ -151,10 +152,10 @@ def _may_begin(pod: PodView) -> bool:
     return not (pod.has_log or pod.deleting or pod.is_over or pod.has_ended)
 
 
-def _is_due(pod: PodView, doomed: set[str], *, finished: bool) -> bool:
+def _is_due(pod: PodView, deleted_uids: set[str], *, finished: bool) -> bool:
     if not pod.has_log:
         return False  # none of its containers has started or caused its failure
-    return can_be_read_early(pod) or pod.uid in doomed or finished
+    return can_be_read_early(pod) or pod.uid in deleted_uids or finished
 
 
 def _with_outcomes(draft: StatusDraft, seen: Observation) -> StatusDraft:
@@ -255,8 +256,8 @@ def _report_unread_missing(
     draft: StatusDraft, unread: Sequence[UnreadLogs], why: str
 ) -> StatusDraft:
     """Report the logs of all ranks in `unread` as missing."""
-    noted = [(entry.attempt, parse_indexes(entry.ranks)) for entry in unread]
-    lost = [_lost_logs(attempt, ranks, why) for attempt, ranks in noted if ranks]
+    listed = [(entry.attempt, parse_indexes(entry.ranks)) for entry in unread]
+    lost = [_lost_logs(attempt, ranks, why) for attempt, ranks in listed if ranks]
     return _report_missing(draft, lost) if lost else draft
 
 

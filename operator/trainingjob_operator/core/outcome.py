@@ -85,10 +85,10 @@ def when_failed(ctx: PlanContext) -> Plan | None:
                 message=f"{_describe(pod)}; rule {rule} of podFailurePolicy fails the job",
                 exit_code=pod.exit_code,
             )
-    taken_away = any(not pod.has_ended for pod in ctx.ranks.disrupted)
+    disrupted = any(not pod.has_ended for pod in ctx.ranks.disrupted)
     if (
         not judged
-        or taken_away
+        or disrupted
         or _awaits_pod_end(ctx)
         or ctx.ranks.lost
         or any(verdict is Verdict.IGNORE for _, verdict, _ in judged)
@@ -116,7 +116,7 @@ def when_disrupted(ctx: PlanContext) -> Plan | None:
         gone = ctx.ranks.over  # failures with the action Ignore
     if gone:
         pod = _earliest(gone)
-        message = _describe(pod, taken_away=True)
+        message = _describe(pod, disrupted=True)
         return _restart_for_disruption(
             ctx, reason=_disruption_reason(pod), message=message, exit_code=pod.exit_code
         )
@@ -138,7 +138,7 @@ def while_ending(ctx: PlanContext) -> Plan | None:
     if not _awaits_pod_end(ctx):
         return None
     ending = ctx.ranks.ending
-    what = _describe(ending[0], taken_away=True)
+    what = _describe(ending[0], disrupted=True)
     message = f"{what}; podFailurePolicy is evaluated when the pod has ended"
     waiting = with_launch(ctx).not_ready(append_stuck_pods(message, ending, now=ctx.now))
     return Plan(status=waiting.status, requeue_at=next_stuck_at(ending, now=ctx.now))
@@ -223,11 +223,11 @@ def _disruption_reason(pod: PodView) -> str:
     return REASON_POD_LOST if pod.deleting else REASON_POD_FAILED
 
 
-def _describe(pod: PodView, *, taken_away: bool = False) -> str:
+def _describe(pod: PodView, *, disrupted: bool = False) -> str:
     who = f"rank {pod.index} (pod {pod.name})"
-    if taken_away and pod.disruption:
-        what = f"was taken away ({pod.disruption})"
-    elif taken_away and pod.deleting:
+    if disrupted and pod.disruption:
+        what = f"was disrupted ({pod.disruption})"
+    elif disrupted and pod.deleting:
         what = "was deleted"
     elif pod.rejected:
         what = "was rejected by its node"

@@ -72,21 +72,21 @@ def sort_ranks(seen: Observation) -> Ranks:
         is_current = pod.attempt == status.attempt and 0 <= pod.index < nodes
         (current if is_current else stale).append(pod)
     current.sort(key=lambda p: p.index)
-    here = {p.index for p in current}
+    present = {p.index for p in current}
     recorded = {i for i in parse_indexes(status.completed_indexes) | seen.done if i < nodes}
     completed = frozenset(recorded | {p.index for p in current if p.has_completed})
-    missing = frozenset(range(nodes)) - here - completed
-    went = [p for p in seen.ended if p.index in missing and p.attempt == status.attempt]
-    undone = [p for p in current if p.index not in completed] + went
-    gone = missing - {p.index for p in went}
+    missing = frozenset(range(nodes)) - present - completed
+    removed = [p for p in seen.ended if p.index in missing and p.attempt == status.attempt]
+    incomplete = [p for p in current if p.index not in completed] + removed
+    absent = missing - {p.index for p in removed}
     launched = status.launched_attempt == status.attempt
     return Ranks(
         nodes=nodes,
         current=tuple(current),
         stale=tuple(stale),
         completed=completed,
-        over=tuple(p for p in undone if p.has_ended),
-        disrupted=tuple(p for p in undone if p.is_disrupted),
-        lost=gone if launched else gone & seen.vanished,
+        over=tuple(p for p in incomplete if p.has_ended),
+        disrupted=tuple(p for p in incomplete if p.is_disrupted),
+        lost=absent if launched else absent & seen.vanished,
         missing=missing,
     )

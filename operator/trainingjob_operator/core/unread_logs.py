@@ -37,22 +37,22 @@ def unread_ranks(seen: Observation) -> frozenset[int]:
     return had - here - _known(seen, status.attempt) - (unbegun - seen.begun)
 
 
-def unbegun_ranks(status: JobStatus, seen: Observation, going: Collection[str]) -> str:
+def unbegun_ranks(status: JobStatus, seen: Observation, deleted_uids: Collection[str]) -> str:
     """Return the value of `unbegun_indexes`: ranks whose pods are deleted before they started.
 
     Args:
         status: the status to be written.
         seen: the observation that it was decided on.
-        going: uids of pods that are to be deleted.
+        deleted_uids: uids of pods that are to be deleted.
     """
     same_attempt = status.attempt == seen.job.status.attempt
-    noted = parse_indexes(seen.job.status.unbegun_indexes) if same_attempt else frozenset[int]()
+    listed = parse_indexes(seen.job.status.unbegun_indexes) if same_attempt else frozenset[int]()
     current = [pod for pod in seen.pods if pod.attempt == status.attempt]
     begun = {pod.index for pod in current if pod.has_log}
     begun |= seen.begun if same_attempt else frozenset()
-    gone = {pod.index for pod in current if pod.uid in going}
+    gone = {pod.index for pod in current if pod.uid in deleted_uids}
     ranks = frozenset(range(seen.job.spec.num_nodes))
-    return format_indexes(((noted | gone) & ranks) - begun)
+    return format_indexes(((listed | gone) & ranks) - begun)
 
 
 def remaining_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, ...]:
@@ -65,13 +65,13 @@ def remaining_unread(status: JobStatus, seen: Observation) -> tuple[UnreadLogs, 
         status: the status to be written.
         seen: the observation that it was decided on.
     """
-    owed = _unread_by_attempt(seen)
+    unread = _unread_by_attempt(seen)
     for pod in seen.pods:
         if _is_to_be_listed(pod, status) and pod.uid not in seen.logs:
-            owed[pod.attempt] = owed.get(pod.attempt, frozenset()) | {pod.index}
+            unread[pod.attempt] = unread.get(pod.attempt, frozenset()) | {pod.index}
     return tuple(
-        UnreadLogs(attempt=attempt, ranks=format_indexes(owed[attempt]))
-        for attempt in sorted(owed)
+        UnreadLogs(attempt=attempt, ranks=format_indexes(unread[attempt]))
+        for attempt in sorted(unread)
     )
 
 
@@ -101,11 +101,11 @@ def search_for_unread(seen: Observation) -> ArchiveSearch | None:
 
 def _unread_by_attempt(seen: Observation) -> dict[int, frozenset[int]]:
     """Return the ranks in `status.logs.unread` whose outcome is not known yet, by attempt."""
-    noted: dict[int, frozenset[int]] = {}
+    listed: dict[int, frozenset[int]] = {}
     for entry in seen.job.status.unread_logs:
-        ranks = parse_indexes(entry.ranks) | noted.get(entry.attempt, frozenset())
-        noted[entry.attempt] = ranks - _known(seen, entry.attempt)
-    return {attempt: ranks for attempt, ranks in noted.items() if ranks}
+        ranks = parse_indexes(entry.ranks) | listed.get(entry.attempt, frozenset())
+        listed[entry.attempt] = ranks - _known(seen, entry.attempt)
+    return {attempt: ranks for attempt, ranks in listed.items() if ranks}
 
 
 def _known(seen: Observation, attempt: int) -> frozenset[int]:

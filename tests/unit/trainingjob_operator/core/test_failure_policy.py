@@ -107,10 +107,10 @@ def test_a_drained_pod_that_no_rule_matches_is_a_disruption() -> None:
         assert (decided.status.restarts, decided.status.disruptions) == (0, 1)
         restarting = decided.status.condition(CONDITION_RESTARTING)
         assert restarting is not None
-        assert "was taken away (EvictionByEvictionAPI)" in restarting.message
+        assert "was disrupted (EvictionByEvictionAPI)" in restarting.message
 
 
-def test_the_failure_of_a_peer_waits_for_the_end_of_the_pod_that_was_taken_away() -> None:
+def test_the_failure_of_a_peer_waits_for_the_end_of_the_disrupted_pod() -> None:
     job = make_view(LAUNCHED, nodes=2, failure_rules=FAIL)
     draining = deleting(disrupted(make_pod(0)))
 
@@ -120,7 +120,7 @@ def test_the_failure_of_a_peer_waits_for_the_end_of_the_pod_that_was_taken_away(
     assert decide(job, drained, failed(1)).status.is_true(CONDITION_FAILED)
 
 
-def test_a_main_container_that_ended_while_its_pod_is_taken_away_waits_for_the_rest() -> None:
+def test_a_main_container_that_ended_while_its_pod_is_disrupted_waits_for_the_rest() -> None:
     exits = (ContainerExit(container="trainer", exit_code=42),)
     pod = make_pod(0, exit_code=42, exits=exits, side_containers=("proxy",))
     ending = deleting(disrupted(pod))

@@ -34,25 +34,25 @@ LAUNCHED = make_status(launched_attempt=0)
         pytest.param(
             disrupted(make_pod()),
             REASON_EVICTED,
-            "was taken away (EvictionByEvictionAPI)",
+            "was disrupted (EvictionByEvictionAPI)",
             id="drained",
         ),
         pytest.param(
             disrupted(failed(), "PreemptionByScheduler"),
             REASON_EVICTED,
-            "was taken away (PreemptionByScheduler)",
+            "was disrupted (PreemptionByScheduler)",
             id="preempted and failed of it",
         ),
         pytest.param(
             deleting(disrupted(make_pod(), "DeletionByTaintManager")),
             REASON_NODE_LOST,
-            "was taken away (DeletionByTaintManager)",
+            "was disrupted (DeletionByTaintManager)",
             id="its node was tainted",
         ),
         pytest.param(
             disrupted(failed(), "NodeLost"),
             REASON_NODE_LOST,
-            "was taken away (NodeLost)",
+            "was disrupted (NodeLost)",
             id="its node was lost",
         ),
         pytest.param(
