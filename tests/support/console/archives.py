@@ -15,7 +15,7 @@ def section_of(
     cut: int = 0,
     pod: str | None = None,
 ) -> bytes:
-    """A whole section with this log, of a pod with this uid."""
+    """Return a complete section with this log, of a pod with this uid."""
     pod = pod or str(uuid4())
     section = Section(attempt=attempt, rank=rank, pod=pod, container=container)
     prefixer = Prefixer(rank)
@@ -24,7 +24,7 @@ def section_of(
 
 
 def write_archive(root: Path, *parts: bytes, uid: str | None = None) -> str:
-    """Write an archive of these bytes; its job's uid."""
+    """Write an archive of these bytes, and return the uid of its job."""
     uid = uid or str(uuid4())
     (root / f"job_{uid}.log").write_bytes(b"".join(parts))
     return uid

@@ -1,4 +1,4 @@
-"""A real browser before the console: Debian's chromium, driven by Playwright."""
+"""A real browser for the console: Debian's chromium, driven by Playwright."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What docs/console.md tells to write into a proxy's configuration, fitted to this machine."""
+"""The proxy configurations of docs/console.md, adapted to this machine."""
 
 import re
 from collections.abc import Mapping

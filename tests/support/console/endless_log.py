@@ -15,7 +15,7 @@ _EVERY_S = 0.02
 
 
 class EndlessLog:
-    """One line each 20 ms, the same for everybody who reads."""
+    """Writes the same line every 20 ms to all readers."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -42,7 +42,7 @@ class EndlessLog:
 
 @asynccontextmanager
 async def pod_that_writes(api: Api, job: Object) -> AsyncIterator[None]:
-    """A running pod of a job, on a node that serves its log for as long as the context lasts."""
+    """Yield a running pod of a job, on a node that serves its log while the context is open."""
     log = EndlessLog()
     app = web.Application()
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", log.serve)

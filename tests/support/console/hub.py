@@ -28,16 +28,16 @@ Follow = Callable[[LogRing, int], Coroutine[Any, Any, str]]
 
 
 class PlayedAccessControl:
-    """Everybody is the user that the path names, with one token or more, and the rights that the test sets.
+    """Authenticates callers as the user in the query, with any tokens and with the rights that a test sets.
 
     Attributes:
-        answers: set while it says who somebody is.
-        tells: set while it says which namespaces somebody may see.
+        answers: set while authentication responds.
+        tells: set while authorization responds.
     """
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
-        self.expired: set[str] = set()  # they may have been asked about a moment ago
+        self.expired: set[str] = set()  # may have been authenticated a moment ago
         self.namespaces: set[str] | None = None
         self.answers = asyncio.Event()
         self.answers.set()
@@ -94,9 +94,9 @@ class PlayedLogs:
     """A log that a test writes.
 
     Attributes:
-        rings: of those that follow it.
-        ended: it has.
-        refusal: with which it ends; None: it is finished.
+        rings: of its readers.
+        ended: set when the log has ended.
+        refusal: error with which the log ends; None: it finishes.
     """
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class PlayedLogs:
 
 
 class PlayedSamples:
-    """The newest sample, which a test sets."""
+    """A source of samples, which a test sets."""
 
     def __init__(self) -> None:
         self.queues: set[CoalescingQueue] = set()
@@ -148,7 +148,7 @@ class PlayedSamples:
 
 @dataclass
 class RunningHub:
-    """A hub that serves."""
+    """A hub on a running server."""
 
     hub: Hub
     index: JobIndex
@@ -162,7 +162,7 @@ class RunningHub:
 
 @asynccontextmanager
 async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]:
-    """Serve for as long as the context lasts."""
+    """Serve while the context is open."""
     index = JobIndex(max_jobs=25_000, epoch="e")
     access, logs, samples = PlayedAccessControl(), PlayedLogs(), PlayedSamples()
     hub = Hub(
@@ -202,7 +202,7 @@ async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]
 def played_job(
     uid: str, *, phase: str = "Running", namespace: str = "a", version: int = 1, label: str = "x"
 ) -> Summary:
-    """Return a job as the index keeps it."""
+    """Return a job as the index stores it."""
     found = summarize(
         {
             "metadata": {

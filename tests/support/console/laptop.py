@@ -1,4 +1,4 @@
-"""All that a user of the console has, as real processes: cluster, node, operator, records, console."""
+"""The laptop sandbox with the console as real processes: cluster, node, operator, records, console."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""A server with one job whose pods are as large as a test wants them, in pages as they are asked for."""
+"""A server with one job whose pods have sizes set by the test, listed in pages."""
 
 import asyncio
 from collections.abc import AsyncIterator

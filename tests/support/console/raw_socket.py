@@ -14,7 +14,7 @@ _open: set[socket.socket] = set()
 
 
 class RawSocket:
-    """One connection. What it does not read stays in the kernel."""
+    """One connection. Unread data stays in the kernel."""
 
     def __init__(self, sock: socket.socket, rest: bytes, head: str) -> None:
         self.sock = sock
@@ -33,7 +33,7 @@ class RawSocket:
         origin: str | None = None,
         token: str = "",
     ) -> Self:
-        """Connect and ask for the upgrade; `head` is what was answered."""
+        """Connect and request the upgrade; `head` is the response."""
         loop = asyncio.get_running_loop()
         sock = socket.socket()
         _open.add(sock)
@@ -71,22 +71,22 @@ class RawSocket:
         await self._send(0x81, data)
 
     def send_now(self, frame: dict[str, Any]) -> None:
-        """Send without giving anything else of this process a turn."""
+        """Send without running anything else in this process."""
         data = masked(0x81, json.dumps(frame).encode())
         assert self.sock.send(data) == len(data)
 
     def take_all_now(self) -> None:
-        """Take what has come off the kernel, without giving anything else of this process a turn."""
+        """Read all received data from the kernel, without running anything else in this process."""
         with suppress(BlockingIOError):
             while part := self.sock.recv(262144):
                 self._buffer += part
 
     async def send_close(self) -> None:
-        """End as a client does that means it; whether it reads on is another matter."""
+        """Close as a client does; it may or may not continue to read."""
         await self._send(0x88, struct.pack("!H", 1000))
 
     async def receive(self, timeout_s: float = 60.0) -> dict[str, Any] | None:
-        """Return the next frame; None: the end, whose code is then known if there was one."""
+        """Return the next frame; None: closed, and `close_code` is set if there was a code."""
         async with asyncio.timeout(timeout_s):
             while True:
                 found = await self._frame()
@@ -102,7 +102,7 @@ class RawSocket:
                     return frame
 
     async def receive_kind(self, kind: str, timeout_s: float = 60.0) -> dict[str, Any]:
-        """Return the next frame of a kind, and drop those before it; pings are answered."""
+        """Return the next frame of a kind, and drop earlier ones; pings are answered."""
         while True:
             frame = await self.receive(timeout_s)
             assert frame is not None, f"closed with {self.close_code}"
@@ -112,12 +112,12 @@ class RawSocket:
                 await self.send({"type": "pong"})
 
     def close(self) -> None:
-        """Die by FIN."""
+        """Close the TCP connection with a FIN."""
         _open.discard(self.sock)
         self.sock.close()
 
     def reset(self) -> None:
-        """Die by RST."""
+        """Abort the TCP connection with an RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -151,14 +151,14 @@ class RawSocket:
 
 
 def masked(head: int, data: bytes) -> bytes:
-    """Return the frame of a client."""
+    """Encode a client frame."""
     size = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack("!H", len(data))
     return bytes([head]) + size + MASK + bytes(b ^ MASK[n % 4] for n, b in enumerate(data))
 
 
 @contextmanager
 def raw_sockets_closed() -> Iterator[None]:
-    """Close in the end what a test has left open, as one that fails does."""
+    """Close all sockets that a failed test has left open."""
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from trainingjob_console.sockets.limits import Limits
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -28,10 +28,10 @@ class Answer:
 
 @dataclass
 class ConsoleUnderTest:
-    """A console that serves, and a browser's session with it.
+    """A running console, and a session of a browser with it.
 
     Attributes:
-        console: its parts.
+        console: the console, with its components.
         url: without a trailing slash.
         session: keeps cookies, as a browser does.
     """
@@ -41,7 +41,7 @@ class ConsoleUnderTest:
     session: aiohttp.ClientSession
 
     async def request(self, method: str, path: str, **arguments: Any) -> Answer:
-        """Any request."""
+        """Send a request."""
         async with self.session.request(
             method, self.url + path, allow_redirects=False, **arguments
         ) as response:
@@ -51,15 +51,15 @@ class ConsoleUnderTest:
             return Answer(response.status, dict(response.headers), text, parsed)
 
     async def socket(self, token: str = "") -> RawSocket:
-        """A WebSocket of its own, as of one more tab."""
+        """Open another WebSocket, as a further tab does."""
         return await RawSocket.connect(urlsplit(self.url).port or 80, token=token)
 
     async def get(self, path: str, **arguments: Any) -> Answer:
-        """A GET."""
+        """Send a GET request."""
         return await self.request("GET", path, **arguments)
 
     async def post(self, path: str, body: object, **arguments: Any) -> Answer:
-        """A POST as the page makes it."""
+        """Send a POST request as the page does."""
         headers = {"Origin": self.url} | arguments.pop("headers", {})
         return await self.request("POST", path, json=body, headers=headers, **arguments)
 
@@ -68,7 +68,7 @@ class ConsoleUnderTest:
 async def running_console(
     server: ApiServerUnderTest | Path, *, limits: Limits | None = None, **settings: Any
 ) -> AsyncIterator[ConsoleUnderTest]:
-    """A console on a free port, without a log-in unless told otherwise."""
+    """Run a console on a free port, by default without a log-in."""
     kubeconfig = server if isinstance(server, Path) else server.kubeconfig
     given = {"address": "127.0.0.1:0", "auth": "none", "kubeconfig": kubeconfig} | settings
     console = Console(Settings.model_validate(given), limits)

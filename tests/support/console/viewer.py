@@ -1,4 +1,4 @@
-"""The log viewer, as a test reads it."""
+"""Reads the log viewer of the page."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.support.console.browser import Tab
 
 
 def open_log(tab: Tab, job: dict[str, Any], rest: str) -> Page:
-    """Open the logs of a job; the rest of the address says which, and where."""
+    """Open the logs of a job; the rest of the URL has the source and the position."""
     meta = job["metadata"]
     return tab.open(f"/jobs/default/{meta['name']}/logs?uid={meta['uid']}&{rest}")
 

@@ -1,4 +1,4 @@
-"""What goes over a page's socket, seen and changed between the page and the console."""
+"""Records and changes the frames between a page and the console."""
 
 import json
 from collections.abc import Callable

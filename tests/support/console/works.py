@@ -1,4 +1,4 @@
-"""Long work, done at once."""
+"""Runs long work without pauses."""
 
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def done(work: Work[T]) -> T:
-    """Return what it returns, without a pause."""
+    """Run the work without a pause, and return its result."""
     try:
         while True:
             next(work)
