@@ -251,7 +251,7 @@ def _look(sweep: LogSweep, live: LiveJobs) -> int:
 
     def seen(_: object, verdict: object) -> None:
         nonlocal goes
-        goes += bool(getattr(verdict, "goes", False))
+        goes += bool(getattr(verdict, "is_removal", False))
 
     sweep.dry_run(live, max_age_s=_WEEK_S, on_verdict=seen)
     return goes

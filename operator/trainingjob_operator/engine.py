@@ -36,7 +36,7 @@ from trainingjob_operator.records.outbox import Writer
 from trainingjob_operator.records.record_delivery import NoRecords, RecordDelivery
 from trainingjob_operator.retention.clock_guard import ClockGuard
 from trainingjob_operator.retention.housekeeper import Counts, Housekeeper, Memory
-from trainingjob_operator.retention.job_deleter import Remover
+from trainingjob_operator.retention.job_deleter import JobDeleter
 from trainingjob_operator.retention.job_sweep import JobSweep
 from trainingjob_operator.retention.policy_index import PolicyIndex
 from trainingjob_operator.retention.policy_watch import PolicyWatch
@@ -121,7 +121,7 @@ class Engine:
         self.policies: Final = PolicyIndex(namespace, settings_ttl_s=settings.gc.ttl)
         self.guard: Final = ClockGuard(clock, hold_s=settings.gc.interval)
         self.unreported: Final = UnreportedTotals()
-        self.remover: Final = Remover(
+        self.remover: Final = JobDeleter(
             cluster,
             self.policies,
             self.events,

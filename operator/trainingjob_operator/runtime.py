@@ -174,7 +174,7 @@ class Operator:
         register_policies(
             registry,
             policies.policy_event,
-            is_there=policies.is_there,
+            is_current=policies.is_current,
             tick=self.engine.housekeeper.tick,
             interval_s=self.settings.gc.interval,
         )

@@ -80,7 +80,7 @@ class FinalizerRelease:
         settings: DecisionSettings,
         clock: Clock,
         jobs_go_too: bool = False,
-        policies_too: Sequence[str] = (),
+        policies_only: Sequence[str] = (),
         spared: Collection[str] = (),
     ) -> None:
         """Prepare; nothing is sent yet.
@@ -97,14 +97,14 @@ class FinalizerRelease:
             settings: how long a deleted job waits for its record.
             clock: the time.
             jobs_go_too: every job will be deleted, not only those that are being deleted now.
-            policies_too: further namespaces in which only policies are released.
+            policies_only: further namespaces in which only policies are released.
             spared: namespaces to skip.
         """
         self._objects: Final = objects
         self._writer: Final = writer
         self._cluster: Final = cluster
         self._namespaces: Final = namespaces
-        self._policies_too: Final = policies_too
+        self._policies_only: Final = policies_only
         self._spared: Final = frozenset(spared)
         self._discard: Final = discard
         self._on_lost: Final = on_lost
@@ -112,7 +112,7 @@ class FinalizerRelease:
         self._jobs_go_too: Final = jobs_go_too
         self._clock: Final = clock
         self._until = clock.monotonic() + TIMEOUT_S
-        self._account: Final = ReleaseReport()
+        self._report: Final = ReleaseReport()
 
     async def run(self) -> ReleaseReport:
         """Release every object that may be released.
@@ -122,55 +122,55 @@ class FinalizerRelease:
         """
         for namespace in self._namespaces:
             async for page in self._objects.list_jobs(namespace):
-                held = [raw for raw in self._chosen(page) if _is_of_use(job_view(raw))]
+                held = [raw for raw in self._not_spared(page) if _needs_release(job_view(raw))]
                 for batch in batches(held, _AT_ONCE):
                     # Await all of them, since the caller closes the client after an error.
                     results = await asyncio.gather(
-                        *(self._free_job(raw) for raw in batch), return_exceptions=True
+                        *(self._release_job(raw) for raw in batch), return_exceptions=True
                     )
                     for error in (result for result in results if result is not None):
                         raise error
-            await self._free_policies(namespace)
-        for namespace in self._policies_too:
-            await self._free_policies(namespace)
-        return self._account
+            await self._release_policies(namespace)
+        for namespace in self._policies_only:
+            await self._release_policies(namespace)
+        return self._report
 
-    def _chosen(self, page: Page) -> list[Object]:
+    def _not_spared(self, page: Page) -> list[Object]:
         """Return the objects of a page that are not in a spared namespace."""
         return [raw for raw in page.items if raw["metadata"]["namespace"] not in self._spared]
 
-    async def _free_policies(self, namespace: str | None) -> None:
+    async def _release_policies(self, namespace: str | None) -> None:
         async for page in self._objects.list_policies(namespace):
-            for raw in self._chosen(page):
+            for raw in self._not_spared(page):
                 if FINALIZER_RETENTION in as_dict(raw["metadata"]).get("finalizers", []):
-                    await self._free(raw, FINALIZER_RETENTION)
+                    await self._remove_finalizer(raw, FINALIZER_RETENTION)
 
-    async def _free_job(self, raw: Object) -> None:
-        job = self._ended(job_view(raw))
+    async def _release_job(self, raw: Object) -> None:
+        job = self._with_final_status(job_view(raw))
         if not job.status.record_pending or job.discard_record:
             await self._release(job, raw)
             return
         record = self._record(job, raw)
-        goes = self._jobs_go_too or (job.deleting and job.has_record_finalizer)
-        result = await self._store(record, once_at_least=goes)
-        is_lost = goes and result != "Stored"
-        if is_lost and not self._may_be_lost(job, result):
-            self._account.held.append(f"{job.key}: {_NOT_STORED}")
+        is_deleted = self._jobs_go_too or (job.deleting and job.has_record_finalizer)
+        result = await self._store(record, once_at_least=is_deleted)
+        is_lost = is_deleted and result != "Stored"
+        if is_lost and not self._may_lose_record(job, result):
+            self._report.held.append(f"{job.key}: {_NOT_STORED}")
             return
         if is_lost:
             self._on_lost(record)
         if await self._release(job, raw):
-            self._account.stored += result == "Stored"
-            self._account.lost += is_lost
-            self._account.waiting += result != "Stored" and not is_lost
+            self._report.stored += result == "Stored"
+            self._report.lost += is_lost
+            self._report.waiting += result != "Stored" and not is_lost
 
-    def _may_be_lost(self, job: JobView, result: str) -> bool:
+    def _may_lose_record(self, job: JobView, result: str) -> bool:
         """True if the record may be lost: discarded, or given up as the operator would do."""
         is_rejected = result == "Rejected" or job.status.record_state == RecordState.REJECTED
         is_overdue = self._clock.now() >= release_deadline(job, self._settings)
         return self._discard or (job.deleting and (is_rejected or is_overdue))
 
-    def _ended(self, job: JobView) -> JobView:
+    def _with_final_status(self, job: JobView) -> JobView:
         """Return the job with its final status, if it is being deleted while it runs.
 
         The operator would have written that status, but is stopped, and the job disappears as soon
@@ -183,9 +183,13 @@ class FinalizerRelease:
 
     async def _release(self, job: JobView, raw: Object) -> bool:
         """Release the job's finalizer, if it has it; False: the API server refused."""
-        return await self._free(raw, FINALIZER_RECORD) if job.has_record_finalizer else True
+        return (
+            await self._remove_finalizer(raw, FINALIZER_RECORD)
+            if job.has_record_finalizer
+            else True
+        )
 
-    async def _free(self, raw: Object, finalizer: str) -> bool:
+    async def _remove_finalizer(self, raw: Object, finalizer: str) -> bool:
         try:
             await self._objects.remove_finalizer(raw, finalizer)
         except (ConflictError, ForbiddenError, InvalidError) as error:
@@ -194,9 +198,9 @@ class FinalizerRelease:
             # of the command finds the object again.
             metadata = raw["metadata"]
             name = f"{metadata['namespace']}/{metadata['name']}"
-            self._account.held.append(f"{name}: {error}")
+            self._report.held.append(f"{name}: {error}")
             return False
-        self._account.released += 1
+        self._report.released += 1
         return True
 
     def _record(self, job: JobView, raw: Object) -> Object:
@@ -237,6 +241,6 @@ class FinalizerRelease:
         raise AssertionError  # `count` has no end
 
 
-def _is_of_use(job: JobView) -> bool:
+def _needs_release(job: JobView) -> bool:
     """True if the job has our finalizer, or its record is pending since an earlier run."""
     return job.has_record_finalizer or job.status.record_pending

@@ -147,7 +147,7 @@ async def _owner(options: PruneOptions) -> Owner:
     settings = Settings.from_environment()
     identity = Identity(settings.cluster_name, settings.namespaces)
     if options.identity is not None:
-        identity.learn(_one_uid(options.identity))
+        identity.set_uid(_one_uid(options.identity))
         return identity.owner()
     try:
         connection = await connect(options.kubeconfig, options.context)

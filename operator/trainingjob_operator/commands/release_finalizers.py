@@ -78,7 +78,7 @@ async def release(
                 connection, timeout_s=settings.kubernetes.timeout, may_write=may_write
             ) as gateway,
         ):
-            account = await FinalizerRelease(
+            report = await FinalizerRelease(
                 gateway,
                 writer,
                 cluster=settings.cluster_name,
@@ -88,7 +88,7 @@ async def release(
                 settings=settings.decision_settings,
                 clock=SystemClock(),
                 jobs_go_too=jobs_go_too,
-                policies_too=()
+                policies_only=()
                 if only or spared
                 else _own_policy_namespace(settings, connection.namespace),
                 spared=spared,
@@ -103,8 +103,8 @@ async def release(
         return False
     finally:
         await _close(writer)
-    _print_report(account)
-    return not account.held
+    _print_report(report)
+    return not report.held
 
 
 @asynccontextmanager
@@ -182,20 +182,20 @@ def _print_record(record: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _print_report(account: ReleaseReport) -> None:
+def _print_report(report: ReleaseReport) -> None:
     _say(
-        f"released {account.released} objects; stored {account.stored} records, "
-        f"gave up {account.lost}"
+        f"released {report.released} objects; stored {report.stored} records, "
+        f"gave up {report.lost}"
     )
-    if account.waiting:
+    if report.waiting:
         _say(
-            f"{account.waiting} records could not be stored and stay pending in the status of "
+            f"{report.waiting} records could not be stored and stay pending in the status of "
             "their jobs (recordState): the next operator that serves their namespaces stores "
             "them, unless the jobs are deleted before"
         )
-    if account.held:
+    if report.held:
         _say(
-            f"{len(account.held)} objects still have their finalizer (first: {account.held[0]}): "
+            f"{len(report.held)} objects still have their finalizer (first: {report.held[0]}): "
             "either they are being deleted and their records would be lost, or the API server "
             "refused the change. Fix the record endpoint and run this again; or give up the "
             f"record of one job (annotate it with {ANNOTATION_DISCARD_RECORD}=true), or the "

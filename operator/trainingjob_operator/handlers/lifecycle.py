@@ -30,8 +30,8 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     # named namespaces does not have them, and needs no scanning.
     settings.scanning.disabled = not clusterwide
     settings.posting.enabled = False  # our own recorder is bounded and merges
-    # kopf removes its own finalizer from each object for which no handler needs it, and none of ours
-    # does. That would be a PATCH, which the operator may not make. So name a finalizer that no
+    # kopf removes its own finalizer from each object for which no handler needs it, and none of
+    # ours does. That would be a PATCH, which the operator may not make. So name a finalizer that no
     # object has.
     settings.persistence.finalizer = f"{GROUP}/none"
     settings.persistence.progress_storage = _NoProgress()
@@ -51,8 +51,8 @@ def operator_settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     settings.queueing.exit_timeout = 0.5
     # kopf drops a policy that is deleted while its timer is busy after a second, not a minute.
     settings.background.cancellation_polling = 1.0
-    # kopf can hang during its shutdown: a watch that fails while another one logs in leaves the other
-    # waiting for ever. kopf then kills the process, so that it is restarted.
+    # kopf can hang during its shutdown: if a watch fails while another one logs in, the other waits
+    # for ever. After this time kopf kills the process, so that it is restarted.
     settings.process.ultimate_exiting_timeout = _END_AT_LAST_S
     return settings
 
@@ -106,8 +106,8 @@ class _NoDiffs(kopf.DiffBaseStorage):
 class _ForeverBackoffs:
     """An infinite sequence of back-off seconds between kopf's attempts to reach the API server.
 
-    After the last one kopf and its watchers give up. It must not exit because the API server is down
-    for an hour: the process would be restarted, lose its memory, and try the same.
+    After the last one kopf and its watchers give up. It must not exit because the API server is
+    down for an hour: the process would be restarted, lose its memory, and try the same.
     """
 
     def __iter__(self) -> Any:

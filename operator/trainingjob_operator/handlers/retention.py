@@ -1,16 +1,16 @@
 """Registers kopf's handlers of RetentionPolicies: the watch, and the timer of each policy.
 
-The watch uses `on.event` only, which needs no requests and no annotations. Jobs and pods are watched
-by our own `kube.object_watch`.
+The watch uses `on.event` only, which needs no requests and no annotations. Jobs and pods are
+watched by our own `kube.object_watch`.
 
-Timers are on policies, at most one per namespace, and not on jobs, where each would cost a task. The
-handlers return None and do not change kopf's `patch`: after a conflict on a patch, a timer would not
-run again until a restart.
+Timers are on policies, at most one per namespace, and not on jobs, where each would cost a task.
+The handlers return None and do not change kopf's `patch`: after a conflict on a patch, a timer
+would not run again until a restart.
 
-By default kopf adds a finalizer to each policy, to stop the timer before the policy is deleted. This
-is disabled. kopf stops watching a kind whose CRD is being deleted, so its finalizers would remain
-and block the deletion of the CRD for ever. Instead, the timer ends when the deletion of the policy
-is observed, or at its next tick if that event was missed.
+By default kopf adds a finalizer to each policy, to stop the timer before the policy is deleted.
+This is disabled. kopf stops watching a kind whose CRD is being deleted, so its finalizers would
+remain and block the deletion of the CRD for ever. Instead, the timer ends when the deletion of the
+policy is observed, or at its next tick if that event was missed.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def register_policies(
     registry: kopf.OperatorRegistry,
     policy_event: OnEvent,
     *,
-    is_there: Callable[[str, str], bool],
+    is_current: Callable[[str, str], bool],
     tick: Callable[[str], Awaitable[None]],
     interval_s: float,
     jitter: Callable[[], float] = random.random,
@@ -47,7 +47,7 @@ def register_policies(
     Args:
         registry: kopf's handlers.
         policy_event: takes the events of RetentionPolicies.
-        is_there: takes a namespace and a uid; True if the policy with this uid exists, as far as
+        is_current: takes a namespace and a uid; True if the policy with this uid exists, as far as
             its events were seen.
         tick: makes one run for the policy of a namespace. Never raises.
         interval_s: seconds from the start of one run to the start of the next; a run that takes
@@ -64,7 +64,7 @@ def register_policies(
 
     def is_ours(name: str | None, namespace: str | None, uid: str | None, **_: Any) -> bool:
         # kopf calls this at every event, after it has called `on_policy` with it.
-        return name == POLICY_NAME and is_there(namespace or "", uid or "")
+        return name == POLICY_NAME and is_current(namespace or "", uid or "")
 
     @kopf.timer(
         GROUP,
@@ -78,7 +78,7 @@ def register_policies(
         sharp=True,
     )
     async def on_tick(namespace: str | None, uid: str | None, **_: Any) -> None:
-        if not is_there(namespace or "", uid or ""):
+        if not is_current(namespace or "", uid or ""):
             raise kopf.PermanentError("the policy was deleted; its timer ends")
         await tick(namespace or "")
 

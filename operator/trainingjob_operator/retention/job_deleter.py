@@ -78,7 +78,7 @@ class Removal:
     verdict: Verdict | None = None
 
 
-class Remover:
+class JobDeleter:
     """Deletes jobs for the reconciler, on time, and for the sweep, which finds the rest.
 
     Attributes:

@@ -31,7 +31,7 @@ from trainingjob_operator.core.retention import (
     finished_at,
 )
 from trainingjob_operator.kube.cluster import Cluster
-from trainingjob_operator.retention.job_deleter import Remover
+from trainingjob_operator.retention.job_deleter import JobDeleter
 from trainingjob_operator.retention.policy_index import PolicyIndex
 
 AT_ONCE: Final = 16
@@ -109,7 +109,7 @@ class JobSweep:
         self,
         jobs: Cluster,
         policies: PolicyIndex,
-        remover: Remover,
+        remover: JobDeleter,
         *,
         enqueue: Callable[[JobKey], None] = lambda key: None,
     ) -> None:
@@ -164,7 +164,7 @@ class JobSweep:
             due: list[DueJob] = []
             for raw in page.items:
                 try:
-                    due += self.look(job_view(raw), ruler, histories, report)
+                    due += self.judge_listed(job_view(raw), ruler, histories, report)
                 except Exception:
                     # A job that cannot be judged is counted, and makes the list incomplete.
                     report.errors += 1
@@ -177,7 +177,7 @@ class JobSweep:
         await self._delete(due, report)
         return report
 
-    def look(
+    def judge_listed(
         self, job: JobView, ruler: str, histories: "Histories", report: JobsReport
     ) -> list[DueJob]:
         """Judge a listed job for the policy of this namespace; return the jobs that are due."""

@@ -85,7 +85,7 @@ class PolicyWatch:
         elif self._policies.put(policy):
             self._apply({policy.namespace})
 
-    def is_there(self, namespace: str, uid: str) -> bool:
+    def is_current(self, namespace: str, uid: str) -> bool:
         """True if the policy with this uid was seen, and its deletion was not."""
         policy = self._policies.get(namespace)
         return policy is not None and policy.uid == uid

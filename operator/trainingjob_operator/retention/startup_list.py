@@ -87,7 +87,7 @@ class StartupList:
         default = self._policies.default_namespace
         try:
             for ruler in {default, self._policies.ruler_of(job.key.namespace)}:
-                due = self._sweep.look(job, ruler, self._histories, self._reports[ruler])
+                due = self._sweep.judge_listed(job, ruler, self._histories, self._reports[ruler])
                 self._due[ruler] += due
                 self._due_total += len(due)
                 self._is_void |= any(isinstance(each, Surplus) for each in due)

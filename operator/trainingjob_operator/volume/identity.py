@@ -45,11 +45,11 @@ class Identity:
             raise VolumeError(self._why_unknown, reason=REASON_IDENTITY_UNKNOWN)
         return owner
 
-    def learn(self, uid: str) -> None:
+    def set_uid(self, uid: str) -> None:
         """Store the uid of the operator's own namespace, as just read."""
         self._owner = Owner(self._cluster, self._namespaces, uid)
 
-    def doubt(self, why: str) -> None:
+    def set_read_error(self, why: str) -> None:
         """Store why the last read failed; an identity that was read before stays valid."""
         self._why_unknown = why
 

@@ -41,14 +41,14 @@ class IdentityReader:
             raw = await self._cluster.get_namespace(self._namespace)
         except KubernetesError as error:
             why = self._explain(str(error))
-            self._identity.doubt(why)
+            self._identity.set_read_error(why)
             raise VolumeError(why, reason=REASON_IDENTITY_UNKNOWN) from error
         uid = as_str(as_dict((raw or {}).get("metadata")).get("uid"))
         if not uid:
             why = self._explain("there is no such namespace")
             self._identity.forget(why)
             raise VolumeError(why, reason=REASON_IDENTITY_UNKNOWN)
-        self._identity.learn(uid)
+        self._identity.set_uid(uid)
 
     async def keep_reading(self, on_known: Callable[[], Awaitable[object]]) -> None:
         """Read the uid every few minutes, or every few seconds while unknown, until cancelled.

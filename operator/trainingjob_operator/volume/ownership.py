@@ -10,7 +10,7 @@ from trainingjob_operator.volume.layout import SENTINEL
 UNKNOWN: Final = "unknown"
 """The value of `--adopt` for an owner whose sentinel has no identity."""
 
-MOST_ADOPTED: Final = 16
+MAX_ADOPTED: Final = 16
 """Maximum number of earlier owners in a sentinel; adopting from a further one is refused."""
 
 
@@ -65,7 +65,7 @@ class Mark:
     identity: str = ""
 
 
-def no_sentinel(path: str) -> VolumeError:
+def missing_sentinel_error(path: str) -> VolumeError:
     """Return the error for a root without a sentinel."""
     return VolumeError(
         f"{path} has no {SENTINEL}: either the volume is not mounted there, or it already had "
@@ -75,7 +75,7 @@ def no_sentinel(path: str) -> VolumeError:
     )
 
 
-def other_volume(path: str, found: str, expected: str) -> VolumeError:
+def wrong_volume_error(path: str, found: str, expected: str) -> VolumeError:
     """Return the error for a volume whose id is not the one in the policy's status."""
     return VolumeError(
         f"{path} is volume {found}, but the policy's status.volumeId is {expected}: mount that "
@@ -86,7 +86,7 @@ def other_volume(path: str, found: str, expected: str) -> VolumeError:
     )
 
 
-def not_ours(path: str, theirs: Owner, ours: Owner) -> VolumeError:
+def foreign_volume_error(path: str, theirs: Owner, ours: Owner) -> VolumeError:
     """Return the error for a volume that belongs to another install, or to an unknown one."""
     if not theirs.identity:
         return VolumeError(

@@ -33,12 +33,12 @@ from trainingjob_operator.volume.owner_files import (
     write_sentinel,
 )
 from trainingjob_operator.volume.ownership import (
-    MOST_ADOPTED,
+    MAX_ADOPTED,
     Mark,
     Owner,
-    no_sentinel,
-    not_ours,
-    other_volume,
+    foreign_volume_error,
+    missing_sentinel_error,
+    wrong_volume_error,
 )
 from trainingjob_operator.volume.safe_open import lock, open_directory, open_root
 
@@ -103,11 +103,11 @@ class Root:
         if sentinel is None:
             if expected_id is None:  # else this is another directory: the volume is not mounted
                 self._refuse_unwritable()
-            raise no_sentinel(self.path)
+            raise missing_sentinel_error(self.path)
         if expected_id is not None and sentinel.volume_id != expected_id:
-            raise other_volume(self.path, sentinel.volume_id, expected_id)
+            raise wrong_volume_error(self.path, sentinel.volume_id, expected_id)
         if owner is not None and not owner.covers(sentinel.owner):
-            raise not_ours(self.path, sentinel.owner, owner)
+            raise foreign_volume_error(self.path, sentinel.owner, owner)
         return sentinel
 
     def claim(
@@ -129,7 +129,8 @@ class Root:
         with self._explained(), self.locked():
             if expected_id is None and self.is_empty(known) and not self._has_sentinel():
                 self._refuse_unwritable()
-                self._take(owner)  # has no effect if an operator on another node was faster
+                # This has no effect if an operator on another node was faster.
+                self._create_sentinel(owner)
             sentinel = self.check(owner, expected_id)
             # If we serve more namespaces now, the sentinel must list them: a later operator that
             # serves fewer must not treat the directories of the others as its own.
@@ -146,7 +147,7 @@ class Root:
         """
         with self._explained(), self.locked():
             if not self._has_sentinel():
-                self._take(owner)
+                self._create_sentinel(owner)
             return self.check(owner, None)
 
     def adopt(self, owner: Owner, earlier: str) -> Sentinel:
@@ -165,11 +166,11 @@ class Root:
             sentinel = self.check(None, None)
             theirs = sentinel.owner
             if theirs.identity not in {earlier, owner.identity}:
-                raise not_ours(self.path, theirs, owner)
+                raise foreign_volume_error(self.path, theirs, owner)
             adopted = tuple(dict.fromkeys((*theirs.adopted, earlier)))
-            if len(adopted) > MOST_ADOPTED:
+            if len(adopted) > MAX_ADOPTED:
                 raise VolumeError(
-                    f"{self.path} has already been adopted from {MOST_ADOPTED} owners, which is "
+                    f"{self.path} has already been adopted from {MAX_ADOPTED} owners, which is "
                     "the maximum; move the files to keep to a new volume",
                     reason=REASON_FOREIGN_VOLUME,
                 )
@@ -181,7 +182,7 @@ class Root:
             return True
         return False
 
-    def _take(self, owner: Owner) -> None:
+    def _create_sentinel(self, owner: Owner) -> None:
         """Write a sentinel if there is none; if another operator was faster, keep its sentinel."""
         self._make_trash()
         with suppress(FileExistsError):

@@ -79,7 +79,7 @@ class Budget:
         self.stop.wait(seconds)
         self.tick()
 
-    def allow(self, entries: int) -> None:
+    def set_entry_limit(self, entries: int) -> None:
         """Set how many entries may be removed, after all entries were counted."""
         self._entries = entries
 

@@ -17,13 +17,13 @@ from trainingjob_operator.volume.sweep.tree_age import Tree, stat_entry
 _NOWHERE: Final = -1
 
 
-class Remover:
+class EntryRemover:
     """Removes entries of one root. Not thread-safe; must be closed."""
 
     def __init__(
         self,
         trash: Trash,
-        places: EntryDirectories,
+        directories: EntryDirectories,
         counters: SweepCounters,
         budget: Budget,
         *,
@@ -33,13 +33,13 @@ class Remover:
 
         Args:
             trash: the root's trash.
-            places: the directories of entries, to put leftovers of the trash back.
+            directories: the directories of entries, to put leftovers of the trash back.
             counters: counts removed and kept entries.
             budget: the budget of the sweep.
             processes: maximum number of deleter processes.
         """
         self._trash: Final = trash
-        self._places: Final = places
+        self._directories: Final = directories
         self._counters: Final = counters
         self._budget: Final = budget
         self._deleters: Final = DeleterPool(
@@ -99,7 +99,7 @@ class Remover:
         except BaseException:
             self._put_back(entry, name)
             raise
-        if verdict.goes:
+        if verdict.is_removal:
             self._delete(name, entry.name, verdict.tree)
             return
         self._put_back(entry, name)
@@ -155,7 +155,7 @@ class Remover:
             if leftover.below is None:
                 self._finish_condemned(context, leftover)
                 continue
-            at = self._places.descriptor(leftover.below)
+            at = self._directories.descriptor(leftover.below)
             place = _NOWHERE if at is None else at
             entry = Entry(leftover.origin, leftover.job_id, place, leftover.below)
             self._finish(context, entry, leftover.name, None)

@@ -64,7 +64,7 @@ class Verdict:
     error: OSError | None = None
 
     @property
-    def goes(self) -> bool:
+    def is_removal(self) -> bool:
         """True if the entry is to be removed."""
         return self.reason is Reason.EXPIRED or self.reason is Reason.PRESSURE
 

@@ -43,7 +43,7 @@ class QuotaSchedule:
         """Record the start of a measurement."""
         self._begun_s = self._monotonic()
 
-    def rest(self) -> None:
+    def end(self) -> None:
         """Start the pause after a complete measurement."""
         now = self._monotonic()
         self._next_at_s = now + _REST * (now - self._begun_s)

@@ -29,7 +29,7 @@ class Listing:
 
     def add(self, entry: Entry, verdict: Verdict) -> None:
         """Add a verdict."""
-        if not verdict.goes or verdict.tree is None:
+        if not verdict.is_removal or verdict.tree is None:
             self.kept[verdict.reason] = self.kept.get(verdict.reason, 0) + 1
             return
         tree = verdict.tree

@@ -202,7 +202,7 @@ class LogSweep:
                     return counters.report(volume_id)
                 with root.locked():
                     stepped = self._sweep(root, live, max_age_s, counters)
-                    counters.measured(_room_of(root))
+                    counters.measured(_disk_space(root))
         except VolumeError as error:
             if error.reason == REASON_VOLUME_LOCKED:
                 return _locked(str(error))
@@ -317,7 +317,7 @@ class LogSweep:
         )
 
 
-def _room_of(root: Root) -> DiskSpace | None:
+def _disk_space(root: Root) -> DiskSpace | None:
     """Return the disk space of the file system; None: it reports none, as with some FUSE ones."""
     found = os.fstatvfs(root.fd)
     if found.f_blocks <= 0:

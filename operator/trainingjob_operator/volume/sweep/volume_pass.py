@@ -14,7 +14,7 @@ from trainingjob_operator.volume.mark_registry import MarkRegistry
 from trainingjob_operator.volume.safe_open import open_directory
 from trainingjob_operator.volume.sweep.budget import Budget, BudgetError, Limits, set_idle_io_class
 from trainingjob_operator.volume.sweep.counters import SweepCounters
-from trainingjob_operator.volume.sweep.entry_remover import Remover
+from trainingjob_operator.volume.sweep.entry_remover import EntryRemover
 from trainingjob_operator.volume.sweep.entry_verdict import SweepContext, Verdict, judge
 from trainingjob_operator.volume.sweep.quota import Candidates, QuotaSchedule
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job, share
@@ -68,7 +68,7 @@ class VolumePass:
         """The entry at which the time ran out; the next sweep starts with it."""
         self.is_stuck = False
         """True if the time ran out in the step that the sweep started with."""
-        self._remover: Remover | None = None
+        self._remover: EntryRemover | None = None
 
     @property
     def processes(self) -> int:
@@ -82,8 +82,8 @@ class VolumePass:
             VolumeError: the volume cannot be used.
         """
         with ExitStack() as stack, suppress(BudgetError):
-            places = self._open_places(stack)
-            for due in self._due(places.entries(), on_verdict):
+            directories = self._open_directories(stack)
+            for due in self._due(directories.entries(), on_verdict):
                 on_verdict(due.entry, Verdict(Reason.EXPIRED, due.tree))
 
     def sweep(self) -> None:
@@ -94,23 +94,23 @@ class VolumePass:
         """
         set_idle_io_class()
         with ExitStack() as stack:
-            places = self._open_places(stack)
+            directories = self._open_directories(stack)
             trash = Trash.open(self._context.root.fd, self._context.root.device, self._tick)
             stack.callback(trash.close)
             with suppress(FileNotFoundError):
                 trash.adopt(self._context.root.fd)
-            remover = Remover(
-                trash, places, self._counters, self._budget, processes=self._limits.processes
+            remover = EntryRemover(
+                trash, directories, self._counters, self._budget, processes=self._limits.processes
             )
             stack.callback(remover.close)
             self._remover = remover
-            self._budget.allow(self._share_of(places))
+            self._budget.set_entry_limit(self._entry_limit(directories))
             with suppress(BudgetError):
                 with self._stuck_without_time():
                     remover.finish_leftovers(self._context)
-                self._remove_due(places, remover)
-                self._forget_marks(places)
-                self._enforce_quota(places, remover)
+                self._remove_due(directories, remover)
+                self._forget_marks(directories)
+                self._enforce_quota(directories, remover)
 
     def _tick(self) -> None:
         self._budget.tick()
@@ -124,7 +124,7 @@ class VolumePass:
             self.is_stuck = True
             raise
 
-    def _open_places(self, stack: ExitStack) -> EntryDirectories:
+    def _open_directories(self, stack: ExitStack) -> EntryDirectories:
         root = self._context.root
         datasets = None
         try:
@@ -143,14 +143,14 @@ class VolumePass:
             )
         return EntryDirectories(root.fd, datasets)
 
-    def _share_of(self, places: EntryDirectories) -> int:
-        entries = sum(1 for _ in places.entries())
+    def _entry_limit(self, directories: EntryDirectories) -> int:
+        entries = sum(1 for _ in directories.entries())
         return share(entries, percent=self._limits.share_percent, at_least=self._limits.at_least)
 
     # --- expired entries ----------------------------------------------------------------------
 
-    def _remove_due(self, places: EntryDirectories, remover: Remover) -> None:
-        with closing(self._due(self._entries_from_last_stop(places), self._count)) as found:
+    def _remove_due(self, directories: EntryDirectories, remover: EntryRemover) -> None:
+        with closing(self._due(self._entries_from_last_stop(directories), self._count)) as found:
             for due in found:
                 remover.remove(self._context, due.entry, due.tree)
         remover.finish()
@@ -169,28 +169,28 @@ class VolumePass:
                 raise
             if verdict is None:
                 continue
-            if verdict.goes and verdict.tree is not None:
+            if verdict.is_removal and verdict.tree is not None:
                 yield Due(entry, verdict.tree)
             else:
                 kept(entry, verdict)
 
-    def _entries_from_last_stop(self, places: EntryDirectories) -> Iterator[Entry]:
+    def _entries_from_last_stop(self, directories: EntryDirectories) -> Iterator[Entry]:
         """Yield all entries, starting where the last sweep ran out of time.
 
         Otherwise one entry that takes longer than a sweep would block all later entries for ever.
         """
         met = not self._after
-        for entry in places.entries():
+        for entry in directories.entries():
             met = met or entry.path == self._after
             if met:
                 yield entry
         if self._after:
-            for entry in places.entries():
+            for entry in directories.entries():
                 if met and entry.path == self._after:
                     return
                 yield entry
 
-    def _forget_marks(self, places: EntryDirectories) -> None:
+    def _forget_marks(self, directories: EntryDirectories) -> None:
         """Remove old registered marks of deleted jobs without files."""
         context = self._context
         registry = MarkRegistry.open(at=context.root.fd, device=context.root.device)
@@ -200,12 +200,16 @@ class VolumePass:
             for name, uid, changed_ns in registry.entries():
                 self._tick()
                 is_old = changed_ns <= context.cutoff_ns
-                if is_old and judge_job(uid, context.live) is None and not places.has_any_of(uid):
+                if (
+                    is_old
+                    and judge_job(uid, context.live) is None
+                    and not directories.has_any_of(uid)
+                ):
                     registry.forget(name)
 
     # --- the quota ----------------------------------------------------------------------------
 
-    def _enforce_quota(self, places: EntryDirectories, remover: Remover) -> None:
+    def _enforce_quota(self, directories: EntryDirectories, remover: EntryRemover) -> None:
         """Remove unexpired entries without a job until they are within their quota.
 
         Nothing is removed before all sizes are measured. If the time runs out before that, the next
@@ -216,8 +220,8 @@ class VolumePass:
             return
         self._quota_schedule.begin()
         with self._stuck_without_time():
-            candidates = self._candidates(places)
-        self._quota_schedule.rest()
+            candidates = self._candidates(directories)
+        self._quota_schedule.end()
         chosen = candidates.victims(quota)
         if not chosen:
             return
@@ -235,14 +239,14 @@ class VolumePass:
             remover.remove(context, entry, tree)
         remover.finish()
 
-    def _candidates(self, places: EntryDirectories) -> Candidates:
+    def _candidates(self, directories: EntryDirectories) -> Candidates:
         candidates = Candidates()
         cutoff_ns = self._context.pressure_cutoff_ns
         context = replace(self._context, cutoff_ns=cutoff_ns, legacy=False)
-        for entry in places.entries():
+        for entry in directories.entries():
             if judge_job(entry.job_id, context.live) is not None:
                 continue
             verdict = judge(context, entry)
-            if verdict is not None and verdict.goes and verdict.tree is not None:
+            if verdict is not None and verdict.is_removal and verdict.tree is not None:
                 candidates.add(entry, verdict.tree)
         return candidates

@@ -158,7 +158,7 @@ class Policies(Objects):
 
 async def test_the_default_policy_is_freed_though_its_namespace_has_no_jobs_of_ours() -> None:
     objects = Policies()
-    await farewell(objects, [], namespaces=("ml",), policies_too=("ops",)).run()
+    await farewell(objects, [], namespaces=("ml",), policies_only=("ops",)).run()
     assert objects.freed == [f"ml {FINALIZER_RETENTION}", f"ops {FINALIZER_RETENTION}"]
 
 

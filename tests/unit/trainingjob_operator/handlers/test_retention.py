@@ -18,7 +18,7 @@ class Nothing:
     def policy_event(self, kind: str | None, raw: dict[str, Any]) -> None:
         raise AssertionError
 
-    def is_there(self, namespace: str, uid: str) -> bool:
+    def is_current(self, namespace: str, uid: str) -> bool:
         return (namespace, uid) == ("ml", "u1")
 
     async def tick(self, namespace: str) -> None:
@@ -30,7 +30,7 @@ def timer(interval_s: float, jitter: float = 0.5) -> tuple[Any, Nothing]:
     register_policies(
         registry,
         nothing.policy_event,
-        is_there=nothing.is_there,
+        is_current=nothing.is_current,
         tick=nothing.tick,
         interval_s=interval_s,
         jitter=lambda: jitter,

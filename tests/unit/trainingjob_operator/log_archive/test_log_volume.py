@@ -109,7 +109,7 @@ class Policies(FakeCluster):
 def new_claim(place: Path) -> VolumeClaim:
     volume = log_volume_from(Settings(volume=VolumeSettings(root=str(place))), SystemClock())
     assert volume is not None
-    volume.identity.learn(OURS.identity)
+    volume.identity.set_uid(OURS.identity)
     return VolumeClaim(
         volume.store, Policies(), policy_namespace="ops", known_uids=lambda: frozenset({UID})
     )

@@ -117,12 +117,12 @@ def test_it_looks_for_a_tenth_of_the_time_at_most() -> None:
     assert quota_schedule.is_due()
     quota_schedule.begin()
     now += 10
-    quota_schedule.rest()
+    quota_schedule.end()
     now += 89
     assert not quota_schedule.is_due()
     now += 1
     assert quota_schedule.is_due()
-    quota_schedule.rest()
+    quota_schedule.end()
     quota_schedule.reset()
     assert quota_schedule.is_due(), "another volume"
 
