@@ -15,7 +15,7 @@ def clock_at(moment: datetime) -> SetClock:
 
 
 @pytest.mark.parametrize("set_by", [timedelta(days=10), timedelta(days=-10)])
-def test_it_goes_on_whatever_the_wall_clock_is_set_to(set_by: timedelta) -> None:
+def test_it_continues_whatever_the_wall_clock_is_set_to(set_by: timedelta) -> None:
     clock = clock_at(NOW)
     steady = SteadyTime(clock)
     before = steady.of(NOW - timedelta(seconds=5))

@@ -113,7 +113,7 @@ async def test_it_leads_with_a_lease_of_its_own_and_renews_it() -> None:
         assert us.leadership.leads
 
 
-async def test_it_waits_while_another_one_holds_the_lease_and_takes_a_released_one() -> None:
+async def test_it_waits_while_another_one_holds_the_lease_and_acquires_a_released_one() -> None:
     store = Store()
     store.held_by("them")
     async with running(store) as us:
@@ -126,7 +126,7 @@ async def test_it_waits_while_another_one_holds_the_lease_and_takes_a_released_o
         assert store.lease.holder == "us"
 
 
-async def test_a_write_whose_answer_was_lost_neither_ends_it_nor_lets_it_lead_too_early() -> None:
+async def test_a_write_whose_response_was_lost_neither_exits_nor_leads_too_early() -> None:
     store = Store()
     store.loses_answers = 2
     async with running(store) as us:
@@ -138,7 +138,7 @@ async def test_a_write_whose_answer_was_lost_neither_ends_it_nor_lets_it_lead_to
         assert not us.lost.is_set()
 
 
-async def test_a_blocked_event_loop_does_not_keep_a_process_alive_whose_lease_is_over() -> None:
+async def test_a_blocked_event_loop_does_not_keep_a_process_alive_after_its_lease() -> None:
     async with running() as us:
         await leading(us)
         us.clock.tick(10.0)
@@ -161,7 +161,7 @@ async def test_the_process_ends_when_the_lease_is_taken_or_cannot_be_renewed(how
     assert us.store.lease.holder != "", "what is lost is not ours to release"
 
 
-async def test_a_lease_that_was_deleted_is_made_anew() -> None:
+async def test_a_deleted_lease_is_created_again() -> None:
     async with running() as us:
         await leading(us)
         us.store.lease = None
@@ -179,7 +179,7 @@ async def test_it_gives_the_lease_back_when_it_stops_and_writes_nothing_from_the
     assert not us.lost.is_set()
 
 
-async def test_it_says_once_why_it_cannot_have_the_lease(
+async def test_it_logs_once_why_it_cannot_acquire_the_lease(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Store()

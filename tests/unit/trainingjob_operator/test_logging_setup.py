@@ -15,7 +15,7 @@ def written(limit: LibraryLimit, records: list[logging.LogRecord]) -> list[str]:
     return [each.getMessage() for each in records if limit.filter(each)]
 
 
-def test_a_library_writes_so_many_lines_a_minute_and_says_what_was_left_out() -> None:
+def test_a_library_writes_limited_lines_a_minute_and_reports_the_dropped_ones() -> None:
     limit = LibraryLimit()
     lines = written(limit, [record("asyncio", 1000.0 + n / 1000) for n in range(5000)])
     assert len(lines) == LINES

@@ -47,7 +47,7 @@ async def test_a_process_is_ready_when_it_has_listed_everything_and_hears_of_wha
 
 
 @pytest.mark.parametrize("name", ["resync", "events", "clock-guard", "job-watch", "pod-watch"])
-async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, name: str) -> None:
+async def test_a_dead_task_fails_both_probes(operator: Operator, name: str) -> None:
     await operator._start()
     victim = next(task for task in operator.engine._tasks if task.get_name() == name)
     victim.cancel()
@@ -56,7 +56,7 @@ async def test_a_task_that_has_died_is_told_by_both_probes(operator: Operator, n
     assert operator.readiness_problem() == f"a task has died: {name}"
 
 
-async def test_a_worker_that_has_died_is_told(operator: Operator) -> None:
+async def test_a_dead_worker_fails_the_probe(operator: Operator) -> None:
     await operator._start()
     victim = operator.engine.workers._tasks[0]
     victim.cancel()

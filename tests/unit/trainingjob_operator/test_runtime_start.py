@@ -111,7 +111,7 @@ async def test_a_start_and_the_first_sweep_list_all_jobs_and_all_pods_once(
     assert (lists["trainingjobs"], lists["pods"]) == (1, 1)
 
 
-async def test_what_comes_and_goes_between_the_list_and_the_watch_is_not_missed(
+async def test_changes_between_the_list_and_the_watch_are_not_missed(
     server: Server,
 ) -> None:
     def change() -> None:

@@ -24,7 +24,7 @@ from trainingjob_operator.settings import Settings, variable_names
         ({"TRAININGJOB_CONFIG": "/no/such/file"}, "cannot read /no/such/file"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_it_takes(
+def test_a_rejected_setting_is_named_with_the_accepted_values(
     variables: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:

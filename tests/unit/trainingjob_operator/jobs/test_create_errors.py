@@ -39,7 +39,7 @@ async def _refused_for_ten_minutes(cluster: FakeCluster) -> int:
 
 
 @leaping_time
-async def test_a_quota_is_asked_once_a_minute_and_no_job_fails_of_it() -> None:
+async def test_an_exceeded_quota_is_retried_once_a_minute_and_fails_no_job() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 0
     assert 10 <= await _refused_for_ten_minutes(cluster) <= 17
@@ -49,7 +49,7 @@ async def test_a_quota_is_asked_once_a_minute_and_no_job_fails_of_it() -> None:
 
 
 @leaping_time
-async def test_an_admission_that_says_no_is_asked_once_a_minute() -> None:
+async def test_a_denial_by_admission_is_retried_once_a_minute() -> None:
     cluster = new_cluster()
     denied = ForbiddenError("violates PodSecurity", status=403)
     cluster.fail_next("create_pod", denied, times=float("inf"))
@@ -82,7 +82,7 @@ async def test_a_refused_job_of_a_thousand_ranks_costs_one_request_for_a_pod() -
 
 
 @leaping_time
-async def test_a_job_that_was_mended_is_asked_for_at_once() -> None:
+async def test_a_corrected_job_is_retried_at_once() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 0
     async with OperatorLife(cluster):
@@ -241,7 +241,7 @@ async def test_a_foreign_service_is_a_condition_and_not_a_crash() -> None:
 
 
 @leaping_time
-async def test_a_service_whose_creation_was_not_answered_is_taken_as_ours() -> None:
+async def test_a_service_is_adopted_when_the_response_to_its_creation_was_lost() -> None:
     cluster = new_cluster()
     cluster.fail_next("create_service", OUTAGE, after=True)
     async with operated(cluster):
@@ -276,7 +276,7 @@ async def test_a_conflict_that_never_ends_is_no_hot_loop() -> None:
 
 
 @leaping_time
-async def test_a_pod_whose_labels_somebody_alters_makes_no_hot_loop() -> None:
+async def test_a_pod_with_altered_labels_causes_no_hot_loop() -> None:
     cluster = new_cluster()
     create_pod = cluster.create_pod
 

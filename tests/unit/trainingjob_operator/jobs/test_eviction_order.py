@@ -25,25 +25,25 @@ def order() -> EvictionOrder:
     return order
 
 
-def test_whoever_finished_first_is_first(order: EvictionOrder) -> None:
+def test_the_job_that_finished_first_is_first(order: EvictionOrder) -> None:
     assert order.first == KEYS[0]
     order.discard(KEYS[0])
     assert order.first == KEYS[1]
 
 
-def test_those_before_a_moment_are_told_in_order(order: EvictionOrder) -> None:
+def test_jobs_before_a_time_are_returned_in_order(order: EvictionOrder) -> None:
     assert order.before(at(3)) == KEYS[:3]
     assert order.before(NOW) == []
     assert order.before(at(1000)) == KEYS
 
 
-def test_who_is_told_of_twice_keeps_the_first_time(order: EvictionOrder) -> None:
+def test_a_job_that_is_added_twice_keeps_the_first_time(order: EvictionOrder) -> None:
     order.add(KEYS[0], at(1000))
     assert order.first == KEYS[0]
     assert len(order) == len(KEYS)
 
 
-def test_nothing_is_left_of_who_is_gone(order: EvictionOrder) -> None:
+def test_nothing_is_left_of_a_discarded_job(order: EvictionOrder) -> None:
     for key in KEYS:
         order.discard(key)
         order.discard(key)

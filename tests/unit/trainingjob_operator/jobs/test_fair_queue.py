@@ -32,14 +32,14 @@ def test_the_oldest_is_first_and_of_the_same_age_the_first_by_name() -> None:
     assert order == ["b", "c", "a"]
 
 
-def test_a_job_that_comes_again_keeps_its_one_place() -> None:
+def test_a_job_that_is_added_again_is_queued_once() -> None:
     queue = FairQueue()
     for _ in range(3):
         queue.add(job("a"))
     assert len(queue) == 1
 
 
-def test_a_namesake_loses_the_place_of_the_one_before() -> None:
+def test_a_recreated_job_replaces_the_queued_one() -> None:
     queue = FairQueue()
     for one in (job("a", 1, "old"), job("b", 2), job("a", 3, "new")):
         queue.add(one)
@@ -48,7 +48,7 @@ def test_a_namesake_loses_the_place_of_the_one_before() -> None:
     assert queue.remove(JobKey("ml", "a"), "new")
 
 
-def test_who_waits_is_before_whoever_is_younger_and_before_nobody_else() -> None:
+def test_a_waiting_job_is_ahead_of_younger_ones_only() -> None:
     queue = FairQueue()
     queue.add(job("waiting", 5))
     assert queue.has_job_before(job("younger", 6))
@@ -57,7 +57,7 @@ def test_who_waits_is_before_whoever_is_younger_and_before_nobody_else() -> None
     assert not queue.has_job_before(job("waiting", 9, "namesake")), "whose predecessor is gone"
 
 
-def test_at_the_limit_the_youngest_goes() -> None:
+def test_at_the_limit_the_youngest_is_removed() -> None:
     queue = FairQueue(limit=2)
     for one in (job("old", 1), job("young", 9), job("middle", 5), job("youngest", 10)):
         queue.add(one)
@@ -74,7 +74,7 @@ def test_at_the_limit_the_youngest_goes() -> None:
         )
     )
 )
-def test_whatever_comes_and_goes_the_first_is_the_oldest(
+def test_the_head_is_the_oldest_after_any_additions_and_removals(
     steps: list[tuple[str, int, str, bool]],
 ) -> None:
     queue, there = FairQueue(limit=4), dict[JobKey, JobView]()
@@ -112,7 +112,7 @@ def test_the_namespace_with_the_fewest_live_jobs_is_first_however_young_its_jobs
     assert queue.first == JobKey("many", "a")
 
 
-def test_at_the_limit_the_youngest_of_the_largest_namespace_goes() -> None:
+def test_at_the_limit_the_youngest_of_the_largest_namespace_is_removed() -> None:
     queue = FairQueue(limit=3)
     for number in range(3):
         queue.add(job(f"job-{number}", number, namespace="large"))

@@ -75,7 +75,7 @@ async def test_an_appointment_of_a_job_that_is_forgotten_is_its_own_and_not_its_
 
 
 @leaping_time
-async def test_a_finished_job_whose_pods_run_is_remembered() -> None:
+async def test_a_finished_job_with_running_pods_stays_in_the_index() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, interval_s=10_000) as life:
         cluster.create_job(make_job(nodes=2, cleanPodPolicy="None", backoff_limit=0))
@@ -95,7 +95,7 @@ async def test_a_finished_job_whose_pods_run_is_remembered() -> None:
 
 
 @leaping_time
-async def test_a_job_that_makes_room_for_another_goes_on_time_all_the_same() -> None:
+async def test_an_evicted_job_is_still_deleted_on_time() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=3000, max_jobs=3, interval_s=10_000) as life:
         kubelet = asyncio.create_task(Kubelet(cluster).run())
@@ -112,7 +112,7 @@ async def test_a_job_that_makes_room_for_another_goes_on_time_all_the_same() -> 
 
 
 @leaping_time
-async def test_a_job_goes_on_time_though_memory_forgets_at_the_same_age() -> None:
+async def test_a_job_is_deleted_on_time_though_the_index_evicts_it_at_the_same_age() -> None:
     cluster = FakeCluster(LoopClock())
     async with OperatorLife(cluster, ttl_s=600, interval_s=10_000) as life:
         ticking = asyncio.create_task(aged(life, 600).keep_evicting())

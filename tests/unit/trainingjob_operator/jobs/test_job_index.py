@@ -85,7 +85,7 @@ def test_a_full_index_of_live_jobs_turns_new_ones_away() -> None:
     assert index.observe_job(job("a", version=2))  # one that is in is still followed
 
 
-def test_older_news_change_nothing() -> None:
+def test_older_versions_change_nothing() -> None:
     index = JobIndex(3)
     index.observe_job(job(version=10, attempt=1))
     index.observe_job(job(version=9, attempt=0))
@@ -121,7 +121,7 @@ def test_only_a_change_that_matters_is_a_change() -> None:
 
 
 @pytest.mark.parametrize("completed", [True, False])
-def test_a_pod_that_goes_is_remembered_as_what_it_was(*, completed: bool) -> None:
+def test_the_result_of_a_deleted_pod_is_remembered(*, completed: bool) -> None:
     index = JobIndex(3)
     index.observe_job(job())
     index.observe_pod(pod())
@@ -132,7 +132,7 @@ def test_a_pod_that_goes_is_remembered_as_what_it_was(*, completed: bool) -> Non
     assert (set(entry.done), set(entry.vanished)) == (({0}, set()) if completed else (set(), {0}))
 
 
-def test_a_pod_that_goes_had_begun_if_any_report_of_it_says_so() -> None:
+def test_a_deleted_pod_had_begun_if_any_report_of_it_says_so() -> None:
     index = JobIndex(3)
     of_three = replace(job().spec, num_nodes=3)
     index.observe_job(replace(job(), spec=of_three))
@@ -150,7 +150,7 @@ def test_a_pod_that_goes_had_begun_if_any_report_of_it_says_so() -> None:
     assert not entry.begun | entry.unbegun
 
 
-def test_how_a_pod_of_the_current_attempt_ended_is_remembered_when_it_goes() -> None:
+def test_the_end_of_a_deleted_pod_of_the_current_attempt_is_remembered() -> None:
     index = JobIndex(1)
     index.observe_job(job())
     failed = replace(pod(version=2), phase=PodPhase.FAILED, exit_code=1, message="x" * 1000)
@@ -279,7 +279,7 @@ def test_a_pod_that_has_ended_and_stays_does_not_hold_its_job_in_memory() -> Non
     assert index.evict_finished_before(NOW + timedelta(days=1)) == 1
 
 
-def test_a_job_without_pods_keeps_no_room_for_them() -> None:
+def test_a_job_without_pods_keeps_no_memory_for_them() -> None:
     index = JobIndex(5)
     index.observe_job(job())
     index.observe_pod(pod())
@@ -305,7 +305,7 @@ def test_a_job_that_waits_is_called_when_old_ones_are_forgotten() -> None:
     assert called == [JobKey("ml", "waits")]
 
 
-def test_room_is_made_by_whoever_finished_first() -> None:
+def test_the_job_that_finished_first_is_evicted_first() -> None:
     index = JobIndex(2)
     index.observe_job(finished_at("late", 9))
     index.observe_job(finished_at("early", 1))
@@ -345,7 +345,7 @@ def test_a_later_list_of_pods_holds_even_where_it_is_older_than_what_was_known()
 # --- settled jobs -----------------------------------------------------------------------------
 
 
-def test_a_settled_job_makes_room_as_a_finished_one_does() -> None:
+def test_a_settled_job_is_evicted_as_a_finished_one_is() -> None:
     forgotten: list[JobKey] = []
     index = JobIndex(2, on_forgotten=forgotten.append)
     for name in ("parked", "live"):
@@ -358,7 +358,7 @@ def test_a_settled_job_makes_room_as_a_finished_one_does() -> None:
     assert not index.observe_job(job("one too many"))
 
 
-def test_settled_and_finished_jobs_make_room_in_the_order_of_their_time() -> None:
+def test_settled_and_finished_jobs_are_evicted_in_the_order_of_their_time() -> None:
     index = JobIndex(3)
     index.observe_job(job("finished", finished=True))
     for name, since in (("later", 1), ("earlier", -1)):
@@ -388,7 +388,7 @@ def test_a_settled_job_that_changes_stays_until_it_is_settled_again(change: str)
     assert index.observe_job(job("next"))
 
 
-def test_a_job_is_not_settled_while_it_has_pods_or_nobody_knows_whether_it_has() -> None:
+def test_a_job_is_not_settled_while_it_has_pods_or_its_pods_are_unknown() -> None:
     index = JobIndex(1)
     index.observe_job(job(attempt=1))
     index.settle(KEY, NOW)

@@ -14,7 +14,7 @@ from tests.support.cluster.passes import (
 
 
 @leaping_time
-async def test_a_job_for_which_the_index_has_no_room_waits_visibly() -> None:
+async def test_the_status_of_a_job_for_which_the_index_has_no_room_says_that_it_waits() -> None:
     cluster = new_cluster()
     async with operated(cluster, lambda attempt, rank: None, max_jobs=1) as life:
         cluster.create_job(make_job("first"))
@@ -51,7 +51,7 @@ async def test_of_the_waiting_jobs_the_oldest_is_admitted_first() -> None:
 
 
 @leaping_time
-async def test_a_job_that_comes_when_room_is_made_does_not_jump_the_line() -> None:
+async def test_a_new_job_does_not_overtake_the_queue_when_an_entry_becomes_free() -> None:
     cluster = new_cluster()
     async with operated(cluster, lambda attempt, rank: None, max_jobs=1):
         for name in ("running", "waiting"):
@@ -65,7 +65,7 @@ async def test_a_job_that_comes_when_room_is_made_does_not_jump_the_line() -> No
 
 
 @leaping_time
-async def test_a_job_that_went_while_it_waited_holds_up_nobody() -> None:
+async def test_a_job_that_is_deleted_while_it_waits_blocks_no_other() -> None:
     cluster = new_cluster()
     async with operated(cluster, lambda attempt, rank: None, max_jobs=1) as life:
         for name in ("running", "told", "untold", "last"):
@@ -96,7 +96,7 @@ async def test_jobs_that_wait_and_say_so_cost_no_requests_but_the_resyncs_lists(
 
 
 @leaping_time
-async def test_a_free_place_goes_to_the_namespace_with_the_fewest_live_jobs() -> None:
+async def test_a_free_entry_goes_to_the_namespace_with_the_fewest_live_jobs() -> None:
     cluster = new_cluster()
     async with operated(cluster, lambda attempt, rank: None, max_jobs=3):
         for number in range(8):
@@ -112,7 +112,7 @@ async def test_a_free_place_goes_to_the_namespace_with_the_fewest_live_jobs() ->
 
 
 @leaping_time
-async def test_a_waiting_job_that_may_not_be_read_any_more_holds_up_nobody() -> None:
+async def test_a_waiting_job_that_becomes_forbidden_to_read_blocks_no_other() -> None:
     cluster = new_cluster()
     async with operated(cluster, lambda attempt, rank: None, max_jobs=1):
         cluster.create_job(make_job("running"))

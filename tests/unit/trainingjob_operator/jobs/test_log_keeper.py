@@ -70,7 +70,7 @@ def test_only_what_goes_in_any_case_is_requested_before_status_says_so() -> None
 
 
 @pytest.mark.parametrize(("status", "call"), [(RUNS, "forget"), (OVER, "settled")])
-def test_what_status_says_is_forgotten(status: JobStatus, call: str) -> None:
+def test_outcomes_in_status_are_forgotten(status: JobStatus, call: str) -> None:
     logs = FakeLogs()
     LogKeeper(logs).forget(entry(status))
     assert [name for name, _ in logs.calls] == [call]
@@ -86,7 +86,7 @@ def test_what_status_says_is_forgotten(status: JobStatus, call: str) -> None:
     ],
     ids=["the volume is broken", "it is well again", "nothing is missing", "it is over"],
 )
-async def test_a_job_that_runs_without_a_directory_asks_again(
+async def test_a_job_that_runs_without_a_directory_retries_its_creation(
     status: JobStatus, *, has_directory: bool, wait_s: float | None, calls: int
 ) -> None:
     logs = FakeLogs(has_directory=has_directory)

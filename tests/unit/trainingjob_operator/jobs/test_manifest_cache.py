@@ -46,7 +46,7 @@ def test_what_was_kept_is_not_what_its_owner_goes_on_changing() -> None:
     assert kept.spec == {"numNodes": 1}
 
 
-def test_a_new_version_takes_the_place_of_the_old_one() -> None:
+def test_a_new_version_replaces_the_old_one() -> None:
     cache = ManifestCache()
     cache.remember(job(), RAW, now=0.0)
     cache.remember(job(version="2"), RAW, now=0.0)
@@ -54,7 +54,7 @@ def test_a_new_version_takes_the_place_of_the_old_one() -> None:
     assert (len(cache), cache.used_bytes) == (1, SIZE)
 
 
-def test_at_the_limit_the_oldest_goes() -> None:
+def test_at_the_limit_the_oldest_is_evicted() -> None:
     cache = ManifestCache(limit_bytes=2 * SIZE)
     for name in ("a", "b", "c"):
         cache.remember(job(name), RAW, now=0.0)

@@ -91,7 +91,7 @@ def pressure_on(
     )
 
 
-def test_with_room_left_nothing_is_forgotten() -> None:
+def test_below_the_limit_nothing_is_evicted() -> None:
     index, memory = index_of_ages(START), Memory(80)
     pressure = pressure_on(index, memory)
     pressure.check()
@@ -122,7 +122,7 @@ def test_pressure_ends_below_the_lower_mark_and_not_before() -> None:
     assert pressure.retention_s() == HOUR_S
 
 
-def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_change_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     memory = Memory(95)
     pressure = pressure_on(JobIndex(1), memory)
@@ -145,7 +145,7 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     )
 
 
-def test_a_change_of_which_nobody_could_be_told_is_told_later_and_once() -> None:
+def test_a_change_that_could_not_be_announced_is_announced_later_and_once() -> None:
     memory = Memory(95)
     memory.can_tell = False
     pressure = pressure_on(JobIndex(1), memory)
@@ -159,7 +159,7 @@ def test_a_change_of_which_nobody_could_be_told_is_told_later_and_once() -> None
     assert "95 % of the limit" in memory.announced[0].message
 
 
-def test_of_several_changes_of_which_nobody_could_be_told_the_last_one_is() -> None:
+def test_of_several_changes_that_could_not_be_announced_only_the_last_one_is() -> None:
     memory = Memory(95)
     memory.can_tell = False
     pressure = pressure_on(JobIndex(1), memory)

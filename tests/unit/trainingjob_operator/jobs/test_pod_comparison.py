@@ -76,7 +76,7 @@ async def test_a_comparison_keeps_no_second_picture_of_the_pods() -> None:
 
 
 @leaping_time
-async def test_a_pod_that_goes_after_its_page_has_come_stays_gone() -> None:
+async def test_a_pod_that_is_deleted_after_its_page_was_read_stays_deleted() -> None:
     cluster, life = await launched("mnist")
     cluster.page_size = 1
 
@@ -139,7 +139,7 @@ async def test_a_job_that_comes_between_two_pages_is_not_judged_by_the_rest_of_t
 
 
 @leaping_time
-async def test_a_namesake_in_the_list_means_that_the_pod_before_it_has_gone() -> None:
+async def test_a_listed_pod_of_the_same_name_means_that_the_old_one_was_deleted() -> None:
     cluster, life = await launched("mnist")
     raw = cluster.pod(0, 1)
     cluster.pod_watch.hold()

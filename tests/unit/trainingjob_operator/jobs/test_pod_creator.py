@@ -172,7 +172,9 @@ async def test_a_pod_too_large_for_the_store_fails_its_first_attempt_unasked() -
 
 
 @leaping_time
-async def test_what_a_young_namespace_lacks_is_asked_about_soon_and_then_less_and_less() -> None:
+async def test_a_young_namespace_that_is_not_ready_is_retried_soon_and_then_with_back_off() -> (
+    None
+):
     launch = Launch(nodes=1)
     clock, waits = launch.cluster.clock, []
     for _ in range(9):
@@ -189,7 +191,7 @@ async def test_what_a_young_namespace_lacks_is_asked_about_soon_and_then_less_an
 
 
 @leaping_time
-async def test_a_right_that_is_missing_is_asked_about_soon_however_old_the_job_is() -> None:
+async def test_a_missing_right_is_retried_soon_however_old_the_job_is() -> None:
     launch = Launch(nodes=1)
     clock = launch.cluster.clock
     await asyncio.sleep(10_000)
@@ -211,7 +213,7 @@ async def test_a_right_that_is_missing_is_asked_about_soon_however_old_the_job_i
 
 
 @leaping_time
-async def test_the_next_launch_that_is_not_refused_takes_the_note_away() -> None:
+async def test_the_next_accepted_launch_clears_the_refusal() -> None:
     launch = Launch(nodes=1)
     launch.cluster.pod_quota = 0
     await launch.launch()

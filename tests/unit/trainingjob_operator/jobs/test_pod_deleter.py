@@ -49,7 +49,7 @@ async def test_a_change_comes_before_a_refusal_which_would_park_the_job() -> Non
         await delete(cluster, victim("a"))
 
 
-async def test_a_namesake_of_a_pod_that_is_gone_stays() -> None:
+async def test_a_new_pod_with_the_name_of_a_deleted_one_stays() -> None:
     cluster = Answers(a=ConflictError("another uid"))
     await delete(cluster, victim("a", version=None))
     assert cluster.deleted == []

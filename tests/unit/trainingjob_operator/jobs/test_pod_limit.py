@@ -45,7 +45,7 @@ def pod_of(job: JobView, index: int, version: int = 200) -> PodView:
     )
 
 
-def test_who_is_called_and_does_not_start_loses_his_turn_after_a_while() -> None:
+def test_a_called_job_that_does_not_start_loses_its_turn_after_a_while() -> None:
     cluster = Cluster(max_pods=5)
     first, broken, last = (cluster.add(name, 4, age_s=9 - n) for n, name in enumerate("abc"))
     assert cluster.index.reserve_pods(first)
@@ -61,7 +61,7 @@ def test_who_is_called_and_does_not_start_loses_his_turn_after_a_while() -> None
     assert not cluster.index.reserve_pods(broken), "it waits anew"
 
 
-def test_who_is_called_is_called_once() -> None:
+def test_a_job_is_called_once() -> None:
     cluster = Cluster(max_pods=5)
     first, second = cluster.add("a", 5, age_s=2), cluster.add("b", 2, age_s=1)
     assert cluster.index.reserve_pods(first)
@@ -83,7 +83,7 @@ def test_who_is_called_is_called_once() -> None:
     assert cluster.called == ["b"]
 
 
-def test_nobody_waits_again_for_a_job_whose_pods_were_all_refused() -> None:
+def test_no_job_waits_again_for_one_whose_pods_were_all_refused() -> None:
     cluster = Cluster(max_pods=10)
     refused, runs = cluster.add("refused", 8, age_s=9), cluster.add("runs", 6, age_s=8)
     assert cluster.index.reserve_pods(refused)
@@ -96,7 +96,7 @@ def test_nobody_waits_again_for_a_job_whose_pods_were_all_refused() -> None:
     assert cluster.index.reserve_pods(refused), "there happens to be room"
 
 
-def test_a_job_that_was_refused_waits_in_the_line_again_when_enough_have_started() -> None:
+def test_a_refused_job_is_queued_again_when_enough_ranks_have_started() -> None:
     cluster = Cluster(max_pods=4)
     refused = cluster.add("refused", 4, age_s=9)
     assert cluster.index.reserve_pods(refused)
@@ -112,7 +112,7 @@ def test_a_job_that_was_refused_waits_in_the_line_again_when_enough_have_started
     assert not cluster.index.reserve_pods(cluster.add("late", 1))
 
 
-def test_room_that_was_not_used_is_not_counted_as_started() -> None:
+def test_an_unused_reservation_is_not_counted_as_started() -> None:
     cluster = Cluster(max_pods=4)
     partly = cluster.add("partly", 4)
     assert cluster.index.reserve_pods(partly)
@@ -121,7 +121,7 @@ def test_room_that_was_not_used_is_not_counted_as_started() -> None:
     assert cluster.index.pod_limit._granted_total == 1
 
 
-def test_pods_that_somebody_forges_give_a_job_no_room_that_others_wait_for() -> None:
+def test_forged_pods_give_a_job_no_reservation_for_which_others_wait() -> None:
     cluster = Cluster(max_pods=5)
     first, second = cluster.add("a", 4, age_s=2), cluster.add("b", 4, age_s=1)
     assert cluster.index.reserve_pods(first)

@@ -18,7 +18,7 @@ QUEUED = ("False", "Queued")
 
 
 def started(cluster: FakeCluster) -> dict[str, int]:
-    """How many pods each job has."""
+    """The number of pods of each job."""
     found: dict[str, int] = {}
     for pod in cluster.pods():
         name = pod["metadata"]["labels"][LABEL_JOB_NAME]
@@ -39,7 +39,7 @@ def runs(cluster: FakeCluster, **settings: Any) -> Any:
 
 
 @leaping_time
-async def test_a_job_whose_ranks_would_exceed_the_limit_waits_and_says_so() -> None:
+async def test_a_job_whose_ranks_would_exceed_the_limit_waits_and_its_status_says_so() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=5) as life:
         await apply(cluster, ("first", 3), ("second", 3))
@@ -52,7 +52,7 @@ async def test_a_job_whose_ranks_would_exceed_the_limit_waits_and_says_so() -> N
 
 
 @leaping_time
-async def test_it_starts_as_soon_as_there_is_room() -> None:
+async def test_it_starts_as_soon_as_its_pods_fit() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=5):
         await apply(cluster, ("first", 3), ("second", 3))
@@ -78,7 +78,7 @@ async def test_a_large_job_is_not_passed_by_small_ones_of_its_namespace() -> Non
 
 
 @leaping_time
-async def test_room_goes_first_to_the_namespace_with_the_fewest_pods() -> None:
+async def test_the_namespace_with_the_fewest_pods_starts_first() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=4):
         await apply(cluster, ("a", 2), ("b", 2), ("c", 2), ("d", 2))
@@ -109,7 +109,7 @@ async def test_small_jobs_of_modest_namespaces_do_not_pass_a_large_one_for_ever(
 
 @leaping_time
 @pytest.mark.parametrize("how", ["suspend", "shutdown", "delete"])
-async def test_who_does_not_want_to_start_any_more_holds_up_nobody(how: str) -> None:
+async def test_a_queued_job_that_is_not_to_run_any_more_blocks_no_other(how: str) -> None:
     cluster = new_cluster()
     edits: dict[str, dict[str, Any]] = {
         "suspend": {"suspend": True},
@@ -127,7 +127,7 @@ async def test_who_does_not_want_to_start_any_more_holds_up_nobody(how: str) -> 
 
 
 @leaping_time
-async def test_who_cannot_start_when_it_is_its_turn_lets_the_next_one() -> None:
+async def test_a_job_that_cannot_start_at_its_turn_lets_the_next_one_start() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=5):
         await apply(cluster, ("first", 3), ("broken", 5), ("small", 1))
@@ -146,7 +146,7 @@ async def test_who_cannot_start_when_it_is_its_turn_lets_the_next_one() -> None:
 
 
 @leaping_time
-async def test_a_job_whose_pods_are_refused_keeps_no_room() -> None:
+async def test_a_job_whose_pods_are_refused_keeps_no_reservation() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 1
     async with runs(cluster, max_pods=5) as life:
@@ -162,7 +162,7 @@ async def test_a_job_whose_pods_are_refused_keeps_no_room() -> None:
 
 
 @leaping_time
-async def test_a_restart_keeps_its_room() -> None:
+async def test_a_restart_keeps_its_reservation() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=4):
         await apply(cluster, ("mnist", 3), ("second", 3))
@@ -203,7 +203,7 @@ async def test_after_a_restart_with_more_pods_than_the_limit_all_are_followed_an
 
 
 @leaping_time
-async def test_a_start_that_a_crash_interrupts_keeps_its_room() -> None:
+async def test_a_start_that_a_crash_interrupts_keeps_its_reservation() -> None:
     cluster = new_cluster()
     cluster.create_job(make_job("mnist", nodes=4))
     async with runs(cluster, max_pods=4):
@@ -233,7 +233,7 @@ async def test_jobs_that_wait_to_start_and_say_so_cost_no_requests_but_the_resyn
 
 
 @leaping_time
-async def test_an_outage_in_the_middle_of_a_start_does_not_give_its_room_to_another() -> None:
+async def test_an_outage_in_the_middle_of_a_start_keeps_its_reservation() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=4) as life:
         cluster.create_job(make_job("mnist", nodes=4))

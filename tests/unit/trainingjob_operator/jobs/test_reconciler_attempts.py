@@ -68,7 +68,7 @@ async def test_a_rank_that_is_done_is_not_run_again_when_its_pod_is_gone() -> No
 
 
 @leaping_time
-async def test_a_rank_whose_last_news_is_that_it_was_done_when_it_went_is_done() -> None:
+async def test_a_rank_is_done_if_only_the_deleted_event_of_its_pod_says_so() -> None:
     cluster = new_cluster()
     life = await running(cluster, nodes=1)
     cluster.pod_watch.hold()
@@ -109,7 +109,7 @@ async def test_a_lost_rank_that_no_watch_reports_is_found_by_the_resync() -> Non
 
 
 @leaping_time
-async def test_pods_that_the_watch_has_not_told_of_yet_are_looked_for_before_they_count_as_lost() -> (
+async def test_pods_that_no_watch_event_reported_yet_are_listed_before_they_count_as_lost() -> (
     None
 ):
     cluster = new_cluster()
@@ -128,7 +128,7 @@ async def test_pods_that_the_watch_has_not_told_of_yet_are_looked_for_before_the
 
 
 @leaping_time
-async def test_a_pod_whose_creation_was_not_answered_is_adopted() -> None:
+async def test_a_pod_is_adopted_when_the_response_to_its_creation_was_lost() -> None:
     cluster = new_cluster()
     life = await by_hand(cluster)
     cluster.pod_watch.hold()
@@ -220,7 +220,7 @@ async def test_a_resume_is_a_new_attempt_that_counts_as_no_restart() -> None:
 
 
 @leaping_time
-async def test_no_pod_of_the_next_attempt_is_created_before_the_last_one_is_gone() -> None:
+async def test_no_pod_of_the_next_attempt_is_created_before_the_old_ones_are_deleted() -> None:
     cluster = new_cluster()
     life = await running(cluster)
     cluster.finish_pod(cluster.pod(0, 0), exit_code=1)

@@ -119,7 +119,7 @@ async def test_a_job_that_is_deleted_while_its_pod_is_created_leaves_nothing_in_
 
 
 @leaping_time
-async def test_the_end_of_the_old_job_may_be_told_after_the_birth_of_its_namesake() -> None:
+async def test_the_deletion_of_the_old_job_may_be_reported_after_it_was_recreated() -> None:
     cluster = new_cluster()
     async with operated(cluster):
         cluster.create_job(make_job())

@@ -45,7 +45,7 @@ def pods_of(cluster: FakeCluster, name: str) -> list[dict[str, Any]]:
 
 
 @leaping_time
-async def test_any_number_of_suspended_jobs_leaves_anothers_job_its_place() -> None:
+async def test_any_number_of_suspended_jobs_leaves_room_in_the_index_for_others() -> None:
     cluster = new_cluster()
     async with operated(cluster, forever, max_jobs=3) as life:
         park(cluster, *PARKED)
@@ -59,7 +59,7 @@ async def test_any_number_of_suspended_jobs_leaves_anothers_job_its_place() -> N
 
 
 @leaping_time
-async def test_after_a_restart_suspended_jobs_take_no_place_and_a_resume_is_seen() -> None:
+async def test_after_a_restart_suspended_jobs_take_no_entry_and_a_resume_is_seen() -> None:
     cluster = new_cluster()
     async with operated(cluster, max_jobs=3):
         park(cluster, *PARKED)
@@ -76,7 +76,7 @@ async def test_after_a_restart_suspended_jobs_take_no_place_and_a_resume_is_seen
 
 
 @leaping_time
-async def test_a_job_that_was_resumed_while_nobody_watched_runs_after_the_next_list() -> None:
+async def test_a_job_that_was_resumed_without_a_watch_event_runs_after_the_next_list() -> None:
     cluster = new_cluster()
     async with operated(cluster, max_jobs=3):
         park(cluster, *PARKED)
@@ -116,7 +116,7 @@ async def test_a_job_that_ran_and_was_suspended_and_left_memory_is_resumed_as_a_
 
 
 @leaping_time
-async def test_a_resumed_job_for_which_there_is_no_place_waits_visibly_for_one() -> None:
+async def test_a_resumed_job_without_a_free_entry_waits_and_its_status_says_so() -> None:
     cluster = new_cluster()
     async with operated(cluster, forever, max_jobs=1):
         park(cluster, "parked")
@@ -160,7 +160,7 @@ async def test_what_runs_nothing_is_served_though_the_index_is_full_of_live_jobs
 
 
 @leaping_time
-async def test_a_job_that_is_suspended_while_it_waits_for_a_place_waits_no_more() -> None:
+async def test_a_job_that_is_suspended_while_it_waits_for_an_entry_leaves_the_queue() -> None:
     cluster = new_cluster()
     async with operated(cluster, forever, max_jobs=1) as life:
         for name in ("live", "queued"):
@@ -200,7 +200,7 @@ async def test_a_pod_that_turns_up_of_a_settled_job_is_taken_down() -> None:
 
 
 @leaping_time
-async def test_the_log_of_a_pod_that_a_settled_job_has_at_a_start_is_archived_before_it_goes() -> (
+async def test_the_log_of_a_settled_jobs_pod_at_the_start_is_archived_before_its_deletion() -> (
     None
 ):
     cluster = new_cluster()
@@ -219,7 +219,7 @@ async def test_the_log_of_a_pod_that_a_settled_job_has_at_a_start_is_archived_be
 
 
 @leaping_time
-async def test_at_a_start_a_resumed_job_takes_no_place_from_one_that_runs() -> None:
+async def test_at_a_start_a_resumed_job_takes_no_entry_from_one_that_runs() -> None:
     cluster = new_cluster()
     async with operated(cluster, forever, max_jobs=1):
         cluster.create_job(make_job("parked"))
@@ -240,7 +240,9 @@ async def test_at_a_start_a_resumed_job_takes_no_place_from_one_that_runs() -> N
 
 @leaping_time
 @pytest.mark.parametrize("ending", ["suspend", "shutdown", "deletion"])
-async def test_pods_of_a_job_without_a_place_go_when_it_is_told_not_to_run(ending: str) -> None:
+async def test_pods_of_a_job_without_an_entry_are_deleted_when_it_is_not_to_run(
+    ending: str,
+) -> None:
     cluster = new_cluster()
     endpoint = FakeEndpoint(cluster)
     async with operated(cluster, forever, endpoint=endpoint):
@@ -265,9 +267,7 @@ async def test_pods_of_a_job_without_a_place_go_when_it_is_told_not_to_run(endin
 
 
 @leaping_time
-async def test_settled_jobs_are_claimed_when_records_are_switched_on_without_taking_places() -> (
-    None
-):
+async def test_settled_jobs_are_claimed_without_entries_when_records_are_switched_on() -> None:
     cluster = new_cluster()
     async with operated(cluster, max_jobs=3):
         park(cluster, *PARKED)

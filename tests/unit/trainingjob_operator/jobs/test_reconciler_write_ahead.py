@@ -51,7 +51,7 @@ async def test_no_pod_is_deleted_while_the_restart_cannot_be_recorded() -> None:
 
 
 @leaping_time
-async def test_a_restart_whose_write_was_taken_but_not_answered_is_counted_once() -> None:
+async def test_a_restart_is_counted_once_when_the_response_to_its_write_was_lost() -> None:
     cluster = new_cluster()
     life = await running(cluster)
     cluster.finish_pod(cluster.pod(0, 0), exit_code=1)
@@ -127,7 +127,7 @@ async def test_a_deletion_that_fails_leaves_no_other_one_on_its_way() -> None:
 
 
 @leaping_time
-async def test_a_pod_that_is_being_deleted_is_not_asked_to_go_again() -> None:
+async def test_the_deletion_of_a_pod_is_requested_once() -> None:
     cluster = new_cluster()
     life = await running(cluster)
     cluster.pod_watch.hold()

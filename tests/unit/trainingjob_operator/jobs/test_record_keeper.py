@@ -117,7 +117,7 @@ async def test_what_is_owed_is_owed_after_recording_is_switched_off() -> None:
 
 
 @leaping_time
-async def test_news_of_a_record_survive_a_conflict() -> None:
+async def test_a_delivery_survives_a_conflict() -> None:
     cluster, endpoint = staged()
     endpoint.delay_s = 1.0
     conflict = ConflictError("has been modified", status=409)

@@ -58,7 +58,7 @@ async def test_a_claim_on_a_job_that_has_changed_is_made_again() -> None:
 
 
 @leaping_time
-async def test_a_claim_that_somebodys_admission_takes_off_again_is_not_made_at_once_for_ever(
+async def test_a_claim_that_admission_removes_is_retried_with_back_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cluster, endpoint = staged()
@@ -87,9 +87,7 @@ def refuse_finalizers(cluster: FakeCluster, times: float = math.inf) -> None:
 
 
 @leaping_time
-async def test_a_job_that_may_not_be_claimed_says_what_it_waits_for_and_starts_when_it_may() -> (
-    None
-):
+async def test_the_status_of_a_job_that_cannot_be_claimed_says_so_until_it_can_be() -> None:
     cluster, endpoint = staged()
     refuse_finalizers(cluster, times=4)
     async with operated(cluster, endpoint):
@@ -127,7 +125,7 @@ async def test_a_job_that_may_not_be_claimed_starts_when_its_user_gives_its_reco
 
 
 @leaping_time
-async def test_a_job_that_runs_and_may_not_be_claimed_is_told_so_by_an_event() -> None:
+async def test_a_running_job_that_cannot_be_claimed_gets_an_event() -> None:
     cluster, endpoint = staged()
     async with operated(cluster, None, exit_code=None):
         cluster.create_job(make_job())
@@ -141,7 +139,7 @@ async def test_a_job_that_runs_and_may_not_be_claimed_is_told_so_by_an_event() -
 
 
 @leaping_time
-async def test_a_job_that_may_not_be_let_go_is_told_so_by_an_event() -> None:
+async def test_a_job_that_cannot_be_released_gets_an_event() -> None:
     cluster, endpoint = staged()
     async with operated(cluster, endpoint):
         cluster.create_job(make_job())

@@ -121,7 +121,7 @@ async def test_what_was_evicted_behind_the_cursor_is_not_left_until_the_next_rou
 
 
 @leaping_time
-async def test_keys_that_nothing_waits_for_any_more_make_room_for_others_at_once() -> None:
+async def test_keys_without_a_waiting_record_are_removed_at_once() -> None:
     cluster, endpoint = staged()
     endpoint.down = DOWN
     async with operated(cluster, endpoint):

@@ -28,7 +28,7 @@ from trainingjob_operator.core.observe_job import job_view
 
 @pytest.mark.long
 @leaping_time
-async def test_a_rejected_record_says_why_and_holds_up_no_other() -> None:
+async def test_the_status_of_a_rejected_record_has_the_reason_and_others_are_stored() -> None:
     cluster, endpoint = staged()
     endpoint.down = RecordRejectedError("HTTP 422: name is too long")
     async with operated(cluster, endpoint):
@@ -183,7 +183,7 @@ async def test_a_deletion_is_honoured_after_a_day_loudly(
 
 
 @leaping_time
-async def test_a_rejected_job_that_is_deleted_goes_at_once_loudly() -> None:
+async def test_a_deleted_job_with_a_rejected_record_is_released_at_once_and_reported() -> None:
     cluster, endpoint = staged()
     endpoint.down = RecordRejectedError("HTTP 422")
     async with operated(cluster, endpoint):
@@ -196,7 +196,7 @@ async def test_a_rejected_job_that_is_deleted_goes_at_once_loudly() -> None:
 
 
 @leaping_time
-async def test_a_job_whose_user_gives_the_record_up_is_let_go() -> None:
+async def test_a_job_whose_user_gives_the_record_up_is_released() -> None:
     cluster, endpoint = staged()
     endpoint.down = DOWN
     async with operated(cluster, endpoint):

@@ -88,7 +88,7 @@ async def test_while_a_definition_is_deleted_jobs_are_compared_to_be_let_go() ->
     assert detector.missing is not None
 
 
-async def test_a_definition_that_is_gone_and_one_that_is_back_begin_anew() -> None:
+async def test_a_deleted_crd_and_a_recreated_one_cause_a_restart() -> None:
     assert len((await looks([SERVED, ABSENT]))[0]) == 1
     assert len((await looks([SERVED, PARTLY, SERVED]))[0]) == 1
 

@@ -74,7 +74,7 @@ async def test_nothing_is_decided_before_the_first_pass_is_complete() -> None:
 
 
 @leaping_time
-async def test_a_list_that_breaks_off_in_the_middle_forgets_nobody() -> None:
+async def test_a_list_that_breaks_off_in_the_middle_removes_nothing() -> None:
     cluster = new_cluster("a", "b", "c")
     life = OperatorLife(cluster)
     await life.resync.resync_until_done()
@@ -301,7 +301,7 @@ async def test_a_list_older_than_a_pods_end_does_not_hold_up_the_next_attempt() 
 
 
 @leaping_time
-async def test_the_room_that_there_is_goes_to_the_oldest_of_all_namespaces() -> None:
+async def test_free_entries_go_to_the_oldest_jobs_of_all_namespaces() -> None:
     cluster = FakeCluster(LoopClock(), namespaces=("a", "b"))
     for name, namespace in (("oldest", "b"), ("newer", "a"), ("newest", "b")):
         cluster.create_job(make_job(name, namespace=namespace))

@@ -53,7 +53,7 @@ def test_the_namespaces_that_can_be_read_are_served_and_the_other_joins_when_its
 
 
 @leaping_time
-async def test_what_is_forbidden_is_asked_about_less_and_less_often_and_alone(
+async def test_only_forbidden_namespaces_are_listed_again_with_back_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cluster = new_cluster()

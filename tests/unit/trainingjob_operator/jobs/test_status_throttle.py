@@ -76,7 +76,7 @@ def test_ranks_that_are_done_rest_on_their_pods_alone_for_seconds_at_most(
 
 
 @given(written_at=st.floats(min_value=0, max_value=1e9))
-def test_who_has_waited_for_as_long_as_told_need_not_wait_for_a_rounding_error(
+def test_a_wait_that_is_over_but_for_a_rounding_error_counts_as_over(
     written_at: float,
 ) -> None:
     pace = after()

@@ -109,7 +109,7 @@ async def test_a_job_that_is_new_is_taken_in_and_worked_on(kind: str | None) -> 
     assert await at.due() == ["mnist"]
 
 
-async def test_news_that_the_index_has_already_make_no_work() -> None:
+async def test_an_event_with_a_version_that_the_index_has_enqueues_nothing() -> None:
     at = Entrance()
     at.watch_events.job_event("ADDED", job(version=5))
     await at.due()
@@ -145,7 +145,7 @@ async def test_a_job_that_ends_while_we_follow_it_is_followed_to_its_end() -> No
     assert await at.due() == ["mnist"]
 
 
-async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
+async def test_a_deleted_job_leaves_nothing_behind() -> None:
     at = Entrance()
     at.watch_events.job_event("ADDED", job())
     await at.due()
@@ -193,7 +193,7 @@ async def test_a_job_that_cannot_be_understood_is_work_and_no_crash(spec: object
     assert (await at.due(), len(at.manifests)) == (["mnist"], 0)
 
 
-async def test_a_job_for_which_there_is_no_room_is_asked_once_to_say_so() -> None:
+async def test_a_job_without_room_in_the_index_is_enqueued_once_to_write_its_status() -> None:
     at = Entrance(max_jobs=1)
     at.watch_events.job_event("ADDED", job())
     at.watch_events.job_event("ADDED", job("waiting", uid="u2"))
@@ -202,7 +202,7 @@ async def test_a_job_for_which_there_is_no_room_is_asked_once_to_say_so() -> Non
     assert (await at.due(), len(at.manifests)) == ([], 1)
 
 
-async def test_a_waiting_job_that_is_gone_leaves_the_line() -> None:
+async def test_a_deleted_waiting_job_leaves_the_queue() -> None:
     at = Entrance(max_jobs=1)
     at.watch_events.job_event("ADDED", job())
     at.watch_events.job_event("ADDED", job("waiting", uid="u2"))
@@ -213,7 +213,7 @@ async def test_a_waiting_job_that_is_gone_leaves_the_line() -> None:
 # --- pods -------------------------------------------------------------------------------------
 
 
-async def test_a_pods_news_are_work_on_its_job_and_its_echo_is_none() -> None:
+async def test_a_changed_pod_enqueues_its_job_and_a_repeated_event_does_not() -> None:
     at = Entrance()
     at.watch_events.job_event("ADDED", job())
     await at.due()
@@ -253,7 +253,7 @@ async def test_a_pod_that_is_no_rank_of_a_job_we_follow_is_passed_over(
 
 
 @pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
-async def test_the_job_of_a_pod_that_nobody_looks_after_is_read_while_the_pod_runs(
+async def test_the_job_of_a_running_pod_that_is_not_followed_is_read(
     kind: str | None,
 ) -> None:
     at = Entrance()
@@ -264,7 +264,7 @@ async def test_the_job_of_a_pod_that_nobody_looks_after_is_read_while_the_pod_ru
     assert await at.due() == []
 
 
-async def test_the_pods_of_a_job_that_waits_for_a_place_cost_nothing() -> None:
+async def test_pod_events_of_a_job_that_waits_for_an_entry_enqueue_nothing() -> None:
     at = Entrance(max_jobs=1)
     at.watch_events.job_event("ADDED", job("live", uid="live"))
     at.watch_events.job_event("ADDED", job(status=QUEUED))
@@ -273,16 +273,14 @@ async def test_the_pods_of_a_job_that_waits_for_a_place_cost_nothing() -> None:
     assert await at.due() == []
 
 
-async def test_of_a_job_that_is_gone_no_appointment_is_left_though_the_index_had_forgotten_it() -> (
-    None
-):
+async def test_a_deleted_job_leaves_no_timer_even_if_the_index_had_evicted_it() -> None:
     entrance = Entrance()
     entrance.queue.add_after(KEY, 3600)
     entrance.watch_events.job_event("DELETED", job(status=COMPLETE))
     assert len(entrance.queue) == 0
 
 
-async def test_the_end_of_the_old_takes_nothing_from_its_namesake() -> None:
+async def test_the_deletion_of_an_old_job_removes_nothing_of_the_recreated_one() -> None:
     entrance = Entrance()
     entrance.watch_events.job_event("ADDED", job(uid="new", version=9))
     entrance.queue.add_after(KEY, 3600)

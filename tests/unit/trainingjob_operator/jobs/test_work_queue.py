@@ -25,7 +25,7 @@ async def test_a_key_is_never_worked_on_twice_at_once() -> None:
     assert queue.depth == 1
 
 
-async def test_the_earliest_appointment_stands() -> None:
+async def test_the_earliest_timer_remains() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_after("a", 3600)
     queue.add_after("a", 0)
@@ -72,7 +72,7 @@ async def test_a_dropped_key_leaves_nothing_behind() -> None:
     assert len(queue) == 0
 
 
-async def test_at_its_limit_the_queue_turns_strangers_away_and_nobody_whom_it_follows() -> None:
+async def test_at_its_limit_the_queue_turns_away_only_keys_that_are_not_followed() -> None:
     queue: WorkQueue[str] = WorkQueue(limit=3, follows=lambda key: key.startswith("followed"))
     for number in range(5):
         queue.add(f"stranger-{number}")
@@ -85,7 +85,7 @@ async def test_at_its_limit_the_queue_turns_strangers_away_and_nobody_whom_it_fo
     queue.close()
 
 
-async def test_a_key_that_is_in_the_queue_keeps_its_place_at_the_limit() -> None:
+async def test_a_queued_key_stays_queued_at_the_limit() -> None:
     queue: WorkQueue[str] = WorkQueue(limit=1)
     queue.add("a")
     key = await queue.get()

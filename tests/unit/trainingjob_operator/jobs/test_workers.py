@@ -91,7 +91,7 @@ async def test_a_pass_that_asks_for_another_one_gets_it_then() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_permanent_fault_is_asked_about_once_a_minute_whatever_comes_in(
+def test_a_permanent_error_is_retried_once_a_minute_whatever_events_arrive(
     error: KubernetesError,
 ) -> None:
     @leaping_time
@@ -105,9 +105,7 @@ def test_a_permanent_fault_is_asked_about_once_a_minute_whatever_comes_in(
 
 
 @leaping_time
-async def test_a_right_that_is_missing_is_asked_about_soon_then_once_a_minute_whatever_comes_in() -> (
-    None
-):
+async def test_a_missing_right_is_retried_soon_then_once_a_minute_whatever_events_arrive() -> None:
     async with at_work(failing_with(RightMissingError("no right", status=403))) as bench:
         await bench.flood(400, KEY, OTHER)
     made = bench.passes[KEY]
@@ -130,7 +128,7 @@ async def test_a_throttled_job_waits_for_as_long_as_it_was_asked_to() -> None:
 
 
 @leaping_time
-async def test_a_server_that_asks_for_no_wait_at_all_makes_no_hot_loop() -> None:
+async def test_a_throttling_response_without_a_wait_causes_no_hot_loop() -> None:
     async with at_work(failing_with(ThrottledError("slow down", retry_after_s=0))) as bench:
         bench.queue.add(KEY)
         await asyncio.sleep(10)
@@ -180,7 +178,7 @@ async def test_success_forgets_the_failures() -> None:
 
 
 @leaping_time
-async def test_a_bug_in_one_jobs_pass_kills_no_worker_and_delays_nobody() -> None:
+async def test_a_bug_in_one_jobs_pass_kills_no_worker_and_delays_no_other_job() -> None:
     async with at_work(failing_with(ZeroDivisionError("a bug")), count=1) as bench:
         bench.queue.add(KEY)
         await bench.flood(10, OTHER)

@@ -96,7 +96,7 @@ def bodies(text: bytes) -> list[tuple[str, bytes]]:
     return [(pod, b"".join(lines)) for pod, lines in found]
 
 
-def test_every_line_says_its_rank(root: Root) -> None:
+def test_every_line_has_its_rank(root: Root) -> None:
     root.put(section(rank=3), b"hello\n\nwith no end")
     assert root.text() == (
         b"==> attempt 0 rank 3 pod pod-0-3\n"
@@ -125,7 +125,7 @@ def test_of_a_long_log_the_newest_lines_stay(root: Root) -> None:
     assert log[found.cut :] == body.replace(b"[rank 0] ", b"")
 
 
-def test_of_a_line_without_an_end_the_end_stays_and_says_its_rank(root: Root) -> None:
+def test_of_an_overlong_line_the_end_is_kept_with_its_rank(root: Root) -> None:
     root.put(section(), b"x" * 5000 + b"last", limit=300)
     ((_, body),) = bodies(root.text())
     assert body.startswith(b"[rank 0] x")
@@ -185,7 +185,7 @@ def test_nothing_is_written_through_a_link(root: Root) -> None:
     assert victim.read_text() == "precious"
 
 
-def test_a_pipe_in_its_place_holds_nobody_up(root: Root) -> None:
+def test_a_named_pipe_instead_of_the_file_blocks_nothing(root: Root) -> None:
     os.mkfifo(root.path / NAME)
     with pytest.raises(OSError, match=NAME):
         root.put(section(), b"mine\n")
@@ -271,7 +271,7 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-def test_while_one_writes_another_is_told_to_come_again(root: Root) -> None:
+def test_while_one_writes_another_gets_archive_busy(root: Root) -> None:
     root.put(section(0), b"one\n")
     with closing(ArchiveFile.open(root.fd, NAME)) as file:
         file.begin(section(1))
@@ -283,7 +283,7 @@ def test_while_one_writes_another_is_told_to_come_again(root: Root) -> None:
     assert [pod for pod, _ in bodies(root.text())] == ["pod-0-0", "pod-0-1", "pod-0-2"]
 
 
-def test_of_two_that_make_the_file_one_is_told_to_come_again(root: Root) -> None:
+def test_of_two_that_create_the_file_one_gets_archive_busy(root: Root) -> None:
     with closing(ArchiveFile.open(root.fd, NAME)) as late:
         root.put(section(0), b"one\n")
         with pytest.raises(ArchiveBusyError):

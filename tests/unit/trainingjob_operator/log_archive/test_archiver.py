@@ -84,7 +84,7 @@ def gone(cluster: FakeCluster) -> bool:
 
 
 @leaping_time
-async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_goes() -> None:
+async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_is_deleted() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
     cluster.fail_next("pod_log", DEAD_NODE, times=1000)
@@ -101,7 +101,7 @@ async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_goes() -> None:
 
 
 @leaping_time
-async def test_what_is_forbidden_is_not_asked_twice() -> None:
+async def test_a_forbidden_log_is_not_requested_twice() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
     cluster.fail_next("pod_log", ForbiddenError("pods/log is forbidden", status=403))
@@ -133,7 +133,7 @@ async def test_a_fault_that_passes_costs_nothing_of_the_log() -> None:
 
 
 @leaping_time
-async def test_a_pod_that_is_gone_before_it_is_read_is_said_to_be_missing() -> None:
+async def test_the_log_of_a_pod_that_is_deleted_before_it_is_read_is_reported_as_missing() -> None:
     cluster, store = staged()
     cluster.create_job(make_job())
     cluster.before["pod_log"] = lambda: cluster.lose_pod(cluster.pod())
@@ -180,7 +180,7 @@ async def test_a_broken_volume_neither_stops_nor_delays_a_job() -> None:
 
 
 @leaping_time
-async def test_what_ails_the_volume_is_known_until_a_log_is_archived() -> None:
+async def test_the_error_of_the_volume_is_kept_until_a_log_is_archived() -> None:
     cluster, store = staged()
     async with operated(cluster, store) as life:
         assert life.archiver is not None
@@ -198,7 +198,7 @@ async def test_what_ails_the_volume_is_known_until_a_log_is_archived() -> None:
 
 
 @leaping_time
-async def test_a_volume_that_ails_is_asked_now_and_then_and_not_for_every_job() -> None:
+async def test_a_broken_volume_is_tried_at_intervals_and_not_for_every_job() -> None:
     cluster, store = staged()
     store.fault = FULL
     names = [f"job-{number}" for number in range(50)]
@@ -232,7 +232,7 @@ async def test_an_error_of_one_jobs_entry_costs_no_other_job_its_log() -> None:
 
 
 @leaping_time
-async def test_a_volume_that_is_mended_takes_directory_and_logs() -> None:
+async def test_a_repaired_volume_gets_directory_and_logs() -> None:
     cluster, store = staged()
     store.fault = FULL
     job = cluster.create_job(make_job())
@@ -251,7 +251,7 @@ async def test_a_volume_that_is_mended_takes_directory_and_logs() -> None:
 
 
 @leaping_time
-async def test_more_logs_than_there_is_room_for_wait_for_their_turn() -> None:
+async def test_more_logs_than_the_queue_holds_are_requested_again() -> None:
     cluster, store = staged()
     job = cluster.create_job(make_job(nodes=5, cleanPodPolicy="All"))
     async with operated(cluster, store, max_waiting=2) as life:
@@ -343,7 +343,7 @@ async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
 
 
 @leaping_time
-async def test_a_rank_that_is_deleted_by_force_is_said_to_be_missing() -> None:
+async def test_the_log_of_a_rank_that_is_deleted_by_force_is_reported_as_missing() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=2))
     async with operated(cluster, store, lambda attempt, rank: 0 if attempt else None):
@@ -356,7 +356,7 @@ async def test_a_rank_that_is_deleted_by_force_is_said_to_be_missing() -> None:
 
 
 @leaping_time
-async def test_ranks_that_go_while_the_operator_is_away_are_said_to_be_missing() -> None:
+async def test_logs_of_ranks_deleted_while_no_operator_runs_are_reported_as_missing() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=3))
     async with operated(cluster, store, lambda attempt, rank: None):
@@ -389,9 +389,7 @@ async def test_a_job_that_completes_while_the_operator_is_away_lacks_the_logs_th
 
 
 @leaping_time
-async def test_a_log_that_is_archived_is_found_by_the_next_process_though_its_pod_is_gone() -> (
-    None
-):
+async def test_an_archived_log_is_found_by_the_next_process_after_its_pod_was_deleted() -> None:
     cluster, store = staged()
     job = cluster.create_job(make_job(nodes=2))
     uid = job["metadata"]["uid"]

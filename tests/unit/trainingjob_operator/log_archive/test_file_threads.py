@@ -18,7 +18,7 @@ async def test_what_a_call_returns_and_raises_comes_back() -> None:
     assert (threads.used, threads.hanging) == (0, 0)
 
 
-async def test_calls_that_hang_are_left_behind_and_then_nobody_waits_any_more() -> None:
+async def test_hanging_calls_are_abandoned_and_then_no_caller_waits_any_more() -> None:
     threads, end = FileThreads(2), threading.Event()
     for _ in range(2):
         with pytest.raises(VolumeError, match="did not answer within"):
@@ -34,7 +34,7 @@ async def test_calls_that_hang_are_left_behind_and_then_nobody_waits_any_more() 
     assert await threads.call_once(lambda: 1, deadline_s=5) == 1
 
 
-async def test_a_caller_that_goes_away_leaves_its_thread_counted() -> None:
+async def test_a_cancelled_caller_leaves_its_thread_counted() -> None:
     threads, end = FileThreads(1), threading.Event()
     caller = asyncio.create_task(threads.call_once(end.wait, deadline_s=60))
     await until(lambda: threads.used == 1)
@@ -72,7 +72,7 @@ async def test_all_calls_on_a_file_and_its_end_are_made_by_one_thread() -> None:
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True], ids=["late", "cancelled"])
-async def test_after_a_late_call_the_thread_takes_no_other_and_ends_when_it_comes_back(
+async def test_after_a_late_call_the_thread_accepts_no_other_and_ends_when_it_returns(
     *, is_cancelled: bool
 ) -> None:
     threads, back, said = FileThreads(2), threading.Event(), list[str]()
@@ -113,7 +113,7 @@ async def test_an_end_that_hangs_is_left_behind_and_counted() -> None:
     assert threads.hanging == 0
 
 
-async def test_a_thread_that_cannot_be_started_holds_no_place(
+async def test_a_thread_that_cannot_be_started_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(thread: threading.Thread) -> None:

@@ -83,7 +83,7 @@ def test_one_that_failed_lets_the_others_of_its_job_go_first() -> None:
     assert drain(queue) == ["a-0-1", "a-0-0"]
 
 
-def test_outcomes_are_kept_until_status_says_them() -> None:
+def test_outcomes_are_kept_until_they_are_in_status() -> None:
     queue = LogQueue(10)
     for rank in range(2):
         queue.add(task("a", rank))

@@ -61,7 +61,7 @@ async def put(store: LogStore, pod: str, *parts: bytes, rank: int = 0) -> bool:
         await archive.close()
 
 
-async def test_a_jobs_directory_says_whose_it_is_and_is_open_as_the_volume_is(
+async def test_a_jobs_directory_names_its_owner_and_has_the_permissions_of_the_volume(
     store: LogStore, volume: Path
 ) -> None:
     await store.ensure_job_directory(KEY, UID)
@@ -125,7 +125,7 @@ async def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(
     assert (volume / f"job_{UID}.log").read_bytes() == before
 
 
-async def test_a_file_that_a_late_call_is_at_is_nobody_elses_until_it_comes_back(
+async def test_a_file_with_a_late_call_cannot_be_opened_until_that_call_returns(
     store: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end, real = threading.Event(), ArchiveFile.write

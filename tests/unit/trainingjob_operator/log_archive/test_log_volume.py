@@ -72,7 +72,7 @@ def test_a_root_that_cannot_be_written_is_named_with_its_owner_and_what_mends_it
     assert str(caught.value) == str(error)
 
 
-def test_directories_of_jobs_that_exist_keep_nobody_from_taking_a_root(place: Path) -> None:
+def test_directories_of_existing_jobs_do_not_prevent_a_claim(place: Path) -> None:
     place.chmod(0o777)
     (place / f"job_{UID}").mkdir(mode=0o755)
     assert refusal(place).reason == REASON_SENTINEL_MISSING

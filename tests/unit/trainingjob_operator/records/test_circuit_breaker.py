@@ -9,13 +9,13 @@ def opened() -> CircuitBreaker:
     return breaker
 
 
-def test_it_opens_after_five_failures_in_a_row_and_says_so_once() -> None:
+def test_it_opens_after_five_consecutive_failures_and_reports_that_once() -> None:
     breaker = CircuitBreaker()
     assert [breaker.failed(now=0.0) for _ in range(7)] == [False] * 4 + [True] + [False] * 2
     assert breaker.is_open
 
 
-def test_a_success_in_between_begins_the_count_anew() -> None:
+def test_a_success_in_between_resets_the_count() -> None:
     breaker = CircuitBreaker()
     for _ in range(4):
         breaker.failed(now=0.0)
@@ -35,7 +35,7 @@ def test_while_it_is_open_one_probe_is_let_through_in_thirty_seconds() -> None:
     assert breaker.wait_s(now=61.0) == 0.0
 
 
-def test_a_success_closes_it_and_says_so_once() -> None:
+def test_a_success_closes_it_and_reports_that_once() -> None:
     breaker = opened()
     assert breaker.succeeded() is True
     assert breaker.succeeded() is False

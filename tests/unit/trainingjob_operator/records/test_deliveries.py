@@ -32,7 +32,7 @@ def names(count: int) -> list[str]:
     return [f"job-{number:03}" for number in range(count)]
 
 
-def test_news_are_passed_on_at_once_while_nothing_else_goes_out() -> None:
+def test_deliveries_are_passed_on_at_once_while_no_records_are_sent() -> None:
     desk = Desk()
     desk.bring("mnist")
     desk.deliveries.notify(sending=False)
@@ -42,7 +42,7 @@ def test_news_are_passed_on_at_once_while_nothing_else_goes_out() -> None:
     assert len(desk.deliveries) == 1, "they are kept until they are settled"
 
 
-def test_news_wait_while_records_go_out_but_not_for_ever() -> None:
+def test_deliveries_wait_while_records_are_sent_but_not_for_ever() -> None:
     desk = Desk()
     desk.bring("early")
     desk.clock.tick(1)
@@ -79,7 +79,7 @@ def test_those_that_cannot_be_settled_hold_up_no_others() -> None:
     assert len(desk.deliveries) == MAX_NOTIFIED + 1
 
 
-def test_the_oldest_make_room_at_the_limit_and_leave_nothing_behind() -> None:
+def test_at_the_limit_the_oldest_are_evicted_and_leave_nothing_behind() -> None:
     desk = Desk(limit=2)
     desk.bring("a", "b", "c")
     assert len(desk.deliveries) == 2
@@ -88,7 +88,7 @@ def test_the_oldest_make_room_at_the_limit_and_leave_nothing_behind() -> None:
     assert not desk.deliveries.forget_delivery(key("a"))
 
 
-def test_newer_news_of_a_job_replace_the_older_and_are_told_anew() -> None:
+def test_a_newer_delivery_of_a_job_replaces_the_older_and_is_passed_on_again() -> None:
     desk = Desk()
     desk.bring("mnist")
     desk.deliveries.notify(sending=False)

@@ -154,12 +154,12 @@ async def test_other_content_under_this_revision_is_a_conflict() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_being_let_in_by_nobody_is_no_fault_of_the_record(status: int) -> None:
+async def test_a_rejected_token_does_not_reject_the_record(status: int) -> None:
     assert isinstance(await failure(says("", status)), EndpointUnauthorizedError)
 
 
 @pytest.mark.parametrize("status", [404, 405, 408, 410, 425, 429, 500, 502, 503, 504])
-async def test_everything_else_is_asked_again(status: int) -> None:
+async def test_any_other_status_means_the_endpoint_is_unavailable(status: int) -> None:
     assert isinstance(await failure(says("", status)), EndpointUnavailableError)
 
 
@@ -208,7 +208,7 @@ async def test_the_deadline_is_total_and_not_one_for_each_byte() -> None:
     assert time.monotonic() - begun < 2.5
 
 
-async def test_nobody_there_is_said_without_the_url() -> None:
+async def test_an_unreachable_endpoint_is_reported_without_the_url() -> None:
     async with serving(says("")) as endpoint:
         url = endpoint.url
     async with writing(url) as writer:
@@ -230,7 +230,7 @@ async def test_an_answer_that_breaks_off_is_no_success() -> None:
     assert isinstance(await failure(breaks_off), EndpointUnavailableError)
 
 
-async def test_the_token_is_read_anew_when_it_changes(tmp_path: Path) -> None:
+async def test_the_token_is_read_again_when_it_changes(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("one\n")
     async with (
@@ -275,7 +275,7 @@ async def test_a_token_is_rotated_by_two_lines_whichever_side_is_first(
     assert shown <= {"Bearer new", "Bearer old"}
 
 
-async def test_a_receiver_that_accepts_none_of_the_tokens_is_told_each_once(
+async def test_a_receiver_that_accepts_none_of_the_tokens_is_sent_each_once(
     tmp_path: Path,
 ) -> None:
     token = tmp_path / "token"
@@ -290,7 +290,7 @@ async def test_a_receiver_that_accepts_none_of_the_tokens_is_told_each_once(
 
 
 @pytest.mark.parametrize("content", ["", " \n\n", "a\0b", "ключ"])
-async def test_a_file_without_a_token_is_said(tmp_path: Path, content: str) -> None:
+async def test_a_file_without_a_token_is_reported(tmp_path: Path, content: str) -> None:
     token = tmp_path / "token"
     token.write_text(content)
     error = await failure(says(ECHO), token_file=token)
@@ -312,7 +312,7 @@ async def test_a_record_that_is_too_large_is_stored_without_its_spec() -> None:
             await writer.write(RECORD | {"name": "n" * 1_000, "spec": {}})
 
 
-async def test_a_token_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+async def test_a_token_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     error = await failure(says(ECHO), token_file=tmp_path / "nowhere")
     assert isinstance(error, EndpointUnauthorizedError)
     assert "cannot read the token" in str(error)
@@ -334,6 +334,6 @@ async def test_tls_is_verified(tmp_path: Path) -> None:
     assert len(endpoint.seen) == 1
 
 
-def test_certificates_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+def test_certificates_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="TRAININGJOB_PERSIST__CA_FILE"):
         RecordWriter("https://example.com", timeout_s=1.0, ca_file=tmp_path / "nowhere")

@@ -20,7 +20,7 @@ def test_jobs_leave_in_the_order_in_which_they_came() -> None:
     assert [each.key.name if each else None for each in taken] == ["b", "a", None]
 
 
-def test_what_there_is_no_room_for_is_turned_away() -> None:
+def test_a_job_beyond_the_limit_is_turned_away() -> None:
     ready = ListedJobs(max_jobs=1)
     assert ready.put(job("a"))
     assert not ready.put(job("b"))

@@ -115,7 +115,7 @@ async def test_records_that_wait_come_before_any_number_of_rejected_ones() -> No
 
 
 @leaping_time
-async def test_news_that_change_nothing_are_not_kept() -> None:
+async def test_deliveries_that_change_nothing_are_not_kept() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
     endpoint.down = RecordRejectedError("HTTP 422: what is that?")
@@ -142,7 +142,7 @@ async def _outage(cluster: FakeCluster, endpoint: FakeEndpoint, jobs: int) -> No
 
 
 @leaping_time
-async def test_all_records_are_out_before_the_first_of_many_jobs_says_so() -> None:
+async def test_all_records_are_sent_before_the_first_of_many_statuses_is_written() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
     await _outage(cluster, endpoint, 100)
@@ -173,7 +173,7 @@ async def test_jobs_say_so_after_half_a_minute_however_many_records_are_still_to
 
 @pytest.mark.long
 @leaping_time
-async def test_a_job_that_ends_does_not_queue_behind_the_news_of_an_outage() -> None:
+async def test_a_job_that_ends_does_not_queue_behind_the_deliveries_of_an_outage() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
     await _outage(cluster, endpoint, 300)
@@ -282,9 +282,7 @@ async def test_a_job_that_has_changed_since_it_was_listed_is_sent_as_it_is() -> 
 
 
 @leaping_time
-async def test_records_that_fail_while_there_is_no_place_for_them_are_not_tried_without_a_pause() -> (
-    None
-):
+async def test_records_that_fail_while_the_cache_is_full_are_not_retried_without_a_pause() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = PickyEndpoint(cluster)
     async with operated(cluster, endpoint, retry_cache_size=2) as life:

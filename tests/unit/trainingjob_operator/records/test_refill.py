@@ -44,7 +44,9 @@ async def test_where_nothing_waits_the_first_walk_comes_after_its_interval() -> 
 
 @pytest.mark.parametrize("state", ["Pending", "Rejected"])
 @leaping_time
-async def test_a_job_that_waits_is_found_though_the_index_has_no_place_for_it(state: str) -> None:
+async def test_a_job_whose_record_waits_is_found_though_the_index_has_no_room_for_it(
+    state: str,
+) -> None:
     cluster = FakeCluster(LoopClock())
     ended(cluster, "of-long-ago", ago_s=100_000, state=state)
     async with operated(cluster) as life:

@@ -17,7 +17,7 @@ def test_keys_come_out_in_the_order_in_which_they_came() -> None:
     assert [cache.take(now=0.0) for _ in range(4)] == [B, A, C, None]
 
 
-def test_at_the_limit_the_oldest_makes_room() -> None:
+def test_at_the_limit_the_oldest_is_evicted() -> None:
     cache = RetryCache(2)
     assert cache.put(A, now=0.0) is None
     assert cache.put(B, now=0.0) is None
@@ -26,7 +26,7 @@ def test_at_the_limit_the_oldest_makes_room() -> None:
     assert A not in cache
 
 
-def test_a_key_that_is_tried_out_of_turn_takes_a_free_place_and_no_other() -> None:
+def test_a_key_that_is_tried_out_of_turn_takes_only_a_free_entry() -> None:
     cache = RetryCache(2)
     cache.put(A, now=0.0)
     cache.mark_in_flight(B, now=0.0)
@@ -69,7 +69,7 @@ def test_a_key_that_is_being_tried_is_not_handed_out_again() -> None:
     assert cache.next_due(now=0.0) is None
 
 
-def test_failures_are_counted_until_the_key_goes() -> None:
+def test_failures_are_counted_until_the_key_is_removed() -> None:
     cache = RetryCache(2)
     cache.put(A, now=0.0)
     cache.failed(A, due=1.0)
