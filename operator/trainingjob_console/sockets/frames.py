@@ -121,10 +121,10 @@ def _filter(found: object) -> Filter:
 
 def _places(found: object) -> tuple[str, ...]:
     if not isinstance(found, list) or len(found) > _MAX_PLACES:
-        raise BadFrameError(f"places must be a list of at most {_MAX_PLACES}")
+        raise BadFrameError(f"places must be a list of at most {_MAX_PLACES} positions")
     if not all(isinstance(each, str) and len(each) <= _LONGEST_PLACE for each in found):
         raise BadFrameError(
-            f"each of places must be a string of at most {_LONGEST_PLACE} characters"
+            f"each position in places must be a string of at most {_LONGEST_PLACE} characters"
         )
     return tuple(found)
 
