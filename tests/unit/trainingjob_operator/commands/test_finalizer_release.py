@@ -1,4 +1,4 @@
-"""The day the operator goes: what is given up is handed over, whatever happens next."""
+"""Releasing finalizers for an uninstall: no record is lost before it was passed on."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""`trainingjob gc` where one namespace may not be listed: the operator's own housekeeping."""
+"""`trainingjob gc` where one namespace may not be listed: what is swept and reported."""
 
 from collections.abc import AsyncIterator
 

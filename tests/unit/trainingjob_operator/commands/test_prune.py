@@ -1,4 +1,4 @@
-"""`trainingjob prune`: what it refuses, what it tells, and what it removes."""
+"""`trainingjob prune`: what it refuses, prints and removes."""
 
 import json
 from collections.abc import Sequence

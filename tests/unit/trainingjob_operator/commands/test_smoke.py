@@ -1,4 +1,4 @@
-"""The options of `trainingjob smoke`, and the job that it makes of them."""
+"""The options of `trainingjob smoke`, and the job that is built from them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""kopf writes nothing of its own on any object: the operator has no right to."""
+"""kopf writes nothing of its own to any object, since the operator has no right to."""
 
 import logging
 from typing import Any, cast

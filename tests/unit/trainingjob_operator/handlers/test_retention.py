@@ -1,6 +1,6 @@
-"""The one timer: on policies called `default`, soon after the start, and parted by chance.
+"""The timer of each policy called `default`: its first tick, its jitter, and its end.
 
-It holds no policy by a finalizer, and ends with its policy.
+It adds no finalizer to the policy, and ends with it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A process that was stopped for hours: no burst when it goes on, and nothing goes that is not due."""
+"""After a standstill of hours there is no burst of work, and nothing is deleted too early."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""A run of the housekeeping: what it does in which order, what it says, and what stops it."""
+"""A run of the retention: the order of its steps, its reports, and the errors that stop it."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Several namespaces, and one whose Role is missing: housekeeping in the others, none on the volume."""
+"""A missing Role in one namespace: the other namespaces are swept, the volume is not."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Finished jobs go on time: by the operator without kopf, in a time that leaps over every wait."""
+"""Finished jobs are deleted on time; the operator runs without kopf, in simulated time."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Sweeps: streaming, bounded, and nothing concluded from half a list."""
+"""Sweeps stream their lists in bounded memory, and conclude nothing from half a list."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The book of policies: who rules which namespace, and what is concluded when that is not known."""
+"""The index of policies: which policy applies to a namespace, and what holds if that is unknown."""
 
 from tests.support.specs import make_policy
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view

@@ -1,4 +1,4 @@
-"""What a policy's status says of the log volume: how it is, and what was removed in all."""
+"""The status of a policy: the volume's health, and the totals of all runs."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The book of RetentionPolicies is kept right by lists and by the watch, in whatever order they come."""
+"""Lists and watch events keep the index of policies correct in whatever order they arrive."""
 
 import asyncio
 from collections.abc import AsyncIterator

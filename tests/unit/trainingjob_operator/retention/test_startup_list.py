@@ -1,4 +1,4 @@
-"""The first sweeps, by the list of the start: when it says enough, and what is done then."""
+"""The first sweeps use the list of the start if it suffices, and make their own if not."""
 
 import asyncio
 from collections.abc import AsyncIterator

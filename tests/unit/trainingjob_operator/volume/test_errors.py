@@ -1,4 +1,4 @@
-"""What a job has done to its own entries costs the other jobs nothing."""
+"""Errors at the entries of one job do not stop the logs and sweeps of the other jobs."""
 
 import errno
 import os

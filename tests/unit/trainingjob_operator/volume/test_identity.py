@@ -1,4 +1,4 @@
-"""Who this install is: the uid of its own namespace, or unknown."""
+"""The identity of the install: the uid of its own namespace, or unknown."""
 
 from typing import Any
 

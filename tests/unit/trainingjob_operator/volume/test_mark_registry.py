@@ -1,4 +1,4 @@
-"""What a job does to the mark in its own directory neither keeps its files nor endangers others."""
+"""A job that changes the mark in its directory neither keeps its files nor endangers others."""
 
 import json
 import os

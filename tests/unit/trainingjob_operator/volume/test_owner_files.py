@@ -1,4 +1,4 @@
-"""The sentinel and the marks: who writes one first, and what is not believed."""
+"""The sentinel and the marks: concurrent writers, and contents that are not trusted."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Whose volume it is: known by an identity, never by a name, and changed by a command alone."""
+"""The owner of a volume is known by its identity, not its name, and changed only by a command."""
 
 import json
 from collections.abc import Container

@@ -1,4 +1,4 @@
-"""Whose volume it is, and which roots are none."""
+"""The checks of a root: its owner, and the directories that are refused as roots."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What takes longer than a sweep has: it goes in the end, and keeps nothing else from going."""
+"""Entries that take longer than one sweep are removed in the end, and do not block others."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Processes that delete beside the sweep: real ones, which are killed, held up and left behind."""
+"""The pool of deleter processes: real ones, which are killed, hang and are abandoned."""
 
 import errno
 import os

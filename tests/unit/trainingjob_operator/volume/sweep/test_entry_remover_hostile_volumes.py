@@ -1,4 +1,4 @@
-"""Links and races: whatever is swapped for whatever, nothing outside is touched or lost."""
+"""Links and races: whatever is replaced by whatever, nothing outside is changed or lost."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A quota of files that no job owns: what goes before its time, in which order, and what never does."""
+"""The quota of files without a job: what is removed early, in which order, and what never is."""
 
 import os
 from dataclasses import replace

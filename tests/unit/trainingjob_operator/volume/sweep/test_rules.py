@@ -1,4 +1,4 @@
-"""The decisions of housekeeping on the volume, one table each."""
+"""The decisions of the sweep of the volume, one table each."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What goes and what stays: files on a real file system, with a clock that is set."""
+"""Removed and kept entries on a real file system, with a clock that is set."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A volume without room, or that takes no writes: it is swept all the same, or says so and stays."""
+"""Full and read-only volumes: they are swept, or reported and left unchanged."""
 
 from pathlib import Path
 

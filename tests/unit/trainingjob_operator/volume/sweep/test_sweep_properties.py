@@ -1,4 +1,4 @@
-"""Random volumes against a naive reading of the rules, written another way."""
+"""Random volumes, compared with a simple second implementation of the rules."""
 
 import os
 import tempfile

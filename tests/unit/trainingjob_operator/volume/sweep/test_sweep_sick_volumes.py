@@ -1,4 +1,4 @@
-"""Volumes that are ill, are NFS, or have more than one sweep: each entry is for itself."""
+"""Volumes with I/O errors, on NFS, or with concurrent sweeps: one bad entry affects no other."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""A sweep that stands still in the middle: it ends by its budget, and the next one finishes."""
+"""A sweep that hangs in the middle ends by its budget, and the next one finishes its work."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What a process that died left in the trash: the next one finishes it, or puts it back."""
+"""Leftovers of a dead process in the trash: the next sweep deletes them or puts them back."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What is known to be young is not looked at again, and never for too long."""
+"""Entries that are known to be young are not measured again until they can have expired."""
 
 from pathlib import Path
 
