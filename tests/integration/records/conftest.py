@@ -9,7 +9,7 @@ from tests.support.records.postgres import Postgres, skip_where_there_is_none
 from tests.support.records.service import Client, RecordServiceProcess
 
 FAULTS = frozenset({"test_crash", "test_migrations", "test_revisions", "test_space"})
-"""On PostgreSQL, too, these are long: a quick run has the contract on both, and faults on SQLite."""
+"""On PostgreSQL these take long: a quick run tests the contract on both, and faults only on SQLite."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""What is acknowledged is kept: killed services, databases that go away, and queues that are full."""
+"""No acknowledged record is lost: killed services, databases that stop, and full queues."""
 
 # A test has its loop to itself: blocking it harms nobody.
 # ruff: noqa: ASYNC240
@@ -33,7 +33,9 @@ async def test_sigkill_loses_no_acknowledged_record(own_service: RecordServicePr
         assert len({item["uid"] for item in listed}) == len(listed) >= 60
 
 
-async def test_sigterm_ends_it_in_time_with_code_0(own_service: RecordServiceProcess) -> None:
+async def test_sigterm_stops_it_in_time_with_exit_code_0(
+    own_service: RecordServiceProcess,
+) -> None:
     acknowledged: dict[str, int] = {}
     await own_service.wait_until_ready()
     async with Client(own_service.url) as client, Client(own_service.url) as idle:
@@ -104,7 +106,7 @@ async def put_when_free(client: Client, record: Record) -> Answer:
 
 
 @pytest.mark.long
-async def test_a_database_that_goes_away_is_said_and_comes_back(
+async def test_a_stopped_database_is_reported_and_used_again_when_back(
     postgres_server: Postgres, tmp_path: Path
 ) -> None:
     # Asks for the shared server only to be skipped, or failed, as it is.
@@ -134,7 +136,7 @@ async def test_a_database_that_goes_away_is_said_and_comes_back(
             server.start()
 
 
-async def test_a_database_that_falls_silent_holds_up_nobody(
+async def test_a_silent_database_does_not_block_requests(
     postgres_server: Postgres, tmp_path: Path
 ) -> None:
     with (
@@ -157,7 +159,7 @@ async def test_a_database_that_falls_silent_holds_up_nobody(
 
 
 async def says_up(client: Client) -> int:
-    """What the metrics say of the database."""
+    """Return the database metrics."""
     [line] = [
         line
         for line in (await client.get("/metrics")).text.splitlines()
@@ -183,7 +185,7 @@ def sqlite_file(tmp_path: Path) -> Path:
     return tmp_path / "records.db"
 
 
-async def test_a_locked_file_is_unavailable_and_then_full_and_then_well(
+async def test_a_locked_file_is_unavailable_until_it_is_unlocked_and_the_queue_is_bounded(
     sqlite_file: Path, tmp_path: Path
 ) -> None:
     settings = {"queue_records": "4", "commit_timeout": "0.5"}
@@ -207,7 +209,7 @@ async def test_a_locked_file_is_unavailable_and_then_full_and_then_well(
                     await asyncio.sleep(0.1)
 
 
-async def test_a_locked_file_holds_up_neither_the_end_nor_the_start(
+async def test_a_locked_file_delays_neither_stop_nor_start(
     sqlite_file: Path, tmp_path: Path
 ) -> None:
     with RecordServiceProcess(tmp_path, f"sqlite:///{sqlite_file}") as service:
@@ -226,7 +228,9 @@ async def test_a_locked_file_holds_up_neither_the_end_nor_the_start(
         await service.wait_until_ready()
 
 
-async def test_the_files_are_their_owners_alone(sqlite_file: Path, tmp_path: Path) -> None:
+async def test_only_the_owner_can_read_the_database_files(
+    sqlite_file: Path, tmp_path: Path
+) -> None:
     with RecordServiceProcess(tmp_path, f"sqlite:///{sqlite_file}") as service:
         await service.wait_until_ready()
         async with Client(service.url) as client:
@@ -236,7 +240,7 @@ async def test_the_files_are_their_owners_alone(sqlite_file: Path, tmp_path: Pat
         assert set(modes.values()) == {0o600}
 
 
-async def test_idle_connections_keep_neither_probes_nor_records_out(
+async def test_idle_connections_shut_out_neither_probes_nor_records(
     sqlite_file: Path, tmp_path: Path
 ) -> None:
     with RecordServiceProcess(

@@ -1,4 +1,4 @@
-"""PostgreSQL is restarted, killed and replaced by its standby, under load: what was acknowledged is kept."""
+"""PostgreSQL is restarted, killed and replaced by its standby, under load: no acknowledged record is lost."""
 
 import asyncio
 from collections.abc import Callable
@@ -108,7 +108,7 @@ async def test_with_a_synchronous_standby_a_fail_over_loses_no_acknowledged_reco
 
 
 @pytest.mark.parametrize("first", ["/readyz", "a record"])
-async def test_a_host_that_answers_nothing_any_more_keeps_nobody_from_the_other_one(
+async def test_a_hanging_host_does_not_prevent_the_fail_over_to_another(
     tmp_path: Path, first: str
 ) -> None:
     """Its machine hangs: what is connected to it stays so, it takes connections, and says nothing.

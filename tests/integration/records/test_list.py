@@ -106,7 +106,7 @@ async def seeded(
     return cache[service]
 
 
-async def test_pages_lose_and_repeat_nothing_while_rows_come_in(client: Client) -> None:
+async def test_pages_lose_and_repeat_nothing_while_rows_are_added(client: Client) -> None:
     namespace = await seed(client, 40)
     chance = random.Random(1)
     done = asyncio.Event()
@@ -144,7 +144,7 @@ async def test_pages_lose_and_repeat_nothing_while_rows_come_in(client: Client) 
     ],
     ids=str,
 )
-async def test_a_wrong_query_is_told_what_is_wrong(
+async def test_an_invalid_query_is_explained(
     client: Client, query: tuple[str, str], sentence: str
 ) -> None:
     answer = await client.get("/api/v1/jobs", params=[query])

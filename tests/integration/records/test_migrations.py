@@ -1,4 +1,4 @@
-"""The tables are made by steps, and the steps lead to what the code expects."""
+"""The migrations create the tables that the code expects."""
 
 import asyncio
 import sqlite3
@@ -25,7 +25,7 @@ async def database(dsn: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def test_an_empty_database_becomes_what_the_models_say(database: Database) -> None:
+async def test_migrations_create_the_tables_of_the_models(database: Database) -> None:
     await database.prepare()
 
     def check(connection: Connection) -> list[str]:
@@ -36,7 +36,7 @@ async def test_an_empty_database_becomes_what_the_models_say(database: Database)
     assert sorted(tables) == ["alembic_version", "record_labels", "records"]
 
 
-async def test_there_is_one_line_of_steps(database: Database) -> None:
+async def test_the_migrations_have_one_head(database: Database) -> None:
     def heads(connection: Connection) -> list[str]:
         return ScriptDirectory.from_config(config_for(connection)).get_heads()
 
@@ -68,7 +68,7 @@ async def test_a_database_of_a_later_version_is_left_alone(dsn: str, tmp_path: P
         assert "Traceback" not in service.log()
 
 
-async def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "records.db"
     file.write_bytes(b"no database at all" * 1000)
     with RecordServiceProcess(tmp_path, f"sqlite:///{file}") as service:
@@ -113,7 +113,7 @@ def test_the_file_of_a_closed_service_is_one_file(tmp_path: Path) -> None:
         (["--address", "localhost"], 2, "TRAININGJOB_RECORDS_ADDRESS: "),
     ],
 )
-async def test_wrong_use_is_told_in_a_sentence(
+async def test_wrong_use_is_explained_in_a_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],

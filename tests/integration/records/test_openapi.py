@@ -1,4 +1,4 @@
-"""The OpenAPI document, held against the service by a program that knows neither."""
+"""The service conforms to its OpenAPI document, tested with Schemathesis."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ CHECKS = (
 
 
 @pytest.mark.long
-async def test_the_service_keeps_to_its_openapi_document(
+async def test_the_service_conforms_to_its_openapi_document(
     service: RecordServiceProcess, client: Client, tmp_path: Path
 ) -> None:
     done = await run_program(
@@ -52,5 +52,7 @@ async def test_the_document_names_every_field_of_the_contract(client: Client) ->
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_no_page_is_served_that_loads_scripts_of_others(client: Client, path: str) -> None:
+async def test_no_documentation_page_with_external_scripts_is_served(
+    client: Client, path: str
+) -> None:
     assert (await client.get(path)).status == 404

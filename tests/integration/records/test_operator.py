@@ -1,4 +1,4 @@
-"""Both ends together: what the operator's writer and outbox make of the record service."""
+"""The operator's writer and outbox together with the record service."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ def test_the_tests_send_what_the_operator_sends() -> None:
 
 # aiohttp's word on bodies over 1 MiB, of which this test sends one on purpose.
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_the_operators_writer_understands_every_answer(
+async def test_the_operators_writer_handles_every_response(
     service: RecordServiceProcess, client: Client, writer: RecordWriter, tmp_path: Path
 ) -> None:
     record = a_record(revision=2)

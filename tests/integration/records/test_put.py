@@ -1,4 +1,4 @@
-"""The contract of the PUT, as somebody's own receiver would have to keep it, too."""
+"""The contract of the PUT, which a user's own receiver must keep, too."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ async def kept(client: Client, uid: str) -> Any:
     return answer.json
 
 
-async def test_a_record_is_stored_and_given_back_byte_for_byte(client: Client) -> None:
+async def test_a_record_is_stored_and_returned_byte_for_byte(client: Client) -> None:
     record = a_record(laterField={"of": ["a", "later", "version"]}, message="it\0is ünïcode")
     answer = await client.put(record)
     assert (answer.status, answer.json["uid"]) == (200, record["uid"])
@@ -33,7 +33,7 @@ async def test_a_record_is_stored_and_given_back_byte_for_byte(client: Client) -
     assert stored.text.encode() == encode(record)
 
 
-async def test_the_same_again_is_the_same_answer_and_one_row(client: Client) -> None:
+async def test_a_repeated_put_gets_the_same_response_and_one_row(client: Client) -> None:
     record = a_record(namespace=f"again-{uuid4().hex[:6]}")
     answers = [await client.put(record) for _ in range(3)]
     assert [(a.status, a.json["result"]) for a in answers] == [
@@ -44,7 +44,7 @@ async def test_the_same_again_is_the_same_answer_and_one_row(client: Client) -> 
     assert len((await client.list(("namespace", record["namespace"])))["items"]) == 1
 
 
-async def test_the_order_of_keys_is_no_content(client: Client) -> None:
+async def test_the_order_of_keys_does_not_matter(client: Client) -> None:
     record = a_record()
     await client.put(record)
     shuffled = json.dumps(dict(reversed(record.items())), indent=1).encode()
@@ -52,7 +52,7 @@ async def test_the_order_of_keys_is_no_content(client: Client) -> None:
     assert (answer.status, answer.json["result"]) == (200, "unchanged")
 
 
-async def test_a_higher_revision_takes_the_place_of_a_lower_one(client: Client) -> None:
+async def test_a_higher_revision_replaces_a_lower_one(client: Client) -> None:
     record = a_record(labels={"team": "vision", "old": "yes"})
     await client.put(record)
     newer = record | {"revision": 2, "labels": {"team": "speech"}, "logs": {"path": "x"}}
@@ -66,7 +66,7 @@ async def test_a_higher_revision_takes_the_place_of_a_lower_one(client: Client) 
     assert (await client.list(("label", "old=yes")))["items"] == []
 
 
-async def test_a_lower_revision_is_answered_with_the_one_that_is_kept(client: Client) -> None:
+async def test_a_lower_revision_gets_the_stored_one_in_the_response(client: Client) -> None:
     record = a_record(revision=5)
     await client.put(record)
     answer = await client.put(record | {"revision": 4, "phase": "Failed"})
@@ -84,7 +84,7 @@ async def test_the_same_revision_with_other_content_is_a_conflict(client: Client
     assert await kept(client, record["uid"]) == record
 
 
-async def test_revisions_that_race_end_with_the_highest(client: Client) -> None:
+async def test_of_concurrent_revisions_the_highest_is_kept(client: Client) -> None:
     record = a_record()
     answers = await asyncio.gather(
         *(client.put(record | {"revision": n, "restarts": n}) for n in (3, 9, 1, 7, 9, 2, 8))
@@ -112,7 +112,7 @@ async def test_revisions_that_race_end_with_the_highest(client: Client) -> None:
         ({"exitCode": 2**40}, 422, "exitCode: "),
     ],
 )
-async def test_what_is_no_record_is_refused_with_a_sentence(
+async def test_an_invalid_record_is_refused_with_a_sentence(
     client: Client, change: dict[str, Any], status: int, sentence: str
 ) -> None:
     record = a_record()
@@ -126,12 +126,12 @@ async def test_what_is_no_record_is_refused_with_a_sentence(
     [b"", b"{", b"<html>", b"\xff\xfe", b'{"revision": NaN}', b"[" * 100_000, b'{"a":"\\ud800"}'],
     ids=["empty", "half", "html", "no-utf8", "nan", "deep", "surrogate"],
 )
-async def test_what_is_no_json_is_a_bad_request(client: Client, body: bytes) -> None:
+async def test_invalid_json_is_a_bad_request(client: Client, body: bytes) -> None:
     answer = await client.put_bytes("some-uid", body)
     assert (answer.status, answer.json["error"]) == (400, "the body is not JSON")
 
 
-async def test_a_body_that_changed_on_its_way_is_found_out(client: Client) -> None:
+async def test_a_body_changed_in_transit_is_detected(client: Client) -> None:
     record = a_record()
     key = f"{record['uid']}:1:{'0' * 64}"
     answer = await client.put_bytes(record["uid"], encode(record), Idempotency_Key=key)
@@ -163,14 +163,14 @@ async def test_a_body_just_below_the_limit_is_stored(client: Client) -> None:
     assert all(len(item["message"]) <= 1024 for item in listed["items"])
 
 
-async def test_other_media_types_and_packed_bodies_are_refused(client: Client) -> None:
+async def test_other_media_types_and_compressed_bodies_are_refused(client: Client) -> None:
     body = encode(a_record(uid="u"))
     assert (await client.put_bytes("u", body, Content_Type="text/plain")).status == 415
     assert (await client.put_bytes("u", body, Content_Encoding="gzip")).status == 415
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", f"{TOKEN}x", "ünïcode"])
-async def test_without_a_known_token_nothing_is_told(
+async def test_without_a_known_token_nothing_is_returned(
     service: RecordServiceProcess, client: Client, token: str | None
 ) -> None:
     record = a_record()
@@ -188,7 +188,7 @@ async def test_without_a_known_token_nothing_is_told(
         assert (await stranger.get("/readyz")).status == 200
 
 
-async def test_a_new_token_is_known_at_once_and_an_old_one_forgotten(
+async def test_a_new_token_is_valid_at_once_and_an_old_one_is_not(
     service: RecordServiceProcess, client: Client
 ) -> None:
     new = service.token_file.with_suffix(".new")
@@ -207,7 +207,7 @@ async def test_a_new_token_is_known_at_once_and_an_old_one_forgotten(
     assert (await client.get("/api/v1/jobs")).status == 200
 
 
-async def test_labels_that_nobody_can_search_for_are_kept_all_the_same(client: Client) -> None:
+async def test_labels_that_cannot_be_searched_are_stored(client: Client) -> None:
     labels = {f"key-{n:04}": "v" for n in range(500)} | {"k": "x" * 400, "n": "a\0b"}
     record = a_record(labels=labels)
     assert (await client.put(record)).status == 200
@@ -216,7 +216,7 @@ async def test_labels_that_nobody_can_search_for_are_kept_all_the_same(client: C
     assert [len(item["labels"]) for item in listed["items"]] == [64]
 
 
-async def test_a_path_without_a_record_is_told_so(client: Client) -> None:
+async def test_an_unknown_record_is_a_404(client: Client) -> None:
     assert (await client.get("/api/v1/jobs/nobody")).status == 404
     assert (await client.get("/api/v1/jobs/%00")).status == 422
     assert (await client.get("/nowhere")).status == 404
@@ -235,7 +235,7 @@ async def test_the_metrics_have_no_name_of_a_job_in_them(client: Client) -> None
     assert record["uid"] not in metrics
 
 
-async def test_the_metrics_are_those_of_their_page(client: Client) -> None:
+async def test_the_metrics_are_those_in_the_docs(client: Client) -> None:
     text = (await client.get("/metrics")).text
     assert exposed_metrics(text) == documented_metrics("trainingjob_records_")
 
@@ -251,7 +251,9 @@ async def test_the_log_holds_no_secret(service: RecordServiceProcess, client: Cl
         assert secret not in log
 
 
-async def test_a_readers_token_lists_and_gets_and_stores_nothing(dsn: str, tmp_path: Path) -> None:
+async def test_a_read_only_token_lists_and_gets_but_does_not_store(
+    dsn: str, tmp_path: Path
+) -> None:
     readers = tmp_path / "readers"
     readers.write_text("only-to-read\n")
     with RecordServiceProcess(tmp_path, dsn, read_token_file=str(readers)) as service:

@@ -44,7 +44,7 @@ def entries(count: int) -> list[Entry]:
 
 
 async def plan_of(connection: AsyncConnection, query: Any) -> str:
-    """What the database says it will do."""
+    """Return the query plan."""
     compiled = query.compile(connection.engine, compile_kwargs={"literal_binds": True})
     if connection.dialect.name == "sqlite":
         rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")
@@ -85,7 +85,7 @@ async def test_no_filter_reads_or_sorts_the_whole_table(database: Database) -> N
         Filter(labels=(("team", "team-1"),), namespace="ns-1", phase="Failed"),
     ],
 )
-async def test_what_is_combined_with_a_label_is_found_by_an_index(
+async def test_a_filter_combined_with_a_label_uses_an_index(
     database: Database, wanted: Filter
 ) -> None:
     await database.write(partial(store, entries=entries(500)))
@@ -96,7 +96,7 @@ async def test_what_is_combined_with_a_label_is_found_by_an_index(
     assert "ix_record_labels" in plan, plan
 
 
-async def test_a_search_looks_at_so_many_rows_and_hands_back_how_far_it_came(
+async def test_a_search_scans_a_bounded_number_of_rows_and_returns_a_cursor(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "SCAN_ROWS", 300)

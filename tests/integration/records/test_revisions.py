@@ -39,7 +39,7 @@ def batches(puts: Sequence[Put]) -> list[list[Put]]:
 
 
 def expected(kept: dict[str, Put], put: Put) -> Outcome:
-    """What the contract says, and what it leaves behind."""
+    """Return the outcome that the contract requires, and update what must be stored."""
     uid, revision, content = put
     before = kept.get(uid)
     if before is None or revision > before[1]:

@@ -1,4 +1,4 @@
-"""The records stay within their age and their room, and a full volume can be left again."""
+"""Retention by age and by size, and recovery from a full volume."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -48,7 +48,7 @@ async def put(database: Database, *uids: str, completed: str = OLD, size: int = 
 
 
 async def receive_long_ago(database: Database, *uids: str) -> None:
-    """Have these records received when they were completed."""
+    """Set the time of receipt of these records to their completion."""
     change = update(records).where(records.c.uid.in_(uids))
     then = datetime(2020, 1, 2, tzinfo=UTC)
     await database.write(lambda connection: connection.execute(change.values(stored_at=then)))
@@ -64,7 +64,7 @@ def retention(database: Database, *, age: timedelta = YEAR, size: str = "0") -> 
     return Retention(database, age=age, size=parse_size(size), interval_s=3600)
 
 
-async def test_what_was_completed_and_received_long_ago_goes_with_its_labels(dsn: str) -> None:
+async def test_expired_records_are_removed_with_their_labels(dsn: str) -> None:
     async with opened(dsn) as database:
         recent = (await database.write_even_if_full(now)).isoformat()
         await put(database, "late", "old")
@@ -79,7 +79,7 @@ async def test_what_was_completed_and_received_long_ago_goes_with_its_labels(dsn
             assert {row.uid for row in labelled} == {"future", "late", "recent"}
 
 
-async def test_no_age_is_for_ever_and_a_run_removes_some_only(dsn: str) -> None:
+async def test_age_0_keeps_records_for_ever_and_a_run_removes_a_bounded_number(dsn: str) -> None:
     async with opened(dsn) as database:
         names = [f"u{n:03}" for n in range(80)]
         await put(database, *names)
@@ -90,7 +90,9 @@ async def test_no_age_is_for_ever_and_a_run_removes_some_only(dsn: str) -> None:
         assert await uids(database) == names[50:]
 
 
-def test_a_clock_that_leaps_is_not_trusted_for_a_day(caplog: pytest.LogCaptureFixture) -> None:
+def test_after_a_clock_jump_nothing_is_removed_by_age_for_a_day(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     guard, wall = ClockGuard(), datetime(2026, 1, 1, tzinfo=UTC)
     assert guard.trusts(wall, 0)
     assert guard.trusts(wall + timedelta(hours=1), 3600)
@@ -100,7 +102,7 @@ def test_a_clock_that_leaps_is_not_trusted_for_a_day(caplog: pytest.LogCaptureFi
     assert guard.trusts(wall + 2 * YEAR + timedelta(hours=24), 7200 + 24 * 3600)
 
 
-async def test_over_the_limit_of_bytes_the_oldest_go_and_their_pages_are_used_again(
+async def test_above_the_size_limit_the_oldest_are_removed_and_their_pages_reused(
     dsn: str, tmp_path: Path
 ) -> None:
     async with opened(dsn) as database:
@@ -121,7 +123,7 @@ async def test_over_the_limit_of_bytes_the_oldest_go_and_their_pages_are_used_ag
             assert file.stat().st_size < 2 * 60 * 50_000  # noqa: ASYNC240 - nothing else runs here
 
 
-async def test_a_database_that_may_not_grow_says_so_and_takes_records_again(
+async def test_a_database_at_its_maximum_size_refuses_records_and_accepts_them_again(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainingjob_records.disk_space.ceiling_of", lambda _: 800 * 4096)
@@ -150,7 +152,7 @@ def on_full_volume(tmp_path: Path) -> Callable[[str], dict[str, object]]:
     return lambda name: scenario("records.record_space", name, tmp_path)
 
 
-def test_a_full_volume_takes_no_records_loses_none_and_is_left_by_retention(
+def test_a_full_volume_refuses_records_loses_none_and_is_freed_by_retention(
     on_full_volume: Callable[[str], dict[str, object]],
 ) -> None:
     outcome = on_full_volume("full")
@@ -164,7 +166,7 @@ def test_a_full_volume_takes_no_records_loses_none_and_is_left_by_retention(
     assert outcome["reserve"] == 4 * 2**20
 
 
-def test_on_a_volume_that_another_has_filled_records_stay_and_the_command_removes_them(
+def test_on_a_volume_filled_by_others_records_are_kept_until_the_command_removes_them(
     on_full_volume: Callable[[str], dict[str, object]],
 ) -> None:
     outcome = on_full_volume("prune")
@@ -172,7 +174,7 @@ def test_on_a_volume_that_another_has_filled_records_stay_and_the_command_remove
     assert int(str(outcome["stored"])) > 0
 
 
-def test_prune_says_what_would_go_and_makes_no_database(
+def test_prune_dry_run_reports_the_number_and_creates_no_database(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dsn = f"sqlite:///{tmp_path / 'records.db'}"

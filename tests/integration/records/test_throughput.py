@@ -1,4 +1,4 @@
-"""How many records a second go in with eight senders, each on its disk before it is answered."""
+"""Throughput with eight senders; each record is on disk before the response."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The arguments of `trainingjob run` and `trainingjob sandbox`, and a place without the laptop mode."""
+"""The arguments of `trainingjob run` and `trainingjob sandbox`, and an installation without them."""
 
 import importlib
 from typing import Any

@@ -28,7 +28,7 @@ COMMANDS = ("operator", "run", "sandbox", "crd", "version")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -88,7 +88,7 @@ def test_a_commands_help_names_each_option_with_what_it_means(
     assert done.out.startswith("Usage: trainingjob " + " ".join(arguments[:-1]))
 
 
-def test_help_on_the_sandbox_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_on_the_sandbox_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     done = outcome(capsys, ["sandbox", "--help"])
     assert (done.code, done.err) == (0, "")
     assert "trainingjob sandbox up" in done.out
@@ -101,7 +101,7 @@ def test_version_names_everything_that_matters(capsys: pytest.CaptureFixture[str
     assert {line.split(":")[0] for line in done.out.splitlines()} >= {"API", "Python", "kopf"}
 
 
-def test_crd_prints_both_definitions_as_kubectl_takes_them(
+def test_crd_prints_both_definitions_for_kubectl_apply(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     done = outcome(capsys, ["crd"])
@@ -114,7 +114,7 @@ def test_crd_prints_both_definitions_as_kubectl_takes_them(
     }
 
 
-def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
+def test_a_closed_pipe_causes_no_error_message() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "trainingjob_cli", "crd"]
@@ -144,7 +144,7 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint() -> None:
         (["release-finalizers", "--only"], "requires an argument"),
     ],
 )
-def test_wrong_use_is_2_and_says_what_is_right(
+def test_wrong_use_exits_with_2_and_explains_the_right_use(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     done = outcome(capsys, arguments)
@@ -152,7 +152,7 @@ def test_wrong_use_is_2_and_says_what_is_right(
     assert words in done.err
 
 
-def test_a_console_without_a_log_in_is_for_loopback_only(
+def test_a_console_without_login_is_only_for_loopback(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     done = outcome(capsys, ["console", "--auth", "none", "--address", ":8070"])
@@ -179,15 +179,13 @@ def test_without_any_cluster_the_operator_says_how_to_name_one(
 
 
 @pytest.mark.parametrize("arguments", [["--kubeconfig", "/no/such/file"], ["--context", "other"]])
-def test_a_kubeconfig_that_is_not_there_is_wrong_use(
+def test_a_missing_kubeconfig_is_wrong_use(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert "--kubeconfig" in refusal(capsys, *arguments)
 
 
-def test_a_context_that_the_kubeconfig_has_not_is_named(
-    capsys: pytest.CaptureFixture[str], kubeconfig: Path
-) -> None:
+def test_an_unknown_context_is_named(capsys: pytest.CaptureFixture[str], kubeconfig: Path) -> None:
     assert "other" in refusal(capsys, "--kubeconfig", str(kubeconfig), "--context", "other")
 
 
@@ -226,7 +224,7 @@ def test_certificates_that_cannot_be_read_are_wrong_use(
     assert "--kubeconfig" in refusal(capsys, "--kubeconfig", str(path))
 
 
-def test_a_wrong_setting_is_named_with_what_it_takes(
+def test_an_invalid_setting_is_named_with_its_valid_values(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kubeconfig: Path
 ) -> None:
     monkeypatch.setenv("TRAININGJOB_RECONCILER__WORKERS", "none")
@@ -234,7 +232,7 @@ def test_a_wrong_setting_is_named_with_what_it_takes(
     assert line.startswith("trainingjob: TRAININGJOB_RECONCILER__WORKERS: ")
 
 
-def test_a_web_address_that_is_taken_is_named_with_what_to_do(
+def test_a_web_address_in_use_is_named_with_advice(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     kubeconfig: Path,
@@ -280,7 +278,7 @@ def test_help_shows_the_command_as_it_was_called(
         ("records prune --older-than --dry-run", "--older-than"),
     ],
 )
-def test_no_option_takes_the_next_one_for_its_value(
+def test_an_option_without_a_value_does_not_use_the_next_option(
     line: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # As in `--stop $UNSET --discard`.

@@ -24,6 +24,6 @@ def test_prune_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["records", "prune", "--older-than", "4d", "--database", "d", "--dry-run"]) == 1
 
 
-def test_an_age_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_age_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["records", "prune", "--older-than", "soon"]) == 2
     assert "trainingjob: --older-than: must be an age like 400d" in capsys.readouterr().err

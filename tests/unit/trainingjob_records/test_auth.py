@@ -1,4 +1,4 @@
-"""Tokens that change while the service runs, and a machine that needs none."""
+"""Token files that change while the service runs, and access from this machine without a token."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_every_line_of_the_file_is_a_token(tmp_path: Path) -> None:
     assert not any(tokens.knows(word) for word in ("", "ol", "oldx", "old\n", "\udcff"))
 
 
-def test_a_changed_file_is_read_again_and_a_lost_one_changes_nothing(
+def test_a_changed_file_is_reloaded_and_a_missing_one_keeps_the_tokens(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "tokens"
@@ -47,7 +47,7 @@ def test_a_changed_file_is_read_again_and_a_lost_one_changes_nothing(
 
 
 @pytest.mark.parametrize("content", [None, "", "\n \n"])
-def test_a_file_without_a_token_is_no_setting(tmp_path: Path, content: str | None) -> None:
+def test_a_file_without_a_token_is_refused(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "tokens"
     if content is not None:
         file.write_text(content)
@@ -67,7 +67,7 @@ def test_the_challenge_says_what_is_missing(tmp_path: Path, header: str | None) 
     assert ("invalid_token" in caught.value.challenge) == (header == "Bearer x")
 
 
-def test_a_readers_token_reads_and_stores_nothing(tmp_path: Path) -> None:
+def test_a_read_only_token_cannot_write(tmp_path: Path) -> None:
     writers, readers = tmp_path / "tokens", tmp_path / "readers"
     writers.write_text("one\n")
     readers.write_text("two\n")
@@ -81,7 +81,7 @@ def test_a_readers_token_reads_and_stores_nothing(tmp_path: Path) -> None:
             gate.check(authorization="Bearer three", host=None, reads=reads)
 
 
-def test_a_file_of_readers_alone_would_let_everybody_in(tmp_path: Path) -> None:
+def test_a_read_token_file_requires_a_token_file(tmp_path: Path) -> None:
     with pytest.raises(
         SettingsError, match="READ_TOKEN_FILE requires TRAININGJOB_RECORDS_TOKEN_FILE"
     ):
@@ -91,14 +91,14 @@ def test_a_file_of_readers_alone_would_let_everybody_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "host", ["localhost", "localhost:8090", "127.0.0.1:1", "[::1]:8090", "[::1]"]
 )
-def test_without_a_token_this_machine_is_served_under_its_own_names(host: str) -> None:
+def test_without_a_token_only_loopback_host_names_are_served(host: str) -> None:
     Gate(Settings()).check(authorization=None, host=host, reads=False)
 
 
 @pytest.mark.parametrize(
     "host", [None, "", "evil.example:8090", "localhost.evil.example", "10.0.0.1"]
 )
-def test_a_foreign_name_that_points_here_is_not_served(host: str | None) -> None:
+def test_another_host_header_is_refused_without_a_token(host: str | None) -> None:
     with pytest.raises(ForbiddenHostError):
         Gate(Settings()).check(authorization=None, host=host, reads=False)
     Gate(Settings(anonymous=True)).check(authorization=None, host=host, reads=False)

@@ -1,4 +1,4 @@
-"""Group commits: answered after the commit, bounded, and one bad record hurts nobody else."""
+"""Group commits: each write returns after its commit, and a bad record does not affect others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ def entry(uid: str, revision: int = 1, message: str = "") -> Entry:
 
 
 class Store:
-    """Commits nothing, when it is let."""
+    """A store that commits nothing, and returns when a test allows it."""
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[str, int]]] = []
@@ -58,7 +58,7 @@ async def until(condition: object) -> None:
             await asyncio.sleep(0)
 
 
-async def test_nobody_is_answered_before_the_commit() -> None:
+async def test_no_write_returns_before_the_commit() -> None:
     store = Store()
     async with running(store) as writer:
         waiting = asyncio.create_task(writer.write(entry("a")))
@@ -68,7 +68,7 @@ async def test_nobody_is_answered_before_the_commit() -> None:
         assert await waiting == Outcome(Result.STORED, 1)
 
 
-async def test_what_comes_during_a_commit_goes_into_the_next_one_together() -> None:
+async def test_records_that_arrive_during_a_commit_share_the_next_one() -> None:
     store = Store()
     async with running(store) as writer:
         tasks = [asyncio.create_task(writer.write(entry("first")))]
@@ -81,7 +81,7 @@ async def test_what_comes_during_a_commit_goes_into_the_next_one_together() -> N
     assert (writer.waiting, writer.waiting_bytes) == (0, 0)
 
 
-async def test_a_uid_comes_once_in_a_batch_and_its_revisions_keep_their_order() -> None:
+async def test_a_batch_has_each_uid_once_and_revisions_keep_their_order() -> None:
     store = Store()
     async with running(store) as writer:
         tasks = [asyncio.create_task(writer.write(entry("first")))]
@@ -96,7 +96,7 @@ async def test_a_uid_comes_once_in_a_batch_and_its_revisions_keep_their_order() 
 
 
 @pytest.mark.parametrize("bounds", [{"max_records": 3}, {"max_bytes": 3 * len(entry("u").body)}])
-async def test_at_its_limit_the_queue_says_so_and_takes_no_more(bounds: dict[str, float]) -> None:
+async def test_at_its_limit_the_queue_refuses_records(bounds: dict[str, float]) -> None:
     store = Store()
     async with running(store, **bounds) as writer:
         tasks = [asyncio.create_task(writer.write(entry("u")))]
@@ -111,7 +111,7 @@ async def test_at_its_limit_the_queue_says_so_and_takes_no_more(bounds: dict[str
         assert (await writer.write(entry("5"))).result is Result.STORED
 
 
-async def test_a_commit_that_fails_is_told_to_all_and_the_next_one_is_tried() -> None:
+async def test_a_failed_commit_fails_its_whole_batch_and_the_next_one_is_tried() -> None:
     store = Store()
     store.may_commit.set()
     store.error = UnavailableError("gone", retry_after_s=5)
@@ -124,7 +124,7 @@ async def test_a_commit_that_fails_is_told_to_all_and_the_next_one_is_tried() ->
         assert (await writer.write(entry("a"))).result is Result.STORED
 
 
-async def test_a_commit_that_does_not_come_is_not_waited_for(
+async def test_a_write_times_out_without_a_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = Store()
@@ -137,7 +137,7 @@ async def test_a_commit_that_does_not_come_is_not_waited_for(
         assert (await writer.write(entry("b"))).result is Result.STORED
 
 
-async def test_a_record_that_the_database_refuses_does_not_take_others_along() -> None:
+async def test_a_record_that_the_database_refuses_does_not_fail_the_others() -> None:
     store = Store()
     store.poisoned = "bad"
     async with running(store) as writer:
@@ -150,7 +150,7 @@ async def test_a_record_that_the_database_refuses_does_not_take_others_along() -
     assert [isinstance(result, DataError) for result in results] == [False, False, True, False]
 
 
-async def test_a_batch_is_bounded_in_bytes_but_takes_one_of_any_size() -> None:
+async def test_a_batch_is_bounded_in_bytes_or_is_one_record_of_any_size() -> None:
     store = Store()
     large = "x" * (5 * 1024 * 1024)
     async with running(store) as writer:

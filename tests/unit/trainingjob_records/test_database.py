@@ -1,4 +1,4 @@
-"""The database gets ready in the end, whatever fails once on the way."""
+"""The database becomes ready in spite of a transient fault."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from trainingjob_records.errors import UnavailableError
 from trainingjob_records.settings import Settings
 
 
-async def test_a_first_measurement_that_fails_does_not_keep_the_retention_from_starting(
+async def test_a_failed_first_measurement_is_retried_and_does_not_block_retention(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_FIRST_WAIT_S", 0.0)

@@ -1,4 +1,4 @@
-"""How long each host of a URL has to take a connection, so that the last one is reached in time."""
+"""The connect timeout of each host of a URL, so that the last one is reached in time."""
 
 import pytest
 from sqlalchemy import make_url
@@ -16,6 +16,6 @@ from trainingjob_records.engine import connect_timeout_s, max_connect_s
         ("postgresql+psycopg://u:p@/name?host=a&host=b&host=c&host=d", 2, 8),
     ],
 )
-def test_several_hosts_share_the_time_that_one_has(url: str, each_s: int, all_s: int) -> None:
+def test_several_hosts_share_the_connect_timeout(url: str, each_s: int, all_s: int) -> None:
     assert connect_timeout_s(make_url(url)) == each_s
     assert max_connect_s(make_url(url)) == 7 + all_s

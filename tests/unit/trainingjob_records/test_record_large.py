@@ -1,4 +1,4 @@
-"""A record that is large keeps its summary, and says that its spec is not there."""
+"""A large record is stored without its spec, and with specOmitted."""
 
 import json
 
@@ -18,14 +18,14 @@ def body_of(size: int) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode()
 
 
-def test_a_record_at_the_limit_is_kept_as_it_was_sent() -> None:
+def test_a_record_at_the_limit_is_stored_unchanged() -> None:
     body = body_of(MAX_WITH_SPEC)
     assert len(body) == MAX_WITH_SPEC
     entry = parse_entry(UID, body)
     assert entry.body.encode() == body
 
 
-def test_of_a_larger_one_all_but_the_spec_is_kept_and_it_says_so() -> None:
+def test_a_larger_record_is_stored_without_its_spec_and_with_spec_omitted() -> None:
     body = body_of(MAX_WITH_SPEC + 1)
     entry = parse_entry(UID, body)
     assert json.loads(entry.body) == json.loads(body) | {"spec": None, "specOmitted": True}
@@ -34,7 +34,7 @@ def test_of_a_larger_one_all_but_the_spec_is_kept_and_it_says_so() -> None:
 
 
 @pytest.mark.parametrize("change", [{}, {"attempt": 7}])
-def test_what_was_sent_decides_whether_two_records_are_the_same(change: dict[str, int]) -> None:
+def test_records_are_compared_by_the_content_that_was_sent(change: dict[str, int]) -> None:
     body = body_of(MAX_WITH_SPEC + 1)
     other = json.loads(body)
     other["spec"] |= change

@@ -24,7 +24,7 @@ def test_both_programs_understand_one_environment() -> None:
     assert read(**both).log_level == "debug"
 
 
-def test_what_kubernetes_says_of_a_service_is_no_setting() -> None:
+def test_service_variables_of_kubernetes_are_not_settings() -> None:
     read(
         TRAININGJOB_RECORDS_SERVICE_HOST="10.0.0.7",
         TRAININGJOB_RECORDS_SERVICE_PORT_HTTP="80",
@@ -34,7 +34,7 @@ def test_what_kubernetes_says_of_a_service_is_no_setting() -> None:
     )
 
 
-def test_no_setting_is_called_like_something_of_a_service() -> None:
+def test_no_setting_is_named_like_a_service_variable() -> None:
     for name in record_settings.variable_names():
         assert is_ours(name, record_settings.PREFIX)
 
@@ -54,7 +54,7 @@ def test_no_setting_is_called_like_something_of_a_service() -> None:
         ({"TRAININGJOB_RECORDS_ADDRESS": "0.0.0.0:80"}, "TRAININGJOB_RECORDS_ANONYMOUS=true"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_it_takes(
+def test_an_invalid_setting_is_named_with_its_valid_values(
     variables: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -62,7 +62,7 @@ def test_a_wrong_setting_is_named_with_what_it_takes(
     assert sentence in str(caught.value)
 
 
-def test_a_password_is_in_no_text_of_the_settings() -> None:
+def test_no_string_form_of_the_settings_contains_the_password() -> None:
     settings = read(TRAININGJOB_RECORDS_DATABASE="postgresql://u:hidden@h/d?sslmode=require")
     assert "hidden" not in f"{settings!r} {settings} {settings.url}"
     assert settings.url.query == {"sslmode": "require"}
@@ -79,17 +79,17 @@ def test_a_password_is_in_no_text_of_the_settings() -> None:
         ("localhost:1", "localhost", 1),
     ],
 )
-def test_this_machine_needs_no_token(address: str, host: str, port: int) -> None:
+def test_a_loopback_address_needs_no_token(address: str, host: str, port: int) -> None:
     settings = read(TRAININGJOB_RECORDS_ADDRESS=address)
     assert (settings.host, settings.port) == (host, port)
 
 
-def test_every_address_without_a_host_is_for_strangers_too() -> None:
+def test_an_address_without_a_host_needs_a_token() -> None:
     with pytest.raises(SettingsError, match=":8090 can be reached by other machines"):
         read(TRAININGJOB_RECORDS_ADDRESS=":8090")
 
 
-def test_arguments_win_over_variables() -> None:
+def test_arguments_override_variables() -> None:
     environment = {"TRAININGJOB_RECORDS_ADDRESS": "127.0.0.1:1"}
     settings = record_settings.Settings.from_environment(
         environment, address="127.0.0.1:2", database=None
@@ -106,7 +106,7 @@ def test_settings_do_not_change() -> None:
     ("written", "total", "limit"),
     [("80%", 1000, 800), ("80%", None, None), ("2Ki", None, 2048), ("7", 1, 7), ("0", 1000, None)],
 )
-def test_a_limit_of_size_is_a_share_of_the_volume_or_bytes(
+def test_a_size_limit_is_a_share_of_the_volume_or_bytes(
     written: str, total: int | None, limit: int | None
 ) -> None:
     settings = read(TRAININGJOB_RECORDS_RETENTION_SIZE=written)

@@ -20,7 +20,7 @@ def issue(folder: Path, name: str) -> tuple[Path, Path]:
     return files
 
 
-def test_one_that_changes_is_read_once_and_a_broken_one_is_not_taken(
+def test_a_changed_certificate_is_loaded_once_and_a_broken_one_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = issue(tmp_path, "a.example")
@@ -40,7 +40,7 @@ def test_one_that_changes_is_read_once_and_a_broken_one_is_not_taken(
     assert certificate.context() is not second
 
 
-def test_one_that_cannot_be_used_at_the_start_is_named(tmp_path: Path) -> None:
+def test_an_unusable_certificate_at_the_start_is_named(tmp_path: Path) -> None:
     certificate, _ = issue(tmp_path, "a.example")
     (tmp_path / "other").mkdir()
     _, other = issue(tmp_path / "other", "b.example")

@@ -1,4 +1,4 @@
-"""Connections are bounded in number and time, and never keep a probe out."""
+"""Connections are limited in number and time, and never shut out a probe."""
 
 import asyncio
 import gc
@@ -111,7 +111,7 @@ async def closed(client: socket.socket) -> bool:
     return True
 
 
-async def test_idle_connections_of_a_stranger_keep_no_probe_out() -> None:
+async def test_idle_connections_without_a_token_do_not_shut_out_a_probe() -> None:
     async with serving() as server:
         strangers = [await server.connect() for _ in range(5 * LIMIT)]
         await server.until(lambda: server.book.closed["evicted"] >= 4 * LIMIT)
@@ -124,7 +124,9 @@ async def test_idle_connections_of_a_stranger_keep_no_probe_out() -> None:
             each.close()
 
 
-async def test_a_stranger_closes_its_own_connections_and_not_the_operators() -> None:
+async def test_at_the_limit_connections_without_a_token_are_evicted_and_not_the_operators() -> (
+    None
+):
     async with serving() as server:
         head = b"PUT /held HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
         busy = [await server.connect(head + b"1", of="127.0.0.2") for _ in range(LIMIT // 2)]
@@ -141,7 +143,7 @@ async def test_a_stranger_closes_its_own_connections_and_not_the_operators() -> 
             each.close()
 
 
-async def test_requests_with_a_token_alone_do_not_keep_a_probe_out_either() -> None:
+async def test_many_requests_with_a_token_do_not_shut_out_a_probe_either() -> None:
     async with serving() as server:
         head = b"PUT /held HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1"
         busy = [await server.connect(head) for _ in range(LIMIT)]
@@ -199,7 +201,9 @@ async def test_requests_with_a_token_alone_do_not_keep_a_probe_out_either() -> N
         *("stranger", "known", "deaf", "deaf-download", "deaf-piped", "piped"),
     ],
 )
-async def test_every_state_of_a_connection_ends(sent: bytes, limit_s: float, reason: str) -> None:
+async def test_every_state_of_a_connection_has_a_timeout(
+    sent: bytes, limit_s: float, reason: str
+) -> None:
     async with serving() as server:
         client = await server.connect(sent)
         wanted = sent.count(b"\r\n\r\n") and b"PUT /held" not in sent
@@ -221,7 +225,7 @@ async def test_every_state_of_a_connection_ends(sent: bytes, limit_s: float, rea
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_who_has_taken_a_large_answer_late_is_idle_from_then_on(tls: bool) -> None:
+async def test_the_idle_timeout_begins_when_a_slow_client_has_read_its_response(tls: bool) -> None:
     authority = trustme.CA()
     async with serving(authority if tls else None) as server:
         trust = None
@@ -252,7 +256,7 @@ async def test_who_has_taken_a_large_answer_late_is_idle_from_then_on(tls: bool)
         writer.close()
 
 
-async def test_requests_that_come_together_are_answered_one_after_the_other() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async with serving() as server:
         client = await server.connect(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
         said = b""
@@ -265,7 +269,7 @@ async def test_requests_that_come_together_are_answered_one_after_the_other() ->
         client.close()
 
 
-async def test_a_connection_that_is_reset_leaves_nothing() -> None:
+async def test_a_connection_that_is_reset_is_removed() -> None:
     async with serving() as server:
         left: list[weakref.ref[Connection]] = []
         for _ in range(10):
@@ -292,7 +296,7 @@ def test_the_limit_of_open_files_is_raised_and_connections_stay_below_it(
     assert connections.connections_within(5000) == 1024 - 256
 
 
-def test_warnings_of_one_place_are_limited_and_those_left_out_are_counted(
+def test_warnings_of_one_log_call_are_limited_and_suppressed_ones_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0

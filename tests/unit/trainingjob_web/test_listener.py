@@ -7,13 +7,13 @@ import pytest
 from trainingjob_web.listener import ListenError, listen
 
 
-def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
+def test_nagles_algorithm_is_disabled() -> None:
     # asyncio sets TCP_NODELAY for sockets that name their protocol, and for no others.
     with listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
-def test_a_taken_address_is_said_in_a_sentence() -> None:
+def test_an_address_in_use_is_reported_in_a_sentence() -> None:
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: "):

@@ -1,4 +1,4 @@
-"""Finding the API server: the proxy that the environment names, asked for once."""
+"""Connecting to the API server: the proxy from the environment, and the token file."""
 
 from pathlib import Path
 
@@ -47,17 +47,17 @@ async def test_a_server_that_needs_no_proxy_gets_none(
     assert not (await connect(kubeconfig)).configuration.proxy
 
 
-async def test_no_request_asks_the_environment_again(kubeconfig: str) -> None:
+async def test_proxy_variables_are_read_once_and_not_for_each_request(kubeconfig: str) -> None:
     connection = await connect(kubeconfig)
     session = await connection.open_session()
     assert session.trust_env is False
     await session.close()
 
 
-async def test_a_token_that_cannot_be_read_now_is_a_fault_that_passes(
+async def test_an_unreadable_token_file_is_a_transient_error(
     kubeconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is being replaced, or the disk is full: what ends a watch for good would be worse."""
+    """The file is being replaced, or the disk is full: a permanent error would end a watch for ever."""
     connection = await connect(kubeconfig)
     assert await connection.authorization() == {"Authorization": "Bearer t"}
     token = tmp_path / "token"

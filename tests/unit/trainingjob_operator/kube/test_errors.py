@@ -1,4 +1,4 @@
-"""What each answer of the API server means, and that its text is safe to keep."""
+"""The exception for each error response of the API server, and its bounded message."""
 
 import json
 
@@ -82,7 +82,7 @@ def status_body(message: str = "staged", reason: str = "") -> bytes:
         (599, b"?", UnavailableError, False),
     ],
 )
-def test_an_answer_becomes_the_error_whose_policy_fits(
+def test_each_error_response_maps_to_the_right_exception(
     status: int, body: bytes, kind: type[KubernetesError], *, permanent: bool
 ) -> None:
     error = error_from(status, {}, body)
@@ -92,24 +92,20 @@ def test_an_answer_becomes_the_error_whose_policy_fits(
 
 @pytest.mark.parametrize("message", [WEBHOOK, POLICY])
 @pytest.mark.parametrize("status", [400, 401, 403, 422])
-def test_a_refusal_by_an_admission_rule_can_pass_whatever_its_status(
-    status: int, message: str
-) -> None:
+def test_an_admission_denial_is_forbidden_whatever_its_status(status: int, message: str) -> None:
     error = error_from(status, {}, status_body(message, "Invalid"))
     assert type(error) is ForbiddenError
     assert error.message == message
 
 
-def test_a_webhook_that_cannot_be_called_is_a_fault_that_passes() -> None:
+def test_a_webhook_that_cannot_be_called_is_a_transient_error() -> None:
     body = status_body('failed calling webhook "pods.example.com": connection refused')
     assert type(error_from(500, {}, body)) is UnavailableError
 
 
 @pytest.mark.parametrize("status", [400, 405, 413, 415, 422])
 @pytest.mark.parametrize("body", [b"<html>no</html>", b"", b'{"error":"no"}', b'["no"]'])
-def test_only_the_api_server_itself_can_say_that_a_request_will_never_pass(
-    status: int, body: bytes
-) -> None:
+def test_only_the_api_servers_own_status_makes_a_request_invalid(status: int, body: bytes) -> None:
     assert type(error_from(status, {}, body)) is UnavailableError
 
 
@@ -128,7 +124,7 @@ def test_only_the_api_server_itself_can_say_that_a_request_will_never_pass(
         ({}, 1),
     ],
 )
-def test_the_wait_that_a_server_asks_for_is_a_number_of_at_most_a_minute(
+def test_retry_after_is_a_number_of_at_most_a_minute(
     headers: dict[str, str], seconds: float
 ) -> None:
     error = error_from(429, headers, status_body())
@@ -151,7 +147,7 @@ def test_a_message_is_one_bounded_line_whatever_was_sent(body: bytes) -> None:
     assert 0 < len(message.encode()) <= MAX_MESSAGE_BYTES
 
 
-def test_an_answer_without_words_says_its_status() -> None:
+def test_an_error_without_a_message_has_its_status_as_the_message() -> None:
     assert error_from(503, {}, b"").message == "HTTP 503"
 
 
@@ -159,7 +155,9 @@ def test_an_answer_without_words_says_its_status() -> None:
     ("details", "is_pod"),
     [({"kind": "pods", "name": "a"}, True), ({"kind": "pods/log"}, False), (None, False)],
 )
-def test_what_is_not_found_is_the_pod_or_only_its_log(details: object, is_pod: bool) -> None:
+def test_a_404_on_a_log_is_about_the_pod_or_only_about_the_log(
+    details: object, is_pod: bool
+) -> None:
     body = json.dumps({"kind": "Status", "reason": "NotFound", "details": details}).encode()
     assert is_about(body, "pods") is is_pod
     assert not is_about(b"404 page not found", "pods")

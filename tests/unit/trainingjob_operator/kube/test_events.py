@@ -1,4 +1,4 @@
-"""The recorder of Events: bounded, said once, counted when dropped, and never in the way."""
+"""The event recorder: bounded, deduplicated, never blocking; dropped events are counted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ def said(
 
 
 class Writer(FakeCluster):
-    """Takes events as the gateway does, or raises what it is told to."""
+    """Accepts events as the gateway does, or raises the error that a test sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ async def test_events_are_sent_in_the_order_in_which_they_were_recorded() -> Non
     assert writer.messages == ["one", "two", "three"]
 
 
-def test_an_event_is_about_this_very_job_and_says_when() -> None:
+def test_an_event_names_the_job_by_uid_and_has_a_time() -> None:
     manifest = event_manifest(about(), said(warning=True), NOW)
     involved = manifest["involvedObject"]
     assert (involved["kind"], involved["name"], involved["uid"]) == ("TrainingJob", "mnist", "u1")
@@ -107,13 +107,13 @@ def test_an_event_is_about_this_very_job_and_says_when() -> None:
     assert event_manifest(about(), said(), NOW)["type"] == "Normal"
 
 
-def test_no_two_events_have_one_name_and_a_long_jobs_name_makes_none_too_long() -> None:
+def test_event_names_are_unique_and_never_too_long() -> None:
     names = {event_manifest(about("x" * 300), said(), NOW)["metadata"]["name"] for _ in range(100)}
     assert len(names) == 100
     assert max(map(len, names)) <= 253
 
 
-def test_a_message_is_cut_to_what_the_api_takes() -> None:
+def test_a_message_is_cut_to_the_limit_of_the_api() -> None:
     message = event_manifest(about(), said("\N{SNOWMAN}" * 5000), NOW)["message"]
     assert len(message.encode()) <= MAX_MESSAGE_BYTES
     assert message.endswith("...")
@@ -123,7 +123,7 @@ def test_a_message_is_cut_to_what_the_api_takes() -> None:
 
 
 @leaping_time
-async def test_what_was_just_said_is_not_said_again_before_ten_minutes_are_over() -> None:
+async def test_a_repeated_event_is_not_sent_again_within_ten_minutes() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
     async with sending(recorder):
@@ -134,7 +134,7 @@ async def test_what_was_just_said_is_not_said_again_before_ten_minutes_are_over(
 
 
 @leaping_time
-async def test_other_words_another_reason_and_another_job_are_news() -> None:
+async def test_another_message_reason_or_job_is_not_a_repeat() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
     async with sending(recorder):
@@ -147,8 +147,8 @@ async def test_other_words_another_reason_and_another_job_are_news() -> None:
 
 
 @leaping_time
-async def test_what_is_said_about_a_policy_is_about_it_and_is_said_each_time() -> None:
-    """Who says it sees to it that it is news."""
+async def test_an_event_about_a_policy_is_sent_each_time() -> None:
+    """The caller prevents repeats."""
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
     policy = PolicyView(namespace="ops", uid="p1", resource_version="3")
@@ -171,7 +171,7 @@ async def test_what_is_said_about_a_policy_is_about_it_and_is_said_each_time() -
 
 
 @leaping_time
-async def test_the_memory_of_what_was_said_is_bounded_and_forgets_the_oldest() -> None:
+async def test_the_cache_of_repeats_is_bounded_and_evicts_the_oldest() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
     async with sending(recorder):
@@ -190,7 +190,7 @@ async def test_the_memory_of_what_was_said_is_bounded_and_forgets_the_oldest() -
 
 
 @leaping_time
-async def test_what_does_not_fit_into_the_queue_is_dropped_and_counted() -> None:
+async def test_events_beyond_the_queue_limit_are_dropped_and_counted() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
     for number in range(QUEUE_SIZE + 5):
@@ -202,7 +202,7 @@ async def test_what_does_not_fit_into_the_queue_is_dropped_and_counted() -> None
 
 
 @leaping_time
-async def test_what_was_dropped_was_not_said() -> None:
+async def test_a_dropped_event_does_not_count_as_sent() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
     for number in range(QUEUE_SIZE + 1):
@@ -242,7 +242,7 @@ def test_an_event_that_cannot_be_sent_is_dropped_and_counted_and_the_next_one_is
 
 
 @leaping_time
-async def test_a_server_that_asks_for_patience_gets_it() -> None:
+async def test_after_a_429_the_next_event_waits_for_retry_after() -> None:
     writer = Writer()
     writer.errors = [ThrottledError("slow down", retry_after_s=17)]
     recorder = EventRecorder(writer, LoopClock())
@@ -254,7 +254,7 @@ async def test_a_server_that_asks_for_patience_gets_it() -> None:
 
 
 @leaping_time
-async def test_the_rest_is_flushed_for_a_bounded_time() -> None:
+async def test_flush_sends_the_rest_within_its_time_limit() -> None:
     writer = Writer()
     writer.takes_s = 0.2
     recorder = EventRecorder(writer, LoopClock())

@@ -1,9 +1,9 @@
-"""What is forbidden is said when it begins and now and then, and not at every try."""
+"""Forbidden lists are logged first and then every ten minutes, not at every try."""
 
 from trainingjob_operator.kube.forbidden_lists import LOG_EVERY_S, ForbiddenLists
 
 
-def test_a_list_that_stays_forbidden_is_said_at_first_and_once_in_a_while() -> None:
+def test_a_list_that_stays_forbidden_is_logged_first_and_then_every_ten_minutes() -> None:
     now = [0.0]
     lists = ForbiddenLists(lambda: now[0])
     said = []
@@ -18,7 +18,7 @@ def test_a_list_that_stays_forbidden_is_said_at_first_and_once_in_a_while() -> N
     assert len(lists) == 3
 
 
-def test_a_list_that_can_be_read_again_is_said_once_and_forgotten() -> None:
+def test_a_list_that_is_allowed_again_is_reported_once_and_removed() -> None:
     lists = ForbiddenLists(lambda: 5.0)
     assert not lists.note_allowed("jobs", "web")
     lists.note_forbidden("jobs", "web")

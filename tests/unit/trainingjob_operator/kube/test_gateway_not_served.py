@@ -1,4 +1,4 @@
-"""What a 404 means: one object is absent, or nothing is known of any."""
+"""The two meanings of a 404: an object does not exist, or its kind is not served."""
 
 from collections.abc import AsyncIterator
 
@@ -44,7 +44,9 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_what_is_no_list_is_never_an_empty_one(answer: web.Response) -> None:
+async def test_a_response_that_is_not_a_list_never_counts_as_an_empty_one(
+    answer: web.Response,
+) -> None:
     async for gateway in gateway_of(answer):
         for pages in (
             gateway.list_jobs(None),
@@ -58,7 +60,7 @@ async def test_what_is_no_list_is_never_an_empty_one(answer: web.Response) -> No
             await gateway.jobs_by_record_state(None, "Pending", limit=1, token="")
 
 
-async def test_a_404_says_that_an_object_is_absent_only_if_it_names_one() -> None:
+async def test_a_404_means_an_absent_object_only_if_it_names_one() -> None:
     async for gateway in gateway_of(ANSWERS["a 404 that names an object"]):
         assert await gateway.get_job(KEY) is None
         assert await gateway.get_policy("ml") is None
@@ -70,13 +72,13 @@ async def test_a_404_says_that_an_object_is_absent_only_if_it_names_one() -> Non
                     await call
 
 
-async def test_definitions_that_are_not_there_are_absent_and_no_fault() -> None:
+async def test_missing_crds_are_reported_as_absent_and_not_as_an_error() -> None:
     async for gateway in gateway_of(ANSWERS["an API server without the CRD"]):
         assert await gateway.served_state() is ServedState.ABSENT
         with pytest.raises(NotServedError):
             await gateway.jobs_version(None)
 
 
-async def test_a_list_that_names_no_version_says_none_and_not_an_old_one() -> None:
+async def test_a_list_without_a_version_returns_none_and_not_an_old_one() -> None:
     async for gateway in gateway_of(web.json_response({"kind": "List", "items": []})):
         assert await gateway.jobs_version(None) == await gateway.pods_version("ml") == ""

@@ -1,4 +1,4 @@
-"""The requests of kopf, and what they say: it knows of policies, and they are not served any more."""
+"""The trace of kopf's requests: kopf has discovered policies, or they are no longer served."""
 
 from collections.abc import AsyncIterator
 
@@ -13,7 +13,7 @@ POLICIES = "/apis/trainingjob.dev/v1alpha1{}/retentionpolicies"
 
 
 class Asked:
-    """A server that answers what it is asked to, and what is noticed of that."""
+    """A server with scripted responses, and what the trace has noticed."""
 
     def __init__(self, server: BaseTestServer) -> None:
         self._server = server
@@ -40,7 +40,9 @@ async def asked() -> AsyncIterator[Asked]:
         yield Asked(server)
 
 
-async def test_only_what_asks_for_policies_says_that_kopf_knows_of_them(asked: Asked) -> None:
+async def test_only_a_request_for_policies_shows_that_kopf_has_discovered_them(
+    asked: Asked,
+) -> None:
     await asked.request("GET", "/apis/trainingjob.dev/v1alpha1", 404)
     await asked.request("PATCH", POLICIES.format("/namespaces/ml"), 404)
     assert (asked.seen.has_asked, asked.missing) == (False, [])
@@ -49,7 +51,7 @@ async def test_only_what_asks_for_policies_says_that_kopf_knows_of_them(asked: A
 
 
 @pytest.mark.parametrize("scope", ["", "/namespaces/ml"])
-async def test_policies_that_are_not_served_are_said_to_be_missing(
+async def test_policies_that_are_not_served_are_reported_as_missing(
     asked: Asked, scope: str
 ) -> None:
     path = POLICIES.format(scope)

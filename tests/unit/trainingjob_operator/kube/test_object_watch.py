@@ -1,4 +1,4 @@
-"""The watch of a kind, before a server that fails it in every way."""
+"""The watch of a kind against a server that fails in every way."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ FORBIDDEN = 'pods is forbidden: User "operator" cannot watch resource "pods"'
 
 
 class Watching:
-    """A watch that runs, and what came of it.
+    """A running watch, and what it has delivered.
 
     Attributes:
         events: the kind and the version of each.
@@ -90,7 +90,9 @@ async def watching(
             await client.close()
 
 
-async def test_it_begins_where_the_index_was_filled_and_lists_nothing(pods: ScriptedPods) -> None:
+async def test_it_begins_at_the_version_of_the_first_list_and_lists_nothing(
+    pods: ScriptedPods,
+) -> None:
     pods.watches.append(Answer((pod_event("ADDED", 8), pod_event("DELETED", 9)), then="silence"))
     async with watching(pods) as (watch, seen):
         assert not watch.has_begun
@@ -106,9 +108,7 @@ async def test_it_begins_where_the_index_was_filled_and_lists_nothing(pods: Scri
 
 
 @pytest.mark.parametrize("then", ["end", "break"])
-async def test_it_goes_on_where_it_broke_and_nothing_is_compared(
-    pods: ScriptedPods, then: Any
-) -> None:
+async def test_a_broken_watch_resumes_without_a_resync(pods: ScriptedPods, then: Any) -> None:
     bookmark = pod_event("BOOKMARK", 20)
     pods.watches += [Answer((pod_event("MODIFIED", 9),), then), Answer((bookmark,), then)]
     async with watching(pods) as (_, seen):
@@ -131,7 +131,7 @@ async def test_it_goes_on_where_it_broke_and_nothing_is_compared(
     ],
     ids=["gone", "gone-later", "error", "no-json", "no-object", "no-event", "deep"],
 )
-async def test_what_lost_its_place_begins_behind_a_list_and_is_compared_once_it_is_open(
+async def test_after_a_410_it_begins_at_a_new_list_and_requests_a_resync_once_open(
     pods: ScriptedPods, answer: Answer
 ) -> None:
     pods.watches += [answer, Answer((pod_event("ADDED", 101),), "silence")]
@@ -142,7 +142,7 @@ async def test_what_lost_its_place_begins_behind_a_list_and_is_compared_once_it_
     assert seen.relists == [2], "not before the watch is open"
 
 
-async def test_a_list_or_a_watch_that_fails_meanwhile_postpones_the_comparison(
+async def test_a_failed_list_or_watch_postpones_the_resync(
     pods: ScriptedPods,
 ) -> None:
     pods.watches += [
@@ -158,13 +158,13 @@ async def test_a_list_or_a_watch_that_fails_meanwhile_postpones_the_comparison(
     assert seen.relists == [3, 4]
 
 
-async def test_an_index_that_was_filled_from_no_list_is_compared(pods: ScriptedPods) -> None:
+async def test_without_a_first_list_a_resync_is_requested(pods: ScriptedPods) -> None:
     async with watching(pods, listed="") as (_, seen):
         await pods.until(lambda: seen.relists)
     assert (pods.listed(), pods.watched_from(), seen.relists) == (1, ["100"], [1])
 
 
-async def test_a_silent_connection_is_given_up_and_the_watch_goes_on_elsewhere(
+async def test_a_silent_connection_is_dropped_and_the_watch_resumes_on_another(
     pods: ScriptedPods,
 ) -> None:
     pods.watches += [Answer((pod_event("ADDED", 8),), "silence"), Answer((pod_event("ADDED", 9),))]
@@ -174,7 +174,7 @@ async def test_a_silent_connection_is_given_up_and_the_watch_goes_on_elsewhere(
     assert seen.relists == []
 
 
-async def test_a_pod_that_cannot_be_understood_keeps_no_other_away(
+async def test_an_event_that_the_handler_fails_on_does_not_stop_the_others(
     pods: ScriptedPods, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = (pod_event("ADDED", 8, "bad"), pod_event("ADDED", 9, "good"))
@@ -186,7 +186,7 @@ async def test_a_pod_that_cannot_be_understood_keeps_no_other_away(
     assert "cannot process bad of the pods, which was ADDED" in caplog.text
 
 
-async def test_a_pod_too_large_to_be_read_is_left_to_the_comparison(pods: ScriptedPods) -> None:
+async def test_an_event_that_is_too_long_requests_a_resync(pods: ScriptedPods) -> None:
     lines = (b"x" * (MAX_LINE + 1), pod_event("ADDED", 9))
     pods.watches.append(Answer(lines, then="silence"))
     async with watching(pods) as (_, seen):
@@ -195,7 +195,7 @@ async def test_a_pod_too_large_to_be_read_is_left_to_the_comparison(pods: Script
     assert seen.events == [("ADDED", "9")]
 
 
-async def test_what_is_no_event_of_a_pod_is_left_alone(pods: ScriptedPods) -> None:
+async def test_lines_that_are_not_pod_events_are_ignored(pods: ScriptedPods) -> None:
     lines = (pod_event("HOLIDAY", 8), {"type": "ADDED", "object": "text"}, pod_event("ADDED", 9))
     pods.watches.append(Answer(lines, then="silence"))
     async with watching(pods) as (_, seen):
@@ -203,7 +203,7 @@ async def test_what_is_no_event_of_a_pod_is_left_alone(pods: ScriptedPods) -> No
     assert seen.events == [("ADDED", "9")]
 
 
-async def test_jobs_are_watched_without_a_selector_and_listed_in_their_own_place(
+async def test_jobs_are_watched_without_a_selector_on_their_own_path(
     pods: ScriptedPods, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -217,7 +217,7 @@ async def test_jobs_are_watched_without_a_selector_and_listed_in_their_own_place
 
 
 @pytest.mark.parametrize("listed", ["7", ""], ids=["watch", "list"])
-async def test_a_kind_that_is_not_served_is_said_to_be_missing_and_asked_for_again(
+async def test_a_kind_that_is_not_served_is_reported_and_retried(
     pods: ScriptedPods, listed: str
 ) -> None:
     (pods.watches if listed else pods.lists).append(Answer(status=404, message="not found"))
@@ -226,7 +226,7 @@ async def test_a_kind_that_is_not_served_is_said_to_be_missing_and_asked_for_aga
     assert seen.missing == [JOBS_PATH]
 
 
-async def test_a_namespace_that_is_forbidden_is_said_once_and_the_others_are_watched(
+async def test_a_forbidden_namespace_is_logged_once_and_the_others_are_watched(
     pods: ScriptedPods, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -243,7 +243,7 @@ async def test_a_namespace_that_is_forbidden_is_said_once_and_the_others_are_wat
     assert seen.relists == [], "its place was good all the time"
 
 
-async def test_each_namespace_has_a_watch_and_one_that_fails_holds_up_no_other(
+async def test_each_namespace_has_a_watch_and_a_failed_one_delays_no_other(
     pods: ScriptedPods,
 ) -> None:
     async with watching(pods, "a", "b") as (watch, _):
@@ -263,7 +263,7 @@ async def test_it_has_begun_when_every_namespace_is_watched(pods: ScriptedPods) 
     assert len(pods.asked) == 3
 
 
-async def test_tries_that_fail_are_made_less_and_less_often(
+async def test_failed_watches_are_retried_with_back_off(
     pods: ScriptedPods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -284,7 +284,7 @@ async def test_tries_that_fail_are_made_less_and_less_often(
     assert waits[8] >= 30.0
 
 
-async def test_a_server_that_ends_each_watch_at_once_is_not_asked_in_a_hot_loop(
+async def test_a_server_that_ends_each_watch_at_once_causes_no_hot_loop(
     pods: ScriptedPods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pods.watches += [Answer()] * 4

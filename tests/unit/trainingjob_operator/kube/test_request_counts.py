@@ -1,4 +1,4 @@
-"""Requests are counted by what they are, and by the kind of answer they got."""
+"""Requests are counted by verb and by class of status."""
 
 from collections.abc import AsyncIterator
 
@@ -20,7 +20,7 @@ KEY = JobKey("ml", "mnist")
 
 @pytest.fixture
 async def server() -> AsyncIterator[TestServer]:
-    """Knows no job, has an empty list of them, and is overloaded when it is to take a pod."""
+    """Has no job, returns an empty list of them, and responds with 503 to a new pod."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.method == "POST":
@@ -43,7 +43,7 @@ def connection(host: str) -> Connection:
     return Connection(configuration, "default")
 
 
-async def test_the_gateway_counts_what_it_asks_for(server: TestServer) -> None:
+async def test_the_gateway_counts_its_requests(server: TestServer) -> None:
     async with Gateway(connection(str(server.make_url("")).rstrip("/")), timeout_s=5) as gateway:
         assert await gateway.get_job(KEY) is None
         assert [page.items async for page in gateway.list_jobs(None)] == [[]]
@@ -56,14 +56,14 @@ async def test_the_gateway_counts_what_it_asks_for(server: TestServer) -> None:
     }
 
 
-async def test_a_request_without_an_answer_is_counted() -> None:
+async def test_a_request_without_a_response_is_counted() -> None:
     async with Gateway(connection(f"http://127.0.0.1:{free_port()}"), timeout_s=5) as gateway:
         with pytest.raises(UnavailableError):
             await gateway.get_job(KEY)
     assert gateway.requests.by_verb_and_code == {("get", "none"): 1}
 
 
-async def test_what_kopf_asks_for_in_our_session_is_counted(server: TestServer) -> None:
+async def test_kopfs_requests_in_our_session_are_counted(server: TestServer) -> None:
     counts = RequestCounts()
     async with aiohttp.ClientSession(trace_configs=[counts.trace()]) as session:
         async with session.get(server.make_url("/jobs"), params={"watch": "true"}):

@@ -1,4 +1,4 @@
-"""Lists in pages of bounded weight, whatever the objects weigh, and none of them left out."""
+"""Lists in pages of bounded weight, whatever the size of the objects, and without losing one."""
 
 from collections.abc import AsyncIterator
 
@@ -16,7 +16,7 @@ SIZES = [10] * 300 + [400_000] * 120 + [10] * 300
 
 
 class Jobs:
-    """A server with jobs of these sizes, which serves them as it is asked."""
+    """A server with jobs of these sizes, which lists them in pages."""
 
     def __init__(self, sizes: list[int]) -> None:
         self.sizes = sizes
@@ -45,7 +45,7 @@ async def jobs() -> AsyncIterator[tuple[Jobs, Gateway]]:
             yield jobs, gateway
 
 
-async def test_no_page_weighs_more_than_its_most_and_no_object_is_left_out(
+async def test_no_page_exceeds_the_weight_limit_and_no_object_is_lost(
     jobs: tuple[Jobs, Gateway],
 ) -> None:
     _, gateway = jobs
@@ -56,7 +56,7 @@ async def test_no_page_weighs_more_than_its_most_and_no_object_is_left_out(
     assert names == [str(number) for number in range(len(SIZES))]
 
 
-async def test_small_objects_come_in_large_pages_again_after_large_ones(
+async def test_pages_grow_again_for_small_objects_after_large_ones(
     jobs: tuple[Jobs, Gateway],
 ) -> None:
     server, gateway = jobs
@@ -77,7 +77,7 @@ async def test_a_page_of_jobs_whose_records_wait_is_bounded_as_well(
     assert page.next_token == str(len(page.items))
 
 
-async def test_an_object_that_is_larger_than_a_page_comes_alone(
+async def test_an_object_above_the_page_limit_is_read_in_a_page_of_its_own(
     jobs: tuple[Jobs, Gateway], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, gateway = jobs
@@ -88,7 +88,7 @@ async def test_an_object_that_is_larger_than_a_page_comes_alone(
     assert lengths == [1, 1, 1]
 
 
-async def test_a_page_is_dropped_when_the_next_one_is_asked_for(
+async def test_a_page_is_dropped_when_the_next_one_is_requested(
     jobs: tuple[Jobs, Gateway],
 ) -> None:
     _, gateway = jobs

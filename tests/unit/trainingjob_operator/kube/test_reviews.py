@@ -1,4 +1,4 @@
-"""The reviews as the API server gets them, and what its answers mean."""
+"""The reviews that the API server receives, and the meaning of its responses."""
 
 import json
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 
 class Server:
-    """Answers each review with the status that a test sets; None: with an error."""
+    """Responds to each review with the status that a test sets; None: with an error."""
 
     def __init__(self) -> None:
         self.status: dict[str, Object | None] = {
@@ -59,7 +59,7 @@ async def reviews(server: Server) -> AsyncIterator[ReviewGateway]:
             yield gateway
 
 
-async def test_the_owner_of_a_token_is_found_and_asked_for_the_right_to_the_path(
+async def test_a_token_is_authenticated_and_its_user_authorized_for_the_path(
     reviews: ReviewGateway, server: Server
 ) -> None:
     assert await reviews.may_get("t0ken", "/metrics") is True
@@ -76,7 +76,7 @@ async def test_the_owner_of_a_token_is_found_and_asked_for_the_right_to_the_path
     assert "t0ken" not in json.dumps(access)
 
 
-async def test_nobodys_token_is_told_from_one_whose_owner_has_no_right(
+async def test_an_invalid_token_differs_from_one_without_the_right(
     reviews: ReviewGateway, server: Server
 ) -> None:
     for refusal in ({"allowed": False}, {}, {"allowed": True, "denied": True}):
@@ -89,7 +89,7 @@ async def test_nobodys_token_is_told_from_one_whose_owner_has_no_right(
 
 
 @pytest.mark.parametrize("path", [TOKENS, ACCESS])
-async def test_an_api_server_that_fails_lets_nobody_in(
+async def test_an_error_of_the_api_server_authorizes_nobody(
     reviews: ReviewGateway, server: Server, path: str
 ) -> None:
     server.status[path] = None

@@ -1,4 +1,4 @@
-"""A request as it reaches the API server."""
+"""Requests as the API server receives them."""
 
 import json
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ LIMITS = aiohttp.ClientTimeout(total=30)
 
 
 class Exchange:
-    """A server below a path of its own, and what it was sent."""
+    """A server with a base path, and the requests that it received."""
 
     def __init__(self) -> None:
         self.requests: list[web.Request] = []
@@ -51,7 +51,7 @@ async def send(transport: Transport, method: str, **more: Any) -> None:
     await response.read()
 
 
-async def test_a_query_arrives_as_it_was_meant_below_the_servers_own_path(
+async def test_query_parameters_are_encoded_and_the_servers_base_path_is_kept(
     transport: Transport, exchange: Exchange
 ) -> None:
     query = {"labelSelector": "a=b,c in (d)", "continue": "e+/=&f"}
@@ -73,7 +73,7 @@ async def test_a_body_arrives_whole_with_its_type(
     assert request.headers["Content-Type"] == "application/merge-patch+json"
 
 
-async def test_each_request_has_the_token_that_is_good_then(
+async def test_each_request_has_the_current_token(
     transport: Transport, exchange: Exchange
 ) -> None:
     await send(transport, "GET")

@@ -41,7 +41,7 @@ async def lines_of(client: WatchClient) -> list[bytes | None]:
         return [line async for line in lines]
 
 
-async def test_a_watch_brings_the_lines_of_its_answer_until_the_server_ends_it(
+async def test_a_watch_yields_the_lines_of_the_response_until_the_server_ends_it(
     pods: ScriptedPods, client: WatchClient, requests: RequestCounts
 ) -> None:
     pods.watches.append(Answer((b"one", b"two")))
@@ -60,7 +60,7 @@ async def test_a_watch_brings_the_lines_of_its_answer_until_the_server_ends_it(
         (500, UnavailableError),
     ],
 )
-async def test_a_refusal_is_one_of_our_errors(
+async def test_an_error_response_raises_one_of_our_errors(
     pods: ScriptedPods,
     client: WatchClient,
     requests: RequestCounts,
@@ -73,7 +73,7 @@ async def test_a_refusal_is_one_of_our_errors(
     assert requests.by_verb_and_code == {("watch", f"{status // 100}xx"): 1}
 
 
-async def test_a_connection_that_is_silent_is_held_for_broken(
+async def test_a_silent_connection_counts_as_broken(
     pods: ScriptedPods, client: WatchClient
 ) -> None:
     pods.watches.append(Answer((b"one",), then="silence"))
@@ -81,7 +81,7 @@ async def test_a_connection_that_is_silent_is_held_for_broken(
         await lines_of(client)
 
 
-async def test_a_connection_that_breaks_is_one_of_our_errors(
+async def test_a_broken_connection_raises_one_of_our_errors(
     pods: ScriptedPods, client: WatchClient
 ) -> None:
     pods.watches.append(Answer((b"one",), then="break"))
@@ -89,7 +89,7 @@ async def test_a_connection_that_breaks_is_one_of_our_errors(
         await lines_of(client)
 
 
-async def test_a_server_that_is_not_there_is_one_of_our_errors(
+async def test_an_unreachable_server_raises_one_of_our_errors(
     pods: ScriptedPods, client: WatchClient, requests: RequestCounts
 ) -> None:
     pods.connection.configuration.host = "http://127.0.0.1:1"
@@ -98,9 +98,7 @@ async def test_a_server_that_is_not_there_is_one_of_our_errors(
     assert requests.by_verb_and_code == {("watch", "none"): 1}
 
 
-async def test_each_watch_sends_the_token_that_is_good_when_it_is_opened(
-    pods: ScriptedPods, client: WatchClient
-) -> None:
+async def test_each_watch_sends_the_current_token(pods: ScriptedPods, client: WatchClient) -> None:
     for token in ("old", "new"):
         pods.connection.configuration.api_key["BearerToken"] = f"Bearer {token}"
         pods.watches.append(Answer())
@@ -108,7 +106,7 @@ async def test_each_watch_sends_the_token_that_is_good_when_it_is_opened(
     assert [each["token"] for each in pods.asked] == ["Bearer old", "Bearer new"]
 
 
-async def test_what_goes_wrong_while_the_lines_are_read_comes_through_and_closes_the_watch(
+async def test_an_exception_of_the_reader_propagates_and_closes_the_watch(
     pods: ScriptedPods, client: WatchClient
 ) -> None:
     pods.watches.append(Answer((b"one",), then="silence"))

@@ -16,7 +16,7 @@ KEY = JobKey("ml", "digits")
 
 
 class Server:
-    """Answers everything with an empty object, once it may."""
+    """Responds to every request with an empty object, once a test allows it."""
 
     def __init__(self) -> None:
         self.methods: list[str] = []
@@ -46,7 +46,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 class Lease:
-    """Says if the process leads."""
+    """Holds if the process is the leader."""
 
     is_held = True
 

@@ -1,4 +1,4 @@
-"""`/metrics`: what is exposed is what docs/metrics.md says, bounded, and of these very parts."""
+"""`/metrics`: the exposed metrics are those of docs/metrics.md, and their label values are bounded."""
 
 import asyncio
 import re
@@ -72,18 +72,18 @@ async def operator(tmp_path: Path) -> AsyncIterator[Operator]:
 
 
 def families(operator: Operator) -> list[Metric]:
-    """What is exposed."""
+    """Return the exposed metric families."""
     found = text_string_to_metric_families(operator.metrics.render().decode())
     return [family for family in found if not family.name.endswith("_created")]
 
 
 def value(operator: Operator, name: str, **labels: str) -> float | None:
-    """One sample; None: there is no such one."""
+    """Return a sample; None: there is none."""
     return operator.metrics.registry.get_sample_value(f"trainingjob_operator_{name}", labels)
 
 
 def rows(found: Iterable[Metric]) -> list[str]:
-    """The lines of the page's table."""
+    """Return the lines of the table in docs/metrics.md."""
     lines = []
     for family in found:
         if not family.name.startswith("trainingjob_operator_"):
@@ -95,12 +95,12 @@ def rows(found: Iterable[Metric]) -> list[str]:
     return sorted(lines)
 
 
-async def test_the_page_about_metrics_says_what_is_exposed(operator: Operator) -> None:
+async def test_the_metrics_page_documents_every_exposed_metric(operator: Operator) -> None:
     written = re.findall(r"^\| `trainingjob_operator_.*$", PAGE.read_text(), re.MULTILINE)
     assert written == rows(families(operator))
 
 
-async def test_the_page_names_every_structure_that_has_a_bound(operator: Operator) -> None:
+async def test_the_metrics_page_names_every_bounded_structure(operator: Operator) -> None:
     found = {f.name: f for f in families(operator)}
     used = {s.labels["structure"] for s in found["trainingjob_operator_bounded_used"].samples}
     limit = {s.labels["structure"] for s in found["trainingjob_operator_bounded_limit"].samples}
@@ -109,7 +109,7 @@ async def test_the_page_names_every_structure_that_has_a_bound(operator: Operato
     assert set(written) - {"structure"} == used
 
 
-async def test_no_structure_is_fuller_than_its_limit(operator: Operator) -> None:
+async def test_no_structure_exceeds_its_limit(operator: Operator) -> None:
     found = {f.name: f for f in families(operator)}
     limits = found["trainingjob_operator_bounded_limit"].samples
     for limit in limits:
@@ -118,7 +118,7 @@ async def test_no_structure_is_fuller_than_its_limit(operator: Operator) -> None
         assert 0 <= used <= limit.value
 
 
-async def test_jobs_are_counted_by_phase_and_never_named(operator: Operator) -> None:
+async def test_jobs_are_counted_by_phase_without_their_names(operator: Operator) -> None:
     before = sum(len(family.samples) for family in families(operator))
     for number in range(300):
         operator.engine.index.observe_job(job(f"planted-{number}", f"ns-{number}"))
@@ -145,10 +145,10 @@ async def test_pods_are_counted(operator: Operator) -> None:
     assert value(operator, "index_pods") == 1
 
 
-async def test_a_job_that_goes_on_time_is_counted_at_once_and_so_is_one_that_may_not_go(
+async def test_a_deletion_at_its_time_is_counted_at_once_and_so_is_a_failed_one(
     operator: Operator,
 ) -> None:
-    """Not by the next run: its policy may be gone by then, and the count with it."""
+    """Not by the next run: its policy may be deleted by then, and the count with it."""
     cluster = FakeCluster(SystemClock())
     ended(cluster, "old")
     remover = operator.engine.remover
@@ -164,7 +164,7 @@ async def test_a_job_that_goes_on_time_is_counted_at_once_and_so_is_one_that_may
     assert value(operator, "gc_delete_errors_total") == 1
 
 
-async def test_it_is_counted_why_nothing_is_removed_for_a_while() -> None:
+async def test_pauses_of_retention_are_counted_by_cause() -> None:
     clock = SetClock()
     operator = Operator(Settings(), Connection(Configuration(), "default"), clock=clock)
 
@@ -219,7 +219,7 @@ async def test_a_pass_is_counted_and_timed(operator: Operator) -> None:
     assert value(operator, "work_queue_adds_total") == 1
 
 
-async def test_without_a_record_endpoint_and_a_volume_there_are_no_numbers_of_them() -> None:
+async def test_without_a_record_endpoint_and_a_volume_their_metrics_are_not_exposed() -> None:
     operator = Operator(Settings(), Connection(Configuration(), "default"))
     assert value(operator, "bounded_limit", structure="index") == 20_000
     assert value(operator, "records_stored_total") is None

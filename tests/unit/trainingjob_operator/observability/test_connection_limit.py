@@ -1,4 +1,4 @@
-"""Who has to go when another connection comes."""
+"""The choice of the connection that is closed at the limit."""
 
 from trainingjob_operator.observability.connection_limit import ConnectionLimit
 
@@ -19,7 +19,7 @@ def taken(places: ConnectionLimit[Connection], *addresses: str) -> list[Connecti
     return connections
 
 
-def test_the_oldest_connection_of_whoever_has_the_most_makes_room() -> None:
+def test_the_oldest_connection_of_the_address_with_the_most_is_evicted() -> None:
     places: ConnectionLimit[Connection] = ConnectionLimit(4)
     probe, first, second, third, latest = taken(places, "node", "pod", "pod", "pod", "other")
     assert len(places) == 4
@@ -28,7 +28,7 @@ def test_the_oldest_connection_of_whoever_has_the_most_makes_room() -> None:
     assert places.closed_total == 1
 
 
-def test_an_address_with_one_connection_outlasts_any_flood_of_another() -> None:
+def test_an_address_with_one_connection_is_not_evicted_by_a_flood_of_another() -> None:
     places: ConnectionLimit[Connection] = ConnectionLimit(8)
     (probe,) = taken(places, "node")
     taken(places, *["pod"] * 1000)
@@ -36,14 +36,14 @@ def test_an_address_with_one_connection_outlasts_any_flood_of_another() -> None:
     assert len(places) == 8
 
 
-def test_among_equals_a_new_connection_still_finds_a_place() -> None:
+def test_a_new_connection_is_accepted_when_all_addresses_have_one() -> None:
     places: ConnectionLimit[Connection] = ConnectionLimit(2)
     *_, latest = taken(places, "a", "b", "c")
     assert latest.is_open
     assert len(places) == 2
 
 
-def test_a_connection_that_leaves_twice_leaves_once() -> None:
+def test_removing_a_connection_twice_counts_once() -> None:
     places: ConnectionLimit[Connection] = ConnectionLimit(2)
     first, _ = taken(places, "a", "a")
     places.remove(first)
@@ -51,6 +51,6 @@ def test_a_connection_that_leaves_twice_leaves_once() -> None:
     assert len(places) == 1
 
 
-def test_there_is_no_room_to_be_made_where_nobody_is() -> None:
+def test_nothing_is_evicted_without_connections() -> None:
     places: ConnectionLimit[Connection] = ConnectionLimit(2)
     assert not places.evict_one()

@@ -1,4 +1,4 @@
-"""What `/metrics` says of the housekeeping."""
+"""The metrics of retention."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
-    """One sample; None: there is no such one."""
+    """Return a sample; None: there is none."""
     return metrics.registry.get_sample_value(f"trainingjob_operator_{name}", labels)
 
 
@@ -39,7 +39,7 @@ def test_a_sweep_of_the_volume_is_counted() -> None:
     assert value(metrics, "gc_duration_seconds_sum", sweep="volume") == 1.5
 
 
-def test_a_volume_that_is_left_alone_is_counted_by_reason_and_is_no_success() -> None:
+def test_a_skipped_volume_is_counted_by_reason_and_is_no_success() -> None:
     metrics = Metrics()
     metrics.gc.volume_skipped("JobsUnknown")
     assert value(metrics, "gc_skipped_total", sweep="volume", reason="JobsUnknown") == 1
@@ -65,7 +65,7 @@ def test_a_volume_that_cannot_be_swept_is_no_success_though_nothing_failed(
     assert last == NOW.timestamp()
 
 
-def test_that_no_sweep_has_succeeded_yet_is_shown_from_the_start() -> None:
+def test_the_time_of_the_last_success_is_0_from_the_start() -> None:
     def last(metrics: Metrics, sweep: str) -> float | None:
         return value(metrics, "gc_last_success_timestamp_seconds", sweep=sweep)
 
@@ -74,7 +74,7 @@ def test_that_no_sweep_has_succeeded_yet_is_shown_from_the_start() -> None:
     assert [last(with_volume, sweep) for sweep in ("jobs", "volume")] == [0, 0]
 
 
-def test_the_room_of_the_volume_is_shown_once_it_is_known_and_the_last_one_stays() -> None:
+def test_the_size_of_the_volume_is_exposed_once_known_and_keeps_the_last_value() -> None:
     metrics = Metrics(has_volume=True)
     names = ("volume_size_bytes", "volume_free_bytes")
     metrics.gc.volume_swept(VolumeReport(), seconds=0, at=NOW)
@@ -84,7 +84,7 @@ def test_the_room_of_the_volume_is_shown_once_it_is_known_and_the_last_one_stays
     assert [value(metrics, name) for name in names] == [200, 0]
 
 
-def test_what_is_no_word_or_one_word_too_many_is_no_label_of_its_own() -> None:
+def test_an_invalid_reason_or_one_beyond_the_limit_gets_the_label_other() -> None:
     metrics = Metrics()
     many = {"job_2f1c/ml": 1, "x" * 100: 1} | {
         f"Reason{chr(97 + i % 26)}{chr(97 + i // 26)}": 1 for i in range(500)

@@ -1,4 +1,4 @@
-"""Who is let in, for how long, and what a flood of tokens costs the API server."""
+"""The cache of token reviews, its TTLs, and the rate limit of reviews for unknown tokens."""
 
 import asyncio
 from http import HTTPStatus
@@ -18,7 +18,7 @@ from trainingjob_operator.observability.metrics_auth import (
 
 
 class Cluster:
-    """Reviews tokens as their first word says, on a clock that is set."""
+    """Reviews tokens by their first word, on a clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -51,13 +51,13 @@ async def cluster() -> Cluster:
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic good", "good"])
-async def test_who_shows_no_token_costs_no_review(cluster: Cluster, header: str) -> None:
+async def test_a_request_without_a_token_costs_no_review(cluster: Cluster, header: str) -> None:
     assert await cluster.callers.status_of(header) is HTTPStatus.UNAUTHORIZED
     assert cluster.asked == []
     assert cluster.known == 0
 
 
-async def test_answers_are_remembered_for_a_while_and_no_longer(cluster: Cluster) -> None:
+async def test_reviews_are_cached_for_their_ttl(cluster: Cluster) -> None:
     tokens = {
         "good": HTTPStatus.OK,
         "poor": HTTPStatus.FORBIDDEN,
@@ -76,7 +76,7 @@ async def test_answers_are_remembered_for_a_while_and_no_longer(cluster: Cluster
     assert cluster.asked[-1] == "good"
 
 
-async def test_a_right_that_is_taken_away_is_gone_with_the_next_review(cluster: Cluster) -> None:
+async def test_a_revoked_right_is_noticed_at_the_next_review(cluster: Cluster) -> None:
     assert await cluster.ask("good") is HTTPStatus.OK
     cluster.callers._review = lambda _: asyncio.sleep(0, False)  # type: ignore[misc]
     cluster.now += ALLOWED_S
@@ -84,7 +84,7 @@ async def test_a_right_that_is_taken_away_is_gone_with_the_next_review(cluster: 
     assert cluster.known == 1
 
 
-async def test_a_flood_of_tokens_costs_a_few_reviews_and_shuts_nobody_out(
+async def test_a_flood_of_unknown_tokens_is_rate_limited_and_allowed_callers_are_served(
     cluster: Cluster,
 ) -> None:
     assert await cluster.ask("good") is HTTPStatus.OK
@@ -102,7 +102,7 @@ async def test_a_flood_of_tokens_costs_a_few_reviews_and_shuts_nobody_out(
     assert await cluster.ask("forged-again") is HTTPStatus.TOO_MANY_REQUESTS
 
 
-async def test_a_caller_with_many_tokens_pushes_out_none_that_was_let_in(
+async def test_refused_tokens_do_not_evict_allowed_callers(
     cluster: Cluster,
 ) -> None:
     assert await cluster.ask("good") is HTTPStatus.OK
@@ -116,7 +116,7 @@ async def test_a_caller_with_many_tokens_pushes_out_none_that_was_let_in(
     assert cluster.known == MAX_ALLOWED + MAX_REFUSED
 
 
-async def test_many_at_once_with_one_token_are_one_review_and_one_that_leaves_ends_no_other(
+async def test_concurrent_requests_with_one_token_share_a_review_that_a_disconnect_does_not_cancel(
     cluster: Cluster,
 ) -> None:
     cluster.answers.clear()
@@ -130,7 +130,7 @@ async def test_many_at_once_with_one_token_are_one_review_and_one_that_leaves_en
     assert not cluster.callers._running
 
 
-async def test_while_the_api_server_is_silent_who_was_let_in_stays_for_ten_minutes(
+async def test_while_the_api_server_is_silent_allowed_callers_stay_allowed_for_ten_minutes(
     cluster: Cluster,
 ) -> None:
     assert await cluster.ask("good") is HTTPStatus.OK
@@ -144,7 +144,7 @@ async def test_while_the_api_server_is_silent_who_was_let_in_stays_for_ten_minut
     assert await cluster.ask("good") is HTTPStatus.OK
 
 
-async def test_what_is_under_way_ends_with_the_server(cluster: Cluster) -> None:
+async def test_stop_cancels_running_reviews(cluster: Cluster) -> None:
     cluster.answers.clear()
     waiting = asyncio.create_task(cluster.ask("good"))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What clients that mean no good do to the operator's port, with real sockets."""
+"""Hostile clients of the operator's port, with real sockets."""
 
 import asyncio
 import errno
@@ -18,7 +18,7 @@ LARGE = 64 * 1024 * 1024
 
 
 class Site:
-    """A server, and what it was asked to render."""
+    """A server, and the number of times it rendered the metrics."""
 
     def __init__(self) -> None:
         self.rendered = 0
@@ -46,7 +46,7 @@ class Site:
         return await self.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
 
     async def connect(self, count: int) -> list[socket.socket]:
-        """Connections of which nothing is sent yet."""
+        """Open connections that have sent nothing yet."""
         loop = asyncio.get_running_loop()
         made = []
         for _ in range(count):
@@ -66,7 +66,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 def is_over(connection: socket.socket) -> bool:
-    """The server has closed it, in whatever way."""
+    """Wait until the server has closed the connection."""
     try:
         return connection.recv(1 << 16) == b""
     except BlockingIOError:
@@ -95,7 +95,7 @@ async def test_a_probe_is_answered_with_a_line_and_its_connection_closed(site: S
         ("HEAD /healthz HTTP/1.1\r\n\r\n", b"200"),
     ],
 )
-async def test_every_other_request_has_its_answer_too(
+async def test_invalid_requests_get_an_error_response(
     site: Site, request_: str, status: bytes
 ) -> None:
     answer = await site.ask(request_)
@@ -103,7 +103,7 @@ async def test_every_other_request_has_its_answer_too(
     assert request_.startswith("HEAD") == answer.endswith(b"\r\n\r\n")
 
 
-async def test_a_page_that_cannot_be_rendered_is_a_500_and_the_server_goes_on(
+async def test_a_rendering_error_is_a_500_and_the_server_continues(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.page = b""
@@ -121,7 +121,7 @@ async def test_idle_connections_are_capped_and_a_probe_gets_through(site: Site) 
         each.close()
 
 
-async def test_half_a_request_has_a_deadline_from_the_start_however_it_trickles_in(
+async def test_an_incomplete_request_has_one_deadline_from_the_accept(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_connection, "LIFE_S", 0.3)
@@ -140,7 +140,7 @@ async def test_half_a_request_has_a_deadline_from_the_start_however_it_trickles_
     trickling.close()
 
 
-async def test_who_does_not_read_the_metrics_is_cut_off(
+async def test_a_client_that_does_not_read_is_disconnected(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_connection, "LIFE_S", 3.0)  # it has to be seen before it is over
@@ -158,7 +158,7 @@ async def test_of_pipelined_requests_the_first_is_answered(site: Site) -> None:
     assert answer.count(b"HTTP/1.1 200") == 1
 
 
-async def test_a_body_without_end_is_cut_off(site: Site) -> None:
+async def test_a_client_that_sends_an_endless_body_is_disconnected(site: Site) -> None:
     (endless,) = await site.connect(1)
     endless.send(b"POST /metrics HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n")
 
@@ -176,7 +176,7 @@ async def test_a_body_without_end_is_cut_off(site: Site) -> None:
     endless.close()
 
 
-async def test_connections_that_end_by_a_reset_leave_nothing_behind(site: Site) -> None:
+async def test_connections_that_are_reset_are_removed(site: Site) -> None:
     for _ in range(10):
         for each in await site.connect(50):
             each.send(b"GET /he")
@@ -186,7 +186,7 @@ async def test_connections_that_end_by_a_reset_leave_nothing_behind(site: Site) 
     assert (await site.get("/healthz")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_metrics_that_everybody_asks_for_are_rendered_once_in_a_while(
+async def test_metrics_are_rendered_at_most_once_per_ttl(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_METRICS_TTL_S", 3600.0)
@@ -199,7 +199,7 @@ async def test_metrics_that_everybody_asks_for_are_rendered_once_in_a_while(
 
 
 class OutOfDescriptors:
-    """A listener, whose accept fails for as long as it is set to."""
+    """A listener whose accept fails while a test sets it to."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -219,7 +219,7 @@ class OutOfDescriptors:
         self._listener.close()
 
 
-async def test_without_descriptors_it_closes_a_connection_waits_and_logs_nothing(
+async def test_without_file_descriptors_it_closes_a_connection_pauses_and_logs_nothing(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     idle = await site.connect(2)
@@ -239,14 +239,14 @@ async def test_without_descriptors_it_closes_a_connection_waits_and_logs_nothing
         each.close()
 
 
-async def test_it_takes_a_quarter_of_the_files_that_may_be_open(
+async def test_the_connection_limit_is_a_quarter_of_the_open_files_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http_listener, "descriptor_limit", lambda: 256)
     assert Site().web.connections.limit == 64
 
 
-async def test_an_address_that_is_taken_is_an_error(site: Site) -> None:
+async def test_an_address_in_use_is_an_error(site: Site) -> None:
     second = WebServer(
         f"127.0.0.1:{site.port}", healthy=lambda: None, ready=lambda: None, metrics=bytes
     )
@@ -254,7 +254,7 @@ async def test_an_address_that_is_taken_is_an_error(site: Site) -> None:
         await second.start()
 
 
-async def test_without_a_host_it_serves_both_families_or_the_one_that_there_is(
+async def test_without_a_host_it_serves_ipv4_and_ipv6_or_the_available_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = [

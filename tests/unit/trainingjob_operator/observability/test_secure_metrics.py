@@ -84,7 +84,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await site.secure.stop()
 
 
-async def test_only_who_has_the_right_reads_the_metrics_and_nothing_else_is_served(
+async def test_only_authorized_callers_read_the_metrics_and_nothing_else_is_served(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await site.get("good") == (200, LARGE)
@@ -98,7 +98,7 @@ async def test_only_who_has_the_right_reads_the_metrics_and_nothing_else_is_serv
     assert "breaks" not in caplog.messages[0]
 
 
-async def test_without_tls_there_is_no_answer(site: Site) -> None:
+async def test_without_tls_there_is_no_response(site: Site) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     writer.write(b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer good\r\n\r\n")
     assert b"a 1" not in await asyncio.wait_for(reader.read(), 10)
@@ -106,7 +106,7 @@ async def test_without_tls_there_is_no_answer(site: Site) -> None:
     assert site.reviewed == []
 
 
-async def test_a_certificate_that_changes_is_shown_and_a_broken_one_is_not(
+async def test_a_changed_certificate_is_served_and_a_broken_one_is_not(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -128,7 +128,7 @@ async def test_a_certificate_that_cannot_be_read_at_the_start_is_named(tmp_path:
         await Site(tmp_path).secure.start()
 
 
-async def test_connections_that_never_speak_tls_hold_no_more_than_their_places(
+async def test_connections_without_a_handshake_stay_within_the_connection_limit(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -150,7 +150,7 @@ async def test_connections_that_never_speak_tls_hold_no_more_than_their_places(
     assert not caplog.records
 
 
-async def test_who_leaves_while_it_is_reviewed_leaves_nothing_behind(
+async def test_a_client_that_disconnects_during_its_review_is_removed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = asyncio.Event()
