@@ -39,7 +39,7 @@ from trainingjob_operator.core.decision import (
 from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import JobStatus, JobView, UnreadLogs
 from trainingjob_operator.core.job_stage import Stage, stage_of
-from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.message_text import truncate
 from trainingjob_operator.core.naming import format_indexes, job_directory, parse_indexes
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.core.status_draft import StatusDraft
@@ -185,7 +185,7 @@ def _report_missing(draft: StatusDraft, lost: Sequence[LogOutcome]) -> StatusDra
         if attempt != first.attempt or ranks <= named:
             return _set_condition(draft, REASON_LOGS_TRUNCATED, said)
         ranks |= named
-    which = cut(format_indexes(ranks), _MAX_RANKS)
+    which = truncate(format_indexes(ranks), _MAX_RANKS)
     what = f"log of rank {which}" if len(ranks) == 1 else f"logs of ranks {which}"
     verb = "is" if len(ranks) == 1 else "are"
     message = f"the {what} of attempt {first.attempt} {verb} missing: {first.lost}"

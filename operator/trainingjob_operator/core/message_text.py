@@ -5,7 +5,7 @@ from trainingjob_api.constants import MAX_MESSAGE_BYTES
 _ELLIPSIS = "..."
 
 
-def cut(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+def truncate(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
     """Truncate a text to `limit` bytes of UTF-8, at a character boundary, with `...` at the end."""
     raw = text.encode("utf-8", "backslashreplace")
     if len(raw) <= limit:
@@ -20,10 +20,10 @@ def one_line(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
         for c in text[: limit * 2]
     )
-    return cut(safe, limit)
+    return truncate(safe, limit)
 
 
-def age(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """Format a duration as kubectl does: in the largest unit of which there are at least two."""
     whole = max(int(seconds), 0)
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):

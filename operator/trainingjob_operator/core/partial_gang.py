@@ -46,10 +46,10 @@ def when_partly_refused(ctx: PlanContext) -> Plan | None:
     holding = format_indexes(pod.index for pod in ctx.ranks.current)
     why = f"{refusal.message}; the pods of ranks {holding} are deleted, and all are retried later"
     status = _end_attempt(ctx, why)
-    given = ctx.with_status(status).condition(
+    announced = ctx.with_status(status).condition(
         CONDITION_PODS_READY, to=False, reason=refusal.reason, message=why
     )
-    return Plan(status=given.status, delete=deletions(ctx.seen.pods))
+    return Plan(status=announced.status, delete=deletions(ctx.seen.pods))
 
 
 def partial_hold_deadline(
@@ -96,12 +96,12 @@ def _end_attempt(ctx: PlanContext, why: str) -> JobStatus:
     `attemptStartTime` here, and any further delay is added by `begin_gang_retry`.
     """
     draft = ctx.with_status(new_attempt(ctx.status)).draft
-    given = announce_restart(draft, reason=REASON_PARTLY_REFUSED, message=why).status
+    announced = announce_restart(draft, reason=REASON_PARTLY_REFUSED, message=why).status
     start = ctx.status.attempt_start_time
     if start is None:
-        return given
-    wait = timedelta(seconds=_wait_s(ctx.job, given, ctx.now, ctx.settings))
-    return replace(given, attempt_start_time=start + wait)
+        return announced
+    wait = timedelta(seconds=_wait_s(ctx.job, announced, ctx.now, ctx.settings))
+    return replace(announced, attempt_start_time=start + wait)
 
 
 def _wait_s(

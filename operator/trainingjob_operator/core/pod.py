@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final, Self
 
 from trainingjob_operator.core.fast_replace import copy_with, differing_fields
-from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.message_text import truncate
 
 LONG_TEXT: Final = 128
 """Length from which a text about a pod counts as long, in bytes."""
@@ -108,9 +108,9 @@ class PodView:
         """Return the pod with its texts truncated to `LONG_TEXT`."""
         return copy_with(
             self,
-            message=cut(self.message, LONG_TEXT),
-            waiting_message=cut(self.waiting_message, LONG_TEXT),
-            unschedulable=cut(self.unschedulable, LONG_TEXT),
+            message=truncate(self.message, LONG_TEXT),
+            waiting_message=truncate(self.waiting_message, LONG_TEXT),
+            unschedulable=truncate(self.unschedulable, LONG_TEXT),
         )
 
     def sharing_names_of(self, known: "PodView") -> Self:

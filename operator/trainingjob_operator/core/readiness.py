@@ -18,7 +18,7 @@ from trainingjob_api.constants import (
 )
 from trainingjob_operator.core.decision import Refusal
 from trainingjob_operator.core.job import JobStatus, JobView
-from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.message_text import truncate
 from trainingjob_operator.core.plan_context import PlanContext
 from trainingjob_operator.core.pod import PodPhase, PodView
 from trainingjob_operator.core.ranks import Ranks
@@ -162,7 +162,7 @@ def obstacle(ctx: PlanContext) -> str:
 
 
 def _words(reason: str, message: str) -> str:
-    return cut(f"; {reason}: {message}", _LONGEST_OBSTACLE)
+    return truncate(f"; {reason}: {message}", _LONGEST_OBSTACLE)
 
 
 def _who(ctx: PlanContext, message: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from trainingjob_operator.core.fast_replace import replace_fields
 from trainingjob_operator.core.job import Condition, JobStatus, JobView
-from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.message_text import truncate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class StatusDraft:
             type=kind,
             status=to,
             reason=reason,
-            message=cut(message),
+            message=truncate(message),
             last_transition_time=(
                 old.last_transition_time if old is not None and old.status == to else self.now
             ),

@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
 from trainingjob_api.errors import SettingsError, UnavailableError
-from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.message_text import truncate
 from trainingjob_operator.kube.write_fencing import FencedConnector, MayWrite
 
 _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -151,7 +151,7 @@ def _proxy_from_environment(server: str) -> str | None:
 
 
 def _brief(error: Exception) -> str:
-    return cut(" ".join(str(error).split()) or type(error).__name__, _MAX_ERROR_BYTES)
+    return truncate(" ".join(str(error).split()) or type(error).__name__, _MAX_ERROR_BYTES)
 
 
 def _context_namespace(context: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobView
-from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.message_text import truncate
 from trainingjob_operator.core.observe_policy import PolicyView
 from trainingjob_operator.core.untyped_json import time_text
 from trainingjob_operator.kube.cluster import Cluster
@@ -158,7 +158,7 @@ def event_manifest(about: Subject, event: Event, now: datetime) -> dict[str, Any
         },
         "type": "Warning" if event.warning else "Normal",
         "reason": event.reason,
-        "message": cut(event.message),
+        "message": truncate(event.message),
         "source": {"component": _COMPONENT},
         "reportingComponent": _COMPONENT,
         "firstTimestamp": at,

@@ -34,8 +34,7 @@ from trainingjob_api.errors import (
 from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.decision import ArchiveSearch, LogOutcome
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.core.message_text import cut as cut_text
-from trainingjob_operator.core.message_text import one_line
+from trainingjob_operator.core.message_text import one_line, truncate
 from trainingjob_operator.core.naming import format_indexes
 from trainingjob_operator.core.pod import PodView
 from trainingjob_operator.kube.cluster import Cluster
@@ -262,7 +261,7 @@ class Archiver:
             _logger.warning(
                 "job %s: the log of rank %s of attempt %d is given up: %s",
                 task.key,
-                cut_text(format_indexes(outcome.missing), _MAX_WHY),
+                truncate(format_indexes(outcome.missing), _MAX_WHY),
                 task.attempt,
                 outcome.lost,
             )

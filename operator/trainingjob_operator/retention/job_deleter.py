@@ -26,7 +26,7 @@ from trainingjob_operator.clock import Clock
 from trainingjob_operator.core.bounded import Bound
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import JobKey, JobView
-from trainingjob_operator.core.message_text import age
+from trainingjob_operator.core.message_text import format_age
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.core.retention import (
     FINISHED_AHEAD,
@@ -243,7 +243,7 @@ class JobDeleter:
                 "Cleanup: the completion time of job %s is in the future, %s from now: a clock was "
                 "ahead, or ours is behind; the job is deleted that much later",
                 job.key,
-                age(verdict.ahead.total_seconds()),
+                format_age(verdict.ahead.total_seconds()),
             )
         if (
             verdict.held_by == GITOPS
@@ -273,7 +273,7 @@ class JobDeleter:
         ruler = self._policies.ruler_of(job.key.namespace)
         self._unreported.add_deleted(ruler, {reason: 1})
         ended_at = finished_at(job.status) or self._clock.now()
-        old = age((self._clock.now() - ended_at).total_seconds())
+        old = format_age((self._clock.now() - ended_at).total_seconds())
         _logger.info(
             "Cleanup: removed job %s (%s, finished %s ago)", job.key, job.status.phase, old
         )

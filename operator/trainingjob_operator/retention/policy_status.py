@@ -13,7 +13,7 @@ from trainingjob_api.constants import (
     REASON_INVALID_SPEC,
     REASON_VALID,
 )
-from trainingjob_operator.core.message_text import cut
+from trainingjob_operator.core.message_text import truncate
 from trainingjob_operator.core.observe_policy import PolicyView, policy_view
 from trainingjob_operator.core.retention import Inherited
 from trainingjob_operator.core.untyped_json import as_dict, as_dicts, as_int, as_str, time_text
@@ -158,7 +158,7 @@ def _condition(
         "type": kind,
         "status": status,
         "reason": reason or "Unknown",
-        "message": cut(message),
+        "message": truncate(message),
         "lastTransitionTime": since or time_text(now),
         "observedGeneration": policy.generation,
     }
