@@ -220,10 +220,10 @@ class Reconciler:
         if job.status == decided.status:
             self._record_keeper.forget_old_delivery(job)
             return decided if not decided.delete or await self.live.is_unchanged(job) else None
-        decided = await self._record_keeper.try_at_once(job, decided)
+        decided = await self._record_keeper.store_before_status(job, decided)
         if not await self._write_status(entry, job, decided):
             return None
-        self._record_keeper.follow_up(entry.job)
+        self._record_keeper.offer_or_forget(entry.job)
         return decided
 
     async def _next_pass(self, entry: JobEntry, decided: Plan, *, has_room: bool) -> float | None:

@@ -133,7 +133,7 @@ class RecordKeeper:
             return None
         return entry.job
 
-    async def try_at_once(self, job: JobView, decided: Plan) -> Plan:
+    async def store_before_status(self, job: JobView, decided: Plan) -> Plan:
         """Store the record of a job before its terminal status is written, if that takes a moment.
 
         Only if every rank has completed: nothing that the user does meanwhile changes that outcome.
@@ -154,7 +154,7 @@ class RecordKeeper:
         release = may_release(status, job, self._settings, now=now)
         return replace_fields(decided, status=status, release=release, abandon=False)
 
-    def follow_up(self, job: JobView) -> None:
+    def offer_or_forget(self, job: JobView) -> None:
         """Offer a pending record to the outbox after the status write, or forget a written delivery."""
         if not job.status.is_finished:
             return

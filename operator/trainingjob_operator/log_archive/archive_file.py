@@ -195,8 +195,8 @@ class ArchiveFile:
     def write(self, data: bytes) -> None:
         """Write some of the section's lines, which already have their prefixes.
 
-        When the section reaches twice the limit, its newest half is moved to the front, block by
-        block. So each written byte is moved once on average.
+        When the section reaches twice the limit, its newest half is moved to the front, one block
+        at a time in memory. A byte is moved at most once for each `limit` bytes written.
 
         Raises:
             ArchiveBusyError: another process has written to the file meanwhile.
