@@ -165,7 +165,7 @@ def every_line_of_the_notes_works(
     shown = [line for line in lines if line.startswith("kubectl") and "port-forward" not in line]
     assert len(shown) == 8, notes
     printed = [cluster.kubectl(*shlex.split(line.removesuffix(" --watch"))[1:]) for line in shown]
-    may_look(cluster, printed[-1].strip(), folder / "looks-at-jobs")
+    may_look(cluster, printed[-1].strip(), folder / "job-viewer")
     [secret] = re.findall(r"\$\(kubectl (.*?) \| base64 -d\)", notes)
     assert base64.b64decode(cluster.kubectl(*shlex.split(secret))).decode() == bearer
     [test] = [line for line in lines if line.startswith("helm test")]
@@ -195,10 +195,10 @@ def may_look(cluster: Cluster, bearer: str, kubeconfig: Path) -> None:
     """The account of the NOTES sees the jobs of its namespace and no others, and is removed again."""
     cluster.plane.authority.token_kubeconfig(kubeconfig, cluster.plane.server, bearer)
     wait_until(lambda: can_list_jobs(kubeconfig), within_s=60)  # a right is known a moment later
-    with pytest.raises(AssertionError, match=r"looks-at-jobs\W+cannot list"):
+    with pytest.raises(AssertionError, match=r"job-viewer\W+cannot list"):
         kubectl(kubeconfig, "-n", cluster.team, "get", "trainingjobs")
     for kind in ("rolebinding", "serviceaccount"):
-        cluster.kubectl("-n", "default", "delete", kind, "looks-at-jobs")
+        cluster.kubectl("-n", "default", "delete", kind, "job-viewer")
 
 
 async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(

@@ -10,7 +10,7 @@ from tests.support.real.installed import CONSOLE, SYSTEM, TEAM, Installed, shell
 pytestmark = pytest.mark.e2e
 
 ELSEWHERE = "elsewhere"
-USER = "looks-at-jobs"
+USER = "job-viewer"
 ADMIN = "looks-at-all-jobs"
 
 
