@@ -150,8 +150,8 @@ def smoke(kubeconfig: str | None, context: str | None, **options: Any) -> int:
     from trainingjob_operator.commands.smoke import smoke, smoke_job_from  # noqa: PLC0415
     from trainingjob_operator.settings import Settings  # noqa: PLC0415
 
-    trial, settings = smoke_job_from(**options), Settings.from_environment()
-    works = asyncio.run(smoke(settings, trial, kubeconfig=kubeconfig, context=context))
+    job, settings = smoke_job_from(**options), Settings.from_environment()
+    works = asyncio.run(smoke(settings, job, kubeconfig=kubeconfig, context=context))
     return SUCCESS if works else FAILURE
 
 

@@ -1,4 +1,4 @@
-"""An address of a PostgreSQL server that leads elsewhere later, or nowhere."""
+"""A TCP proxy in front of a PostgreSQL server that can be redirected to another one, or go silent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from tests.support.records.postgres import Postgres
 
 
 class Address:
-    """An address that leads to one server, and later to another one, as that of a Service."""
+    """An address that is forwarded to one server, and later to another one, like a Service's."""
 
     def __init__(self, target: Postgres) -> None:
         self._target = target
@@ -27,13 +27,13 @@ class Address:
             self.move_to(self._target)
 
     def move_to(self, target: Postgres) -> None:
-        """Lead new connections there; those that are open break."""
+        """Forward new connections to this server, and break the open ones."""
         self._target = target
         for writer in self._writers:
             writer.transport.abort()
 
     def hang(self) -> None:
-        """Take what is sent, and new connections, and answer nothing from now on."""
+        """Accept data and new connections, but send no response from now on."""
         self._answers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""An in-memory twin of the record endpoint, on the same clock and with the same deaths."""
+"""An in-memory fake of the record endpoint, on the simulated clock and with simulated crashes."""
 
 import asyncio
 from typing import Any
@@ -61,7 +61,7 @@ class FakeEndpoint:
             raise EndpointUnavailableError("no answer")
 
     def row(self, name: str = "mnist") -> Object:
-        """The one row of the job of this name."""
+        """Return the only row of the job of this name."""
         found = [row for row in self.rows.values() if row["name"] == name]
         assert len(found) == 1, found
         return found[0]

@@ -1,4 +1,4 @@
-"""A record endpoint in a thread of its own, which can be down, slow or wrong."""
+"""A record endpoint in a separate thread, which can be down, slow or faulty."""
 
 import asyncio
 import json
@@ -54,11 +54,11 @@ class Ledger:
 
     @property
     def url(self) -> str:
-        """Where records go."""
+        """The URL of the endpoint."""
         return f"http://127.0.0.1:{self._port}/api/v1/jobs"
 
     def has(self, names: list[str]) -> bool:
-        """Whether there are records of all jobs of these names."""
+        """Return True if there are records of all jobs of these names."""
         if len(self.rows) < len(set(names)):
             return False  # without a look at each, for those who ask again and again
         return {row["name"] for row in self.rows.copy().values()} >= set(names)
@@ -68,7 +68,7 @@ class Ledger:
         asyncio.run_coroutine_threadsafe(self._up(), self._loop).result(10)
 
     def go_down(self) -> None:
-        """Nobody listens any more."""
+        """Stop listening."""
         asyncio.run_coroutine_threadsafe(self._down(), self._loop).result(10)
 
     async def _up(self) -> None:

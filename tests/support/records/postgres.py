@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, on loopback, and for pods on the address of their node."""
+"""A PostgreSQL server for the tests, on loopback, and for pods on the address of their node."""
 
 import os
 import pwd
@@ -29,7 +29,7 @@ _LOOK_S = 0.02
 
 
 def find_binaries() -> Path | None:
-    """The folder with `initdb` and `pg_ctl`, on PATH or where Debian puts it."""
+    """Return the directory with `initdb` and `pg_ctl`, on PATH or in Debian's location."""
     on_path = shutil.which("initdb")
     candidates = [Path(on_path).resolve().parent] if on_path else []
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -37,7 +37,7 @@ def find_binaries() -> Path | None:
 
 
 def why_not() -> str | None:
-    """Why there can be no server here; None: there can."""
+    """Return the reason why no server can run here; None: it can."""
     if find_binaries() is None:
         return "PostgreSQL is not installed: no initdb on PATH or in /usr/lib/postgresql/*/bin"
     if os.geteuid() == 0 and not _has_postgres_user():
@@ -46,7 +46,7 @@ def why_not() -> str | None:
 
 
 def skip_where_there_is_none() -> None:
-    """Skip the test that asks where there can be no server; fail it where one is required."""
+    """Skip the calling test where no server can run; fail it where one is required."""
     if reason := why_not():
         if os.environ.get(_REQUIRED):
             pytest.fail(f"{_REQUIRED} is set, and {reason}")
@@ -62,7 +62,7 @@ def _has_postgres_user() -> bool:
 
 
 class Postgres:
-    """One server; each test takes a database of its own. It ends with the tests, however they end."""
+    """One server; each test uses its own database. The server stops when the tests end, in any way."""
 
     def __init__(self, *options: str, interface: IPv4Interface | None = None) -> None:
         """Prepare one.
@@ -90,7 +90,7 @@ class Postgres:
         return self
 
     def _create(self) -> None:
-        """Make its data directory."""
+        """Create its data directory."""
         password = self.folder / "password"
         password.write_text(PASSWORD)
         if os.geteuid() == 0:
@@ -114,11 +114,11 @@ class Postgres:
 
     @property
     def pid(self) -> int:
-        """The number of its first process, which was started."""
+        """The process id of its main process."""
         return self._server.pid
 
     def start(self) -> None:
-        """Start the server; returns when it takes connections."""
+        """Start the server; return when it accepts connections."""
         where = ("-D", str(self._data), "-k", str(self.folder), "-p", str(self.port))
         addresses = ",".join(dict.fromkeys(("127.0.0.1", self._host)))
         options = [*where, "-c", f"listen_addresses={addresses}"]
@@ -144,13 +144,13 @@ class Postgres:
             time.sleep(_LOOK_S)
 
     def stop(self) -> None:
-        """Stop it as a crash would, so that what it promised must come from its log."""
+        """Stop it without a checkpoint, so that it must recover its commits from its write-ahead log."""
         self._server.send_signal(signal.SIGQUIT)
         self._server.wait(_PATIENCE_S)
         SHARED.discard(self.pid)
 
     def kill(self) -> None:
-        """SIGKILL to all of its processes: nothing is written any more, and nobody says good-bye."""
+        """Send SIGKILL to all of its processes: nothing more is written, and no connection is closed."""
         memory = (self._data / "postmaster.pid").read_text().splitlines()[6].split()[1]
         processes = self._processes()
         for pid in (self.pid, *processes):  # the first one first: it would start the others again
@@ -161,7 +161,7 @@ class Postgres:
         subprocess.run(["ipcrm", "-m", memory], check=True)
 
     def freeze(self) -> None:
-        """Make it as silent as one behind a broken network: connections stay, nobody answers."""
+        """Make it silent, as behind a broken network: connections stay open without a response."""
         for pid in self._processes():
             os.kill(pid, signal.SIGSTOP)
 
@@ -174,7 +174,7 @@ class Postgres:
         return [*children(self.pid), self.pid]
 
     def _is_ready(self) -> bool:
-        """True once the last line of its file says so."""
+        """True once the last line of its file says that it is ready."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -188,12 +188,12 @@ class Postgres:
         return f"postgresql://{_USER}:{PASSWORD}@{self._host}:{self.port}/{name}"
 
     def ask(self, sql: str, *, database: str = "postgres") -> str:
-        """What a statement answers, in the database of this name."""
+        """Return the result of a statement in the database of this name."""
         where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", database)
         return self._run("psql", *where, "-Atc", sql).strip()
 
     def set(self, name: str, value: str) -> None:
-        """Change a setting of the server that runs."""
+        """Change a setting of the running server."""
         self.ask(f"ALTER SYSTEM SET {name} = '{value}'")
         self.ask("SELECT pg_reload_conf()")
 
@@ -214,7 +214,7 @@ class Postgres:
 
 
 class Standby(Postgres):
-    """A copy of a server that runs, which follows it until it is promoted."""
+    """A standby that replicates a running server until it is promoted."""
 
     def __init__(self, primary: Postgres) -> None:
         super().__init__()
@@ -228,10 +228,10 @@ class Standby(Postgres):
         self._run("pg_basebackup", *of, f"--pgdata={self._data}", *how)
 
     def promote(self) -> None:
-        """Let it take writes."""
+        """Promote it: it accepts writes from then on."""
         self._run("pg_ctl", "promote", f"--pgdata={self._data}", "--wait")
 
 
 def _owner() -> str | None:
-    """Who runs its programs, which refuse to be run by root; None: who runs the tests."""
+    """Return the user that runs its programs, which refuse root; None: the current user."""
     return "postgres" if os.geteuid() == 0 else None

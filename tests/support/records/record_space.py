@@ -1,4 +1,4 @@
-"""A record service on a volume that fills, in a mount namespace of its own.
+"""A record service on a volume that becomes full, in a separate mount namespace.
 
     unshare --mount python -m tests.support.records.record_space NAME FOLDER
 
@@ -62,7 +62,7 @@ def retention(database: Database, size: str) -> Retention:
 
 
 async def _full(folder: Path) -> Outcome:
-    """Without a limit the volume fills; another's file keeps it full; a limit, then, frees it."""
+    """Without a limit the volume becomes full; another file keeps it full; then a limit frees it."""
     database = Database(settings(folder))
     await database.prepare()
     unlimited = retention(database, "0")
@@ -118,7 +118,7 @@ async def _filled(folder: Path) -> int:
 
 
 def prune_on_a_full_volume(folder: Path) -> Outcome:
-    """A volume that another has filled to the last byte, and the command."""
+    """A volume that other files have filled completely, and the prune command."""
     mount("-t", "tmpfs", "-o", f"size={_VOLUME}", "tmpfs", folder)
     stored = asyncio.run(_filled(folder))
     with patch("sys.stdout.write") as said:

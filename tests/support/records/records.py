@@ -47,10 +47,10 @@ def a_record(uid: str | None = None, **fields: Any) -> Record:
 
 
 def encode(record: Record) -> bytes:
-    """The body: equal records are equal bytes."""
+    """Return the body; equal records have equal bytes."""
     return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
 
 
 def idempotency_key(record: Record, body: bytes) -> str:
-    """As the contract has it."""
+    """Return the Idempotency-Key as the contract defines it."""
     return f"{record['uid']}:{record['revision']}:{hashlib.sha256(body).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Senders that note what was acknowledged, and what must then be there."""
+"""Senders that note which records were acknowledged, and check that these are stored."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ _BUSY = 503
 
 @asynccontextmanager
 async def senders(client: Client, acknowledged: dict[str, int]) -> AsyncIterator[None]:
-    """Eight senders, as the operator has, that note what was acknowledged, until they are cut off.
+    """Eight senders, as many as the operator's, that note acknowledged records until they are stopped.
 
     They send new records, and then higher revisions of them.
     """
@@ -40,7 +40,7 @@ async def senders(client: Client, acknowledged: dict[str, int]) -> AsyncIterator
 
 
 async def assert_kept(client: Client, acknowledged: dict[str, int]) -> None:
-    """Each record that was acknowledged is there, in that revision or a later one."""
+    """Check that each acknowledged record is stored, in that revision or a later one."""
     few = asyncio.Semaphore(8)
 
     async def look(uid: str, revision: int) -> None:
@@ -54,7 +54,7 @@ async def assert_kept(client: Client, acknowledged: dict[str, int]) -> None:
 
 
 async def until_acknowledged(acknowledged: dict[str, int], count: int) -> None:
-    """Wait until so many records were acknowledged."""
+    """Wait until this number of records was acknowledged."""
     async with asyncio.timeout(_PATIENCE_S):
         while len(acknowledged) < count:
             await asyncio.sleep(0.01)

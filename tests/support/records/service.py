@@ -1,4 +1,4 @@
-"""The record service as a process, and a client that speaks to it as the operator does."""
+"""The record service as a process, and a client that sends requests as the operator does."""
 
 import asyncio
 import io
@@ -25,7 +25,7 @@ _ADDRESS = re.compile(r"records are taken on (http://[^/\s]+)/")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,7 +53,7 @@ class RecordServiceProcess(ChildProcess):
         }
 
     def start(self) -> None:
-        """Start it on a free port; a log that is there is continued."""
+        """Start it on a free port; append to an existing log."""
         command = [sys.executable, "-m", "trainingjob_cli", "records"]
         self.spawn(command, clean_environment() | self._settings)
 
@@ -67,7 +67,7 @@ class RecordServiceProcess(ChildProcess):
 
     @property
     def url(self) -> str:
-        """Where it is served, once it says so."""
+        """Wait until it logs its URL, and return it."""
         return _wait(self, lambda: (match := _ADDRESS.search(self.log())) and match[1])
 
     async def wait_until(self, path: str, status: int) -> None:
@@ -80,7 +80,7 @@ class RecordServiceProcess(ChildProcess):
                 await asyncio.sleep(0.05)
 
     async def wait_until_ready(self) -> None:
-        """Wait until `/readyz` says so."""
+        """Wait until `/readyz` returns ok."""
         await self.wait_until("/readyz", 200)
 
 
@@ -94,7 +94,7 @@ def _wait(service: RecordServiceProcess, ask: Any) -> str:
 
 
 class Client:
-    """Speaks HTTP to one service, with the token unless told otherwise."""
+    """An HTTP client of one service, with the token by default."""
 
     def __init__(self, url: str, *, token: str | None = TOKEN) -> None:
         self.url = url
@@ -115,7 +115,7 @@ class Client:
         await self._session.close()
 
     async def request(self, method: str, path: str, **arguments: Any) -> Answer:
-        """Any request."""
+        """Send any request."""
         assert self._session is not None
         async with self._session.request(
             method, self.url + path, allow_redirects=False, **arguments
@@ -126,7 +126,7 @@ class Client:
         return await self.request("GET", path, **arguments)
 
     async def put(self, record: Record) -> Answer:
-        """A PUT as the operator makes it."""
+        """Send a PUT as the operator does."""
         body = encode(record)
         headers = {
             "Content-Type": "application/json",
@@ -136,14 +136,14 @@ class Client:
         return await self.request("PUT", path, data=io.BytesIO(body), headers=headers)
 
     async def put_bytes(self, uid: str, body: Any, **headers: str) -> Answer:
-        """A PUT of anything."""
+        """Send a PUT with any body."""
         sent = {"Content-Type": "application/json"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
         return await self.request("PUT", f"/api/v1/jobs/{uid}", data=body, headers=sent)
 
     async def list(self, *query: tuple[str, str]) -> Any:
-        """A page of the list."""
+        """Return a page of the list."""
         answer = await self.get("/api/v1/jobs", params=query)
         assert answer.status == 200, answer
         return answer.json
