@@ -17,7 +17,7 @@ from trainingjob_operator.kube.write_fencing import MayWrite
 from trainingjob_operator.leadership import EXIT_CODE, Leadership, new_identity
 from trainingjob_operator.settings import Settings
 
-_LOOK_S: Final = 0.1
+_POLL_S: Final = 0.1
 _SLACK_S: Final = 10.0
 """Extra waiting time, for the API calls, beyond the duration of a Lease whose holder is dead."""
 
@@ -158,7 +158,7 @@ async def _wait(
                 f"the Lease {gateway.namespace}/{gateway.name} could not be acquired, so an "
                 f"operator may be active, and nothing was done: {why}"
             )
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     acquired.result()
 
 

@@ -39,7 +39,7 @@ from trainingjob_operator.records.outbox import Writer
 TIMEOUT_S: Final = 60.0
 """Seconds for which storing records is tried after the last success."""
 
-_AT_ONCE: Final = 8
+_MAX_CONCURRENT: Final = 8
 _BACKOFF: Final = Backoff(0.2, 5.0)
 _ONE_TRY_S: Final = 10.0
 _NOT_STORED: Final = "its record is not stored"
@@ -123,7 +123,7 @@ class FinalizerRelease:
         for namespace in self._namespaces:
             async for page in self._objects.list_jobs(namespace):
                 held = [raw for raw in self._not_spared(page) if _needs_release(job_view(raw))]
-                for batch in batches(held, _AT_ONCE):
+                for batch in batches(held, _MAX_CONCURRENT):
                     # Await all of them, since the caller closes the client after an error.
                     results = await asyncio.gather(
                         *(self._release_job(raw) for raw in batch), return_exceptions=True

@@ -20,7 +20,7 @@ from trainingjob_operator.settings import Settings
 HANDOVER_TIMEOUT_S: Final = 120.0
 """Timeout for the rollout of the operator with its new list of namespaces."""
 
-_LOOK_S: Final = 0.5
+_POLL_S: Final = 0.5
 
 
 async def wait_for_handover(
@@ -88,5 +88,5 @@ async def _wait_until_not_served(
         if not waits:
             say(f"{seen.holder} still serves {served}: waiting until it is replaced")
             waits = True
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     return seen is not None

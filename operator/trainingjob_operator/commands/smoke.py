@@ -36,7 +36,7 @@ from trainingjob_web.env_settings import parse_duration
 TTL_S: Final = 600
 """The TTL of the job: if this command cannot delete it, the operator does so after this time."""
 
-_LOOK_S: Final = 1.0
+_POLL_S: Final = 1.0
 
 Object = dict[str, Any]
 
@@ -297,7 +297,7 @@ class _Smoke:
                     f"{_name(created)} did not {what} within {self._smoke_job.patience_s:g} s; "
                     f"{waits_for}"
                 )
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
     async def _delete_after_failure(self, created: Object) -> None:
         try:
@@ -316,7 +316,7 @@ async def _read_job(ask: Callable[[], Awaitable[Object | None]]) -> Object | Non
     except KubernetesError as error:
         if error.permanent:
             raise
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
         return await ask()
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from kopf._core.reactor.inventory import ResourceMemories
 
-LINGERS_S: Final = 0.5
+KOPF_GRACE_S: Final = 0.5
 """Seconds between the end of our engine and the cancellation of kopf."""
 
 _KILL_AFTER_S: Final = 8.0
@@ -101,7 +101,7 @@ class KopfRunner:
             await asyncio.wait({kopf, engine_end}, return_when=asyncio.FIRST_COMPLETED)
             # Without a stop request kopf ends by an error of its own: let it finish and raise it.
             is_stopping = self.stop_requested.is_set()
-            await asyncio.wait({kopf}, timeout=LINGERS_S if is_stopping else None)
+            await asyncio.wait({kopf}, timeout=KOPF_GRACE_S if is_stopping else None)
         finally:
             engine_end.cancel()
             kopf.cancel()

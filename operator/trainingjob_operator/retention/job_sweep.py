@@ -34,7 +34,7 @@ from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.retention.job_deleter import JobDeleter
 from trainingjob_operator.retention.policy_index import PolicyIndex
 
-AT_ONCE: Final = 16
+MAX_CONCURRENT_DELETIONS: Final = 16
 """Maximum number of concurrent deletions; the next page is read when those of this one are done."""
 
 _logger = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ class JobSweep:
             for each in waiting:
                 await self._delete_one(each, report)
 
-        await asyncio.gather(*(delete_in_turn() for _ in due[:AT_ONCE]))
+        await asyncio.gather(*(delete_in_turn() for _ in due[:MAX_CONCURRENT_DELETIONS]))
 
     async def _delete_one(self, due: DueJob, report: JobsReport) -> None:
         """Delete a job. A failure is counted, and does not stop the others."""

@@ -27,7 +27,7 @@ from trainingjob_operator.retention.unreported_totals import UnreportedTotals
 
 DELETED: Final = "DELETED"
 
-_EVERY_S: Final = 300.0
+_INTERVAL_S: Final = 300.0
 _RETRY_S: Final = 30.0
 _WHAT: Final = "RetentionPolicies"
 _logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class PolicyWatch:
                 except KubernetesError as error:
                     _logger.warning("cannot read or create the RetentionPolicies: %s", error)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_S if self._is_fresh else _RETRY_S):
+                async with asyncio.timeout(_INTERVAL_S if self._is_fresh else _RETRY_S):
                     await self._wake.wait()
             self._wake.clear()
             self._is_fresh = False

@@ -19,7 +19,7 @@ _SYSTEM: Final = (
     *("/usr/local", "/usr/lib", "/usr/share", "/var/lib", "/var/log", "/var/tmp", "/var/run"),  # noqa: S108
 )
 
-_HOLDS_HOMES: Final = ("/home", "/var/home", "/export/home", "/Users")
+_HOME_PARENTS: Final = ("/home", "/var/home", "/export/home", "/Users")
 """Parents of home directories. /etc/passwd lacks the users of a directory service (LDAP), and in a
 container those of its node."""
 
@@ -53,7 +53,7 @@ def check_directory(path: str, fd: int) -> None:
         if _identity(forbidden) == identity:
             raise _refuse(path, what)
     above = os.stat("..", dir_fd=fd)
-    if (above.st_dev, above.st_ino) in {_identity(each) for each in _HOLDS_HOMES}:
+    if (above.st_dev, above.st_ino) in {_identity(each) for each in _HOME_PARENTS}:
         raise _refuse(path, "is a home directory")
 
 

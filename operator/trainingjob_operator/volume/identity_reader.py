@@ -12,7 +12,7 @@ from trainingjob_operator.kube.cluster import Cluster
 from trainingjob_operator.volume.identity import Identity
 
 _RETRY_S: Final = 5.0
-_EVERY_S: Final = 300.0
+_INTERVAL_S: Final = 300.0
 _logger = logging.getLogger(__name__)
 
 
@@ -62,7 +62,7 @@ class IdentityReader:
             if why and why != said:
                 _logger.warning("the log volume is not used for now: %s", why)
                 said = why
-            await asyncio.sleep(_RETRY_S if why else _EVERY_S)
+            await asyncio.sleep(_RETRY_S if why else _INTERVAL_S)
             try:
                 await self.read()
             except VolumeError:

@@ -6,7 +6,7 @@ They run with the idle I/O class and a raised nice value, and are abandoned if t
 Starting one takes as long as deleting a few thousand files, so a sweep that removes fewer deletes
 them itself.
 
-Bound: `limit` processes, each with `_AHEAD` unanswered requests. They end with the sweep, and also
+Bound: `limit` processes, each with `_MAX_UNANSWERED` unanswered requests. They end with the sweep, and also
 if the process that started them dies.
 """
 
@@ -25,15 +25,15 @@ from typing import Final
 from trainingjob_operator.volume.sweep.deleter_process import PACKET
 from trainingjob_operator.volume.sweep.trash import RemovalCounts, Trash
 
-WORTH_STARTING: Final = 4096
+MIN_FILES_FOR_PROCESS: Final = 4096
 """Number of files that a sweep deletes itself before it starts a process."""
 
-WORTH_ASKING: Final = 64
+MIN_FILES_TO_SEND: Final = 64
 """Minimum number of files of a tree that is sent to a process."""
 
 _MODULE: Final = "trainingjob_operator.volume.sweep.deleter_process"
 _GRACE_S: Final = 1.0
-_AHEAD: Final = 32
+_MAX_UNANSWERED: Final = 32
 _TICK_MS: Final = 50
 _GRACE_MS: Final = 1000
 
@@ -190,7 +190,7 @@ class DeleterPool:
         """
         self._files += files
         deleter: Deleter | None = None
-        if files >= WORTH_ASKING and self._files >= WORTH_STARTING:
+        if files >= MIN_FILES_TO_SEND and self._files >= MIN_FILES_FOR_PROCESS:
             try:
                 deleter = self._next()
             except BaseException:
@@ -258,7 +258,7 @@ class DeleterPool:
                     self._limit = len(self._running)
                 continue
             for deleter in self._running:
-                if len(deleter.waiting) < _AHEAD:
+                if len(deleter.waiting) < _MAX_UNANSWERED:
                     return deleter
             if not self._running:
                 return None

@@ -8,7 +8,11 @@ from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume.layout import TRASH, Entry, EntryDirectories, printable
 from trainingjob_operator.volume.sweep.budget import Budget, BudgetError
 from trainingjob_operator.volume.sweep.counters import SweepCounters
-from trainingjob_operator.volume.sweep.deleter_pool import WORTH_STARTING, DeleterPool, Deletion
+from trainingjob_operator.volume.sweep.deleter_pool import (
+    MIN_FILES_FOR_PROCESS,
+    DeleterPool,
+    Deletion,
+)
 from trainingjob_operator.volume.sweep.entry_verdict import SweepContext, judge_again, refusal
 from trainingjob_operator.volume.sweep.rules import Reason, judge_job
 from trainingjob_operator.volume.sweep.trash import Leftover, Trash
@@ -125,7 +129,7 @@ class EntryRemover:
 
     def _delete(self, name: str, origin: str, tree: Tree | None) -> None:
         # A leftover was not measured, and may be large.
-        bytes_, files = (tree.bytes, tree.files) if tree else (0, WORTH_STARTING)
+        bytes_, files = (tree.bytes, tree.files) if tree else (0, MIN_FILES_FOR_PROCESS)
         self._budget.freed(bytes_)  # in advance, as processes may delete it only later
         with suppress(BudgetError):  # the next tick raises it again
             self._deleters.delete(Deletion(name, origin, bytes_), files=files)

@@ -17,7 +17,7 @@ from trainingjob_operator.volume.sweep.tree_age import Tree
 MAX_CANDIDATES: Final = 10_000
 """Maximum number of entries that one sweep remembers; of further ones it counts only the bytes."""
 
-_REST: Final = 9
+_PAUSE_FACTOR: Final = 9
 """The pause after measuring all sizes, as a multiple of the time that it took. So measuring takes
 at most a tenth of the time, however many files there are."""
 
@@ -46,7 +46,7 @@ class QuotaSchedule:
     def end(self) -> None:
         """Start the pause after a complete measurement."""
         now = self._monotonic()
-        self._next_at_s = now + _REST * (now - self._begun_s)
+        self._next_at_s = now + _PAUSE_FACTOR * (now - self._begun_s)
 
     def reset(self) -> None:
         """Make a measurement due at once: the volume is another one."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trainingjob_operator.handlers.kopf_runner import (
-    LINGERS_S,
+    KOPF_GRACE_S,
     CountedMemories,
     KopfRunner,
 )
@@ -27,7 +27,7 @@ async def test_kopf_that_lingers_after_our_parts_have_stopped_is_cut_short() -> 
             raise
 
     runner.stop_requested.set()
-    async with asyncio.timeout(20 * LINGERS_S):
+    async with asyncio.timeout(20 * KOPF_GRACE_S):
         await runner.run(kopf())
         await cut_short.wait()
 
@@ -50,7 +50,7 @@ async def test_a_fault_of_kopfs_own_is_raised_even_if_it_takes_its_time() -> Non
 
     async def kopf() -> None:
         runner.engine_stopped()
-        await asyncio.sleep(2 * LINGERS_S)
+        await asyncio.sleep(2 * KOPF_GRACE_S)
         raise ConnectionError("the watch failed")
 
     with pytest.raises(ConnectionError, match="the watch failed"):

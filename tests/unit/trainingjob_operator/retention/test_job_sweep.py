@@ -18,7 +18,7 @@ from trainingjob_api.errors import ForbiddenError, GoneError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
 from trainingjob_operator.core.untyped_json import time_text
 from trainingjob_operator.kube.cluster import Page
-from trainingjob_operator.retention.job_sweep import AT_ONCE, JobsReport, JobSweep
+from trainingjob_operator.retention.job_sweep import MAX_CONCURRENT_DELETIONS, JobsReport, JobSweep
 
 Object = dict[str, Any]
 
@@ -201,7 +201,7 @@ async def test_a_job_that_was_pinned_since_it_was_listed_stays() -> None:
 @leaping_time
 async def test_deletions_are_bounded_in_flight_and_a_slow_one_holds_up_no_other() -> None:
     cluster = FakeCluster(LoopClock())
-    for number in range(10 * AT_ONCE):
+    for number in range(10 * MAX_CONCURRENT_DELETIONS):
         ended(cluster, f"job-{number}")
     slow = _Slow(cluster, "job-0")
     life = OperatorLife(slow, ttl_s=3600)  # type: ignore[arg-type] # it passes all else on
@@ -209,7 +209,7 @@ async def test_deletions_are_bounded_in_flight_and_a_slow_one_holds_up_no_other(
     sweeping = asyncio.create_task(life.job_sweep.run((None,), ruler="ops"))
     while len(cluster.jobs()) > 1:
         await asyncio.sleep(1)
-    assert slow.most_in_flight == AT_ONCE
+    assert slow.most_in_flight == MAX_CONCURRENT_DELETIONS
     slow.go_on.set()
     await sweeping
     assert not cluster.jobs()

@@ -43,8 +43,8 @@ def volume(
     if request.param == "openat":
         monkeypatch.setattr(safe_open, "has_openat2", lambda: False)
     elif request.param == "processes":
-        monkeypatch.setattr(deleters, "WORTH_STARTING", 0)
-        monkeypatch.setattr(deleters, "WORTH_ASKING", 0)
+        monkeypatch.setattr(deleters, "MIN_FILES_FOR_PROCESS", 0)
+        monkeypatch.setattr(deleters, "MIN_FILES_TO_SEND", 0)
     elif not safe_open.has_openat2():
         pytest.skip("this kernel, or its container, has no openat2")
     outside = tmp_path / "outside"

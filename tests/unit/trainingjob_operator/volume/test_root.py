@@ -62,7 +62,7 @@ def test_a_directory_beside_homes_is_one_whoever_is_in_the_table_of_users(
 ) -> None:
     """Users of a directory service are not listed, and a container does not know its node's."""
     (tmp_path / "alice" / "volume").mkdir(parents=True)
-    monkeypatch.setattr(forbidden_roots, "_HOLDS_HOMES", (str(tmp_path),))
+    monkeypatch.setattr(forbidden_roots, "_HOME_PARENTS", (str(tmp_path),))
     assert "is a home directory" in str(refusal(str(tmp_path / "alice")))
     with Root.open(str(tmp_path / "alice" / "volume")) as root:
         assert root.path.endswith("volume")

@@ -16,8 +16,8 @@ from tests.support.volume.volume import new_uid, wait_until
 from trainingjob_operator.volume.sweep import deleter_pool as module
 from trainingjob_operator.volume.sweep.budget import BudgetError
 from trainingjob_operator.volume.sweep.deleter_pool import (
-    WORTH_ASKING,
-    WORTH_STARTING,
+    MIN_FILES_FOR_PROCESS,
+    MIN_FILES_TO_SEND,
     Deleter,
     DeleterPool,
     Deletion,
@@ -84,8 +84,8 @@ def deleter(bench: Bench) -> Iterator[Deleter]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every deletion is worth a process."""
-    monkeypatch.setattr(module, "WORTH_STARTING", 0)
-    monkeypatch.setattr(module, "WORTH_ASKING", 0)
+    monkeypatch.setattr(module, "MIN_FILES_FOR_PROCESS", 0)
+    monkeypatch.setattr(module, "MIN_FILES_TO_SEND", 0)
 
 
 @pytest.fixture
@@ -110,10 +110,10 @@ def test_a_few_files_are_not_worth_a_process(bench: Bench) -> None:
 
 def test_many_files_are_but_a_small_tree_among_them_is_not(bench: Bench) -> None:
     with bench.deleters() as deleters:
-        deleters.delete(bench.tree(10), files=WORTH_STARTING)
+        deleters.delete(bench.tree(10), files=MIN_FILES_FOR_PROCESS)
         assert deleters.running == 1
         deleters.finish()
-        deleters.delete(bench.tree(1), files=WORTH_ASKING - 1)
+        deleters.delete(bench.tree(1), files=MIN_FILES_TO_SEND - 1)
         assert len(bench.settled) == 2  # done at once, and here
     assert bench.left() == []
 
@@ -353,8 +353,8 @@ def test_all_that_are_held_up_are_given_one_second_together(
 
     monkeypatch.setattr(Deleter, "is_ready", is_ready)
     monkeypatch.setattr(Deleter, "ask", ask)
-    monkeypatch.setattr(module, "WORTH_STARTING", 0)
-    monkeypatch.setattr(module, "WORTH_ASKING", 0)
+    monkeypatch.setattr(module, "MIN_FILES_FOR_PROCESS", 0)
+    monkeypatch.setattr(module, "MIN_FILES_TO_SEND", 0)
     with bench.deleters(limit=4) as deleters:
         for _ in range(4):
             deleters.delete(bench.tree(1), files=1)

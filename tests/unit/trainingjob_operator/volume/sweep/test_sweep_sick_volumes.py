@@ -141,7 +141,9 @@ async def test_a_sweep_does_not_hold_up_the_event_loop(
     volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before each entry it waits for the loop, in which it would never be heard if it ran there."""
-    monkeypatch.setattr(deleter_pool, "WORTH_STARTING", min(deleter_pool.WORTH_STARTING, 500))
+    monkeypatch.setattr(
+        deleter_pool, "MIN_FILES_FOR_PROCESS", min(deleter_pool.MIN_FILES_FOR_PROCESS, 500)
+    )
     for _ in range(10):  # enough files for a process before the last of them
         volume.tree(f"job_{new_uid()}", files=50)
     volume.age()
