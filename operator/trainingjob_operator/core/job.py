@@ -83,7 +83,7 @@ class RecordState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """The status of a job as the operator writes it; see `api.md` for each field's meaning.
+    """The status of a job as the operator writes it; `trainingjob_api` describes each field.
 
     Attributes:
         launched_attempt: the last attempt of which every pod was created; None before the first.
