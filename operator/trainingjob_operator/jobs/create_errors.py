@@ -63,7 +63,7 @@ class CreateErrorClassifier:
         self._cluster: Final = cluster
         self._clock: Final = clock
 
-    async def of_pod(
+    async def classify_pod_error(
         self,
         entry: JobEntry,
         job: JobView,
@@ -81,37 +81,39 @@ class CreateErrorClassifier:
             KubernetesError: the template could not be checked.
         """
         if not isinstance(error, InvalidError):
-            return self.of(job, error, before)
+            return self.classify(job, error, before)
         if _was_accepted_before(entry, job):
             return self._invalid(job, error, before, why=_ACCEPTED_BEFORE)
         if error.status == _TOO_LARGE:
-            return self.note(job, REASON_INVALID_POD_TEMPLATE, error.message, before, fatal=True)
+            return self.refusal(
+                job, REASON_INVALID_POD_TEMPLATE, error.message, before, fatal=True
+            )
         try:
             await self._cluster.try_pod_template(template_of(manifest))
         except (ForbiddenError, InvalidError, AlreadyExistsError, NotServedError) as answer:
             if _TEMPLATE_ITSELF.search(answer.message):
                 reason = REASON_INVALID_POD_TEMPLATE
-                return self.note(job, reason, error.message, before, fatal=True)
+                return self.refusal(job, reason, error.message, before, fatal=True)
             return self._invalid(job, error, before, why=_UNDECIDED)
         return self._invalid(job, error, before, why=_ALTERED)
 
-    def of(self, job: JobView, error: KubernetesError, before: Refusal | None) -> Refusal:
+    def classify(self, job: JobView, error: KubernetesError, before: Refusal | None) -> Refusal:
         """Classify an error that can pass. A Service's always can: no part of it is the user's."""
         message = error.message
         if isinstance(error, RightMissingError):
             # The back-off restarts for another missing right: a starting API server denies them all.
             wait_s = _longer_wait_s(message, before)
-            return self.note(job, REASON_FORBIDDEN, message, before, wait_s=wait_s)
+            return self.refusal(job, REASON_FORBIDDEN, message, before, wait_s=wait_s)
         if isinstance(error, NotYetReadyError):
             # The wait equals the age of the job, so that tries become less and less frequent.
             age_s = (self._clock.now() - job.created_at).total_seconds()
             wait_s = min(max(age_s, FIRST_RETRY_S), LONGEST_RETRY_S)
-            return self.note(job, REASON_FORBIDDEN, message, before, wait_s=wait_s)
+            return self.refusal(job, REASON_FORBIDDEN, message, before, wait_s=wait_s)
         if isinstance(error, QuotaExceededError):
-            return self.note(job, REASON_QUOTA_EXCEEDED, message, before)
-        return self.note(job, REASON_FORBIDDEN, message, before)
+            return self.refusal(job, REASON_QUOTA_EXCEEDED, message, before)
+        return self.refusal(job, REASON_FORBIDDEN, message, before)
 
-    def note(
+    def refusal(
         self,
         job: JobView,
         reason: str,
@@ -142,7 +144,7 @@ class CreateErrorClassifier:
     ) -> Refusal:
         message = f"{why}; it is tried again: {error.message}"
         wait_s = _longer_wait_s(message, before)
-        return self.note(job, REASON_INVALID_POD, message, before, wait_s=wait_s)
+        return self.refusal(job, REASON_INVALID_POD, message, before, wait_s=wait_s)
 
 
 def _longer_wait_s(message: str, before: Refusal | None) -> float:

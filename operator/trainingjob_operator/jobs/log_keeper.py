@@ -53,7 +53,7 @@ class LogKeeper:
         if not entry.has_directory:
             entry.has_directory = await self._logs.ensure_job_directory(entry.job)
 
-    async def ask_again_s(self, entry: JobEntry) -> float | None:
+    async def retry_directory_s(self, entry: JobEntry) -> float | None:
         """Create the directory of a job that runs without one; return seconds until the next try."""
         if not lacks_volume(entry.job.status) or not should_run(entry.job):
             return None

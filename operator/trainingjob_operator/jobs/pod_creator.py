@@ -68,7 +68,7 @@ class PodCreator:
     ) -> None:
         self._cluster: Final = cluster
         self._index: Final = index
-        self._refusals: Final = CreateErrorClassifier(cluster, clock)
+        self._errors: Final = CreateErrorClassifier(cluster, clock)
         self._accelerators: Final = frozenset(accelerators)
         self.in_flight: Final = ByteSemaphore(IN_FLIGHT_BYTES)
 
@@ -124,7 +124,7 @@ class PodCreator:
             if found is None:
                 raise ConflictError(f"Service {name} existed and was then deleted") from error
             if not _is_owned_by(found, job.uid):
-                return self._refusals.note(
+                return self._errors.refusal(
                     job,
                     REASON_SERVICE_NAME_CONFLICT,
                     f"Service {name} exists already and does not belong to this job; delete or "
@@ -132,7 +132,7 @@ class PodCreator:
                     before,
                 )
         except (ForbiddenError, InvalidError) as error:
-            return self._refusals.of(job, error, before)
+            return self._errors.classify(job, error, before)
         return None
 
     async def _create_in_turn(self, launch: _Launch, rank: int, weight: int) -> Refusal | None:
@@ -150,7 +150,7 @@ class PodCreator:
         except AlreadyExistsError:
             return await self._adopt(job, manifest, before)
         except (ForbiddenError, InvalidError) as error:
-            return await self._refusals.of_pod(entry, job, manifest, error, before)
+            return await self._errors.classify_pod_error(entry, job, manifest, error, before)
         if (pod := pod_view(created)) is not None:
             self._index.observe_pod(pod)
         return None
@@ -169,14 +169,14 @@ class PodCreator:
             raise ConflictError(f"pod {metadata['name']} existed and was then deleted")
         pod = pod_view(found)
         if pod is None or pod.owner_uid != job.uid:
-            return self._refusals.note(
+            return self._errors.refusal(
                 job,
                 REASON_POD_NAME_CONFLICT,
                 f"pod {metadata['name']} exists already and does not belong to this job; delete it",
                 before,
             )
         if not _is_same(pod, metadata):
-            return self._refusals.note(
+            return self._errors.refusal(
                 job,
                 REASON_POD_NAME_CONFLICT,
                 f"pod {pod.name} was created from another template; delete it",

@@ -228,7 +228,7 @@ class Reconciler:
 
     async def _next_pass(self, entry: JobEntry, decided: Plan, *, has_room: bool) -> float | None:
         """Return the seconds until the next pass; None: no further pass is needed."""
-        again = await self._log_keeper.ask_again_s(entry) if has_room else ASK_FOR_ROOM_S
+        again = await self._log_keeper.retry_directory_s(entry) if has_room else ASK_FOR_ROOM_S
         longest = LONGEST_WAIT_S if again is None else again
         if decided.requeue_at is not None:
             return min(self._due_s(decided, longest), longest)

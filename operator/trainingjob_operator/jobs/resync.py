@@ -121,7 +121,7 @@ class Resync:
         self._readers: tuple[ListReader, ...] = ()  # while the first pass is made
         self._requested: Final = asyncio.Event()
         self._left_out: frozenset[str | None] = frozenset()  # by the last pass
-        self._ask_again_s = _RETRY_S
+        self._retry_forbidden_s = _RETRY_S
         self.jobs_versions: Final[dict[str | None, str]] = {}
         self.pods_versions: Final[dict[str | None, str]] = {}
         self.runs_total = 0
@@ -172,7 +172,7 @@ class Resync:
     async def _wait_until(self, due: float) -> Sequence[str | None]:
         """Wait for the next pass; return its namespaces. Skipped ones are retried in between."""
         left = max(due - self._clock.monotonic(), 0.0)
-        wait = min(left, self._ask_again_s) if self._left_out else left
+        wait = min(left, self._retry_forbidden_s) if self._left_out else left
         try:
             async with asyncio.timeout(wait):
                 await self._requested.wait()
@@ -238,7 +238,9 @@ class Resync:
                 _logger.info("the jobs and pods of namespace %s can be listed now", namespace)
         left_out = frozenset(refused)
         is_same = left_out == self._left_out
-        self._ask_again_s = _RETRY_FORBIDDEN.next_s(self._ask_again_s if is_same else 0.0)
+        self._retry_forbidden_s = _RETRY_FORBIDDEN.next_s(
+            self._retry_forbidden_s if is_same else 0.0
+        )
         self._left_out = left_out
 
     def _take_in(self, job: JobView) -> None:

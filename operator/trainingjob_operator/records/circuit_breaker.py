@@ -29,12 +29,12 @@ class CircuitBreaker:
         """Return the seconds until the next request may be sent; 0: now."""
         return max(self._next_probe_at - now, 0.0) if self._next_probe_at is not None else 0.0
 
-    def asking(self, *, now: float) -> None:
+    def note_request(self, *, now: float) -> None:
         """Note a request; while the breaker is open, it delays the next one."""
         if self._next_probe_at is not None:
             self._next_probe_at = now + self._probe_every_s
 
-    def not_asked(self, *, now: float) -> None:
+    def note_not_sent(self, *, now: float) -> None:
         """Note that the announced request was not sent: another one may follow at once."""
         if self._next_probe_at is not None:
             self._next_probe_at = now

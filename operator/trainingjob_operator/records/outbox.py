@@ -237,7 +237,7 @@ class Outbox:
             if (found := self._next(now)) is None:
                 return
             key, listed = found
-            self._breaker.asking(now=now)
+            self._breaker.note_request(now=now)
             task = asyncio.create_task(self._deliver(key, listed), name=f"record-{key}")
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -291,7 +291,7 @@ class Outbox:
                 await self._store(key, record)
             else:
                 self._cache.remove(key)
-                self._breaker.not_asked(now=self._clock.monotonic())
+                self._breaker.note_not_sent(now=self._clock.monotonic())
         except (EndpointUnauthorizedError, EndpointUnavailableError) as error:
             self._endpoint_failed(error)
             self._retry_later(key)

@@ -90,5 +90,5 @@ async def test_a_job_that_runs_without_a_directory_retries_its_creation(
     status: JobStatus, *, has_directory: bool, wait_s: float | None, calls: int
 ) -> None:
     logs = FakeLogs(has_directory=has_directory)
-    assert await LogKeeper(logs).ask_again_s(entry(status)) == wait_s
+    assert await LogKeeper(logs).retry_directory_s(entry(status)) == wait_s
     assert len(logs.calls) == calls

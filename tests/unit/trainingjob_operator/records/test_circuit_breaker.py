@@ -29,7 +29,7 @@ def test_while_it_is_open_one_probe_is_let_through_in_thirty_seconds() -> None:
     breaker = opened()
     assert breaker.wait_s(now=0.0) == 30.0
     assert breaker.wait_s(now=30.0) == 0.0
-    breaker.asking(now=31.0)
+    breaker.note_request(now=31.0)
     assert breaker.wait_s(now=31.0) == 30.0
     breaker.failed(now=32.0)
     assert breaker.wait_s(now=61.0) == 0.0
@@ -40,5 +40,5 @@ def test_a_success_closes_it_and_reports_that_once() -> None:
     assert breaker.succeeded() is True
     assert breaker.succeeded() is False
     assert breaker.wait_s(now=0.0) == 0.0
-    breaker.asking(now=0.0)
+    breaker.note_request(now=0.0)
     assert breaker.wait_s(now=0.0) == 0.0
