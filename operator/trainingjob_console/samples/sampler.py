@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from trainingjob_console.deadlines import StallTolerantTimeout
 from trainingjob_console.samples.addresses import Addresses
 from trainingjob_console.samples.alerts import AlertStates
 from trainingjob_console.samples.pinned_auth import PinnedAuth
@@ -51,9 +52,9 @@ class Sampler:
         """Sample until cancelled."""
         if not self._addresses:
             await asyncio.Event().wait()
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         async with aiohttp.ClientSession(
-            timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+            timeout=aiohttp.ClientTimeout(total=None),  # `_scrape` has the timeout
+            cookie_jar=aiohttp.DummyCookieJar(),
         ) as session:
             while True:
                 urls = await self._addresses.resolved()
@@ -101,7 +102,10 @@ class Sampler:
     async def _scrape(self, session: aiohttp.ClientSession, address: str) -> Scrape | None:
         try:
             arguments = self._auth.request_arguments() if self._auth else {}
-            async with session.get(address, allow_redirects=False, **arguments) as response:
+            async with (
+                StallTolerantTimeout(_TIMEOUT_S),
+                session.get(address, allow_redirects=False, **arguments) as response,
+            ):
                 body = bytearray()
                 async for part in response.content.iter_chunked(65_536):
                     body += part

@@ -74,10 +74,14 @@ class LateServer:
         writer.close()
 
     def answer(self, value: object) -> None:
-        """Send the response; the client does not read it before the next step of the event loop."""
+        """Send a JSON response; the client does not read it before the next step of the event loop."""
+        self.answer_text(json.dumps(value), "application/json")
+
+    def answer_text(self, text: str, content_type: str = "text/plain") -> None:
+        """Send a response; the client does not read it before the next step of the event loop."""
         assert self._writer is not None
-        body = json.dumps(value).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        body = text.encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         self._writer.write(head.encode() + body)
         self._answered.set()
 
