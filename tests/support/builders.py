@@ -1,4 +1,4 @@
-"""Valid objects in one line: what a test does not care about, it does not have to write."""
+"""Builds valid TrainingJob manifests, with defaults for what a test does not set."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def make_job(
 
 
 def unscheduled(job: dict[str, Any], **pod_spec: Any) -> dict[str, Any]:
-    """The job with pods that no scheduler takes, so that the test can play the node.
+    """Return the job with pods that no scheduler binds, so that the test can play the kubelet.
 
     Args:
         job: from `make_job`.

@@ -1,4 +1,4 @@
-"""A real cgroup with a memory limit, where this machine lets us make one."""
+"""Creates a real cgroup with a memory limit, if the machine permits it."""
 
 import os
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ _ROOT = Path("/sys/fs/cgroup")
 
 @contextmanager
 def memory_cgroup(limit_bytes: int) -> Iterator[Path]:
-    """A new cgroup; a process enters it by writing its number into `cgroup.procs` there.
+    """Create a cgroup; a process joins it by writing its PID into `cgroup.procs` there.
 
-    Skips the test, and says why, where none can be made.
+    Skips the test with the reason if none can be created.
     """
     is_second = (_ROOT / "cgroup.controllers").exists()
     parent = _ROOT if is_second else _ROOT / "memory"

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A fake clock that only a test advances."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -7,7 +7,7 @@ START: Final = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
 class FakeClock:
-    """Both clocks of `trainingjob_operator.clock.Clock`, moved by hand and together."""
+    """Wall and monotonic clock (`trainingjob_operator.clock.Clock`), advanced together by the test."""
 
     def __init__(self, start: datetime = START) -> None:
         self._start: Final = start
@@ -22,5 +22,5 @@ class FakeClock:
         return self._passed_s
 
     def tick(self, seconds: float = 1.0) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self._passed_s += seconds

@@ -1,4 +1,4 @@
-"""The versions of Kubernetes for which what we make is valid: from the chart's oldest to the one of `hack.cluster`."""
+"""Supported Kubernetes versions, from the chart's minimum to the one of `hack.cluster`; validates objects against their schemas."""
 
 from typing import Any, Final
 
@@ -9,9 +9,9 @@ OLDEST, NEWEST = SERVED[0], SERVED[-1]
 
 
 def validate(found: Any, version: str) -> None:
-    """Hold an object against a version's schemas; a field that it does not know is an error.
+    """Validate an object against a version's schemas; an unknown field is an error.
 
     Raises:
-        kubernetes_validate.ValidationError: it is not valid there.
+        kubernetes_validate.ValidationError: the object is invalid for that version.
     """
     kubernetes_validate.validate(found, version, strict=True)

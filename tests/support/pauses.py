@@ -1,7 +1,7 @@
-"""The pauses between two looks at a server: short at first, longer the longer it takes.
+"""Intervals for polling a server: short at first, growing with the time waited.
 
-Each look is a request, and costs the server and the test some milliseconds of CPU. Whoever waits for half a
-minute and looks fifty times a second keeps a tenth of a core from all tests beside it.
+Each poll is a request, and costs the server and the test some milliseconds of CPU. A test that polls fifty
+times a second for half a minute takes a tenth of a core from all tests that run in parallel.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _GROWTH = 1.15
 
 
 def pauses() -> Iterator[float]:
-    """Yield the seconds until the next look, for ever: use a new one for each wait."""
+    """Yield the seconds until the next poll, without end: use a new one for each wait."""
     pause = FIRST_S
     while True:
         yield pause

@@ -1,4 +1,4 @@
-"""What `long`, `serial` and `anew` mean: who is left out of a quick run, runs alone, forks nothing."""
+"""Implements the markers `long` (not in a quick run), `serial` (runs alone) and `anew` (no fork server)."""
 
 import fcntl
 import os
@@ -12,16 +12,16 @@ import pytest
 from _pytest.mark import ParameterSet
 
 MARKERS = (
-    "long: a long proof, or another case of what a quick run shows already; `make test-all` runs it",
-    "serial: measures this machine, so nothing else of the tests runs at the same time",
-    "anew: measures a process or its start, so each is a new interpreter, and no fork",
+    "long: takes long, or varies a case that a quick run covers; only `make test-all` runs it",
+    "serial: measures this machine, so no other test runs at the same time",
+    "anew: measures a process or its start, so each process is a new interpreter, not a fork",
 )
 
 
 def quick(
     values: Iterable[object], *, in_quick: Collection[object]
 ) -> list[object | ParameterSet]:
-    """Return all the values to parametrise a test with; only these are part of a quick run."""
+    """Return all values for a parametrised test, those outside `in_quick` marked as `long`."""
     return [
         value if value in in_quick else pytest.param(value, marks=pytest.mark.long)
         for value in values
@@ -30,25 +30,25 @@ def quick(
 
 @dataclass(frozen=True)
 class Turn:
-    """The turn of one test, among those of the processes of this run; None: there is one process."""
+    """The lock that a test holds among the worker processes of this run; None: there is one process."""
 
     room: IO[str] | None = None
 
     def share(self) -> None:
-        """Let the others go on: what this test had to be alone for is measured."""
+        """Downgrade to the shared lock: the part that had to run alone is done."""
         if self.room is not None:
             fcntl.flock(self.room, fcntl.LOCK_SH)
 
 
 @contextmanager
 def turn(folder: Path, *, alone: bool) -> Iterator[Turn]:
-    """Run one test: beside those of the other processes of this run, or alone.
+    """Hold the shared or exclusive lock for one test, among the worker processes of this run.
 
-    Who waits to be alone holds the door, so that the others cannot pass it for ever.
+    A test that waits for the exclusive lock blocks new shared ones, so that it cannot starve.
 
     Args:
-        folder: one that these processes share.
-        alone: none of the others runs a test at the same time.
+        folder: folder that these processes share.
+        alone: exclusive: no other process runs a test at the same time.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         yield Turn()

@@ -1,6 +1,6 @@
-"""Objects that the API server has to take or refuse, and what it has to say.
+"""Table of objects that the API server must accept or reject, with the expected messages.
 
-One table for every judge: the CRD's rules in Python, the sandbox's API server, a real one.
+It is checked by the CRD's rules in Python, the sandbox's API server and a real one.
 """
 
 import copy
@@ -20,10 +20,10 @@ class Case:
     """One object, or one change of an object.
 
     Attributes:
-        id: what is tried, in words.
+        id: description of the case.
         new: the object to create, or what `old` is replaced by.
         old: the object as it is before a change, with its status; None: `new` is created.
-        refusal: a part of the refusal's message; empty: the object is taken.
+        refusal: a part of the refusal's message; empty: the object is accepted.
         by_rule: whether a CEL rule refuses it; otherwise a type, bound or pattern does, in the
             words of Kubernetes.
     """
@@ -55,7 +55,7 @@ def make_template(*names: str, init: dict[str, Any] | None = None, **pod_spec: A
 
 
 def _restarted(main: dict[str, Any], side: dict[str, Any] | None = None) -> Manifest:
-    """A job whose main container, and a container beside it, have these fields besides."""
+    """A job whose main container and another container have these additional fields."""
     containers = [{"name": "trainer", "image": "example/image:1", **main}]
     if side is not None:
         containers.append({"name": "proxy", "image": "example/image:1", **side})
@@ -221,7 +221,7 @@ _REFUSED_BY_SCHEMA: Final = {
 
 
 def _suspended(*, said: bool = True, active: int = 0, terminating: int = 0) -> Manifest:
-    """A job that was asked to suspend, and how far it has got."""
+    """A job with `suspend: true`, with its status."""
     condition = {
         "type": "Suspended",
         "status": "True" if said else "False",

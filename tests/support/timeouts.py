@@ -1,6 +1,6 @@
-"""Time limits: a test that hangs fails by its name, with the stacks of what it waits for.
+"""Time limits of tests: a test that hangs fails, with the stacks of its tasks.
 
-They are for what would hang for ever, and far from what a test takes on a machine that is busy.
+They catch tests that would hang for ever, and are far above what a test takes on a busy machine.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ _MESSAGE: Final = "Timeout"
 
 
 def limit(item: pytest.Item) -> None:
-    """Give a test its time limit, unless it has one of its own."""
+    """Set a test's time limit, unless it has its own."""
     if item.get_closest_marker("timeout") is None:
         is_long = item.get_closest_marker("long") is not None
         item.add_marker(pytest.mark.timeout(LONG_TEST_S if is_long else TEST_S))
 
 
 def stacks_of_tasks(error: pytest.ExceptionInfo[BaseException]) -> str:
-    """Return where each task of the event loop waits that a timeout has interrupted; "": none.
+    """Return the stacks of the tasks of the event loop that a timeout has interrupted; "": none.
 
     The traceback ends in the loop itself, and says nothing of them.
     """

@@ -1,4 +1,4 @@
-"""The root of the checkout, by which tests find what they read: one place to move with this file."""
+"""The root folder of the checkout, for tests that read its files."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""Views of jobs and pods in one line: what a test does not care about, it does not have to write.
+"""Builds views of jobs and pods, with defaults for what a test does not set.
 
 Times are given in seconds after `NOW`, the moment at which tests decide.
 """
@@ -22,7 +22,7 @@ POLICY: Final = DecisionSettings(restart_backoff_s=1.0, restart_backoff_cap_s=60
 
 
 def at(seconds: float) -> datetime:
-    """A moment, in seconds after `NOW`."""
+    """Return the time this many seconds after `NOW`."""
     return NOW + timedelta(seconds=seconds)
 
 
@@ -51,7 +51,7 @@ def make_shutdown(mode: str = "Stop", *, by: str = "kubectl") -> Shutdown:
 
 
 def make_status(*conditions: Condition, **fields: Any) -> JobStatus:
-    """A status with these conditions; everything else as it is before the first write."""
+    """A status with these conditions; all other fields as before the first write."""
     return JobStatus(conditions=conditions, **fields)
 
 
@@ -135,10 +135,10 @@ def decide(
     policy: DecisionSettings = POLICY,
     **seen: Any,
 ) -> Plan:
-    """What the plan for this job with these pods is; `seen` are further fields of Observation."""
+    """Return the plan for this job with these pods; `seen` are further fields of Observation."""
     return plan(Observation(job=job, pods=pods, **seen), policy, now=now)
 
 
 def deleted_names(decided: Plan) -> set[str]:
-    """Names of the pods that the plan deletes."""
+    """Return the names of the pods that the plan deletes."""
     return {victim.name for victim in decided.delete}

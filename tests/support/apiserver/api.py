@@ -1,4 +1,4 @@
-"""The API server under test, and a client that speaks of jobs and pods."""
+"""Connection to the API server under test, and a client with helpers for jobs and pods."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ _CONTROLLERS_PATIENCE_S = 90.0
 
 @dataclass(frozen=True)
 class OperatorAccount:
-    """The user as whom the operator speaks to the API server: nobody else does."""
+    """The user account of the operator; no other client uses it."""
 
     user: str
     kubeconfig: Path
@@ -33,7 +33,7 @@ class OperatorAccount:
 
 @dataclass(frozen=True)
 class ApiServerUnderTest:
-    """Where the API server is.
+    """Addresses and credentials of the API server under test.
 
     Attributes:
         kubeconfig: lets the administrator in.
@@ -49,7 +49,7 @@ class ApiServerUnderTest:
 
     @property
     def operator_kubeconfig(self) -> Path:
-        """Lets the operator in, with the rights that it has on a user's cluster if we know them."""
+        """Kubeconfig of the operator, with the rights of a real installation if they are known."""
         return self.operator.kubeconfig if self.operator is not None else self.kubeconfig
 
     @property
@@ -61,7 +61,7 @@ class ApiServerUnderTest:
 
 @contextmanager
 def sandbox_api_server(folder: Path) -> Iterator[ApiServerUnderTest]:
-    """The sandbox's API server with both CRDs, in this process."""
+    """Run the sandbox's API server with both CRDs in this process."""
     with ApiServerThread(crds=[training_job_crd(), retention_policy_crd()]) as thread:
         path = folder / "kubeconfig"
         thread.write_kubeconfig(path)
@@ -69,7 +69,7 @@ def sandbox_api_server(folder: Path) -> Iterator[ApiServerUnderTest]:
 
 
 class Api:
-    """A client in one namespace. Also plays the node's part where a test has no node."""
+    """A client for one namespace. Also plays the kubelet in tests without a node."""
 
     def __init__(self, server: ApiServerUnderTest, namespace: str) -> None:
         self.server = server
@@ -119,7 +119,7 @@ class Api:
                 return
 
     async def reconnect(self) -> None:
-        """Leave the connections to an API server that has been restarted."""
+        """Drop the connections to an API server that has been restarted."""
         await self.client.__aexit__(None, None, None)
         await self.client.__aenter__()
 
@@ -139,7 +139,7 @@ class Api:
         return await self.client.patch(f"{self._jobs}/{name}", patch)
 
     async def patch_job_status(self, name: str, patch: Object) -> Object:
-        """Merge-patch a TrainingJob's status, as nobody but the operator should."""
+        """Merge-patch a TrainingJob's status, which only the operator should do."""
         return await self.client.patch(f"{self._jobs}/{name}/status", {"status": patch})
 
     async def delete_job(self, name: str) -> None:
@@ -147,7 +147,7 @@ class Api:
         await self.client.delete(f"{self._jobs}/{name}")
 
     async def job_is_gone(self, name: str) -> bool:
-        """Whether no TrainingJob of this name is there."""
+        """True if there is no TrainingJob of this name."""
         try:
             await self.job(name)
         except ApiError as error:
@@ -157,7 +157,7 @@ class Api:
         return False
 
     async def wait_until_gone(self, name: str, *, patience_s: float = PATIENCE_S) -> None:
-        """Wait until no TrainingJob of this name is there.
+        """Wait until there is no TrainingJob of this name.
 
         Raises:
             AssertionError: it is still there after `patience_s`.
@@ -170,7 +170,7 @@ class Api:
     async def wait_for_job(
         self, name: str, holds: Callable[[Object], bool], *, patience_s: float = PATIENCE_S
     ) -> Object:
-        """The job as soon as this holds of its status.
+        """Return the job once its status satisfies the condition.
 
         Raises:
             AssertionError: it did not within `patience_s`; the message shows the status.
@@ -186,7 +186,7 @@ class Api:
     async def wait_for_phase(
         self, name: str, phase: str, *, patience_s: float = PATIENCE_S
     ) -> Object:
-        """The job's status as soon as it is in this phase."""
+        """Return the job's status once it is in this phase."""
         return await self.wait_for_job(
             name, lambda status: status.get("phase") == phase, patience_s=patience_s
         )
@@ -194,7 +194,7 @@ class Api:
     # --- pods ---------------------------------------------------------------------------------
 
     async def pods(self, job: str) -> list[Object]:
-        """The pods of a job, in order of attempt and rank."""
+        """Return the pods of a job, ordered by attempt and rank."""
         selector = f"trainingjob.dev/job-name={job}"
         found, _ = await self.client.list(f"{self._core}/pods", label_selector=selector)
         return sorted(found, key=lambda pod: pod["metadata"]["name"])
@@ -202,7 +202,7 @@ class Api:
     async def wait_for_pods(
         self, job: str, count: int, *, attempt: int | None = None, patience_s: float = PATIENCE_S
     ) -> list[Object]:
-        """The pods of a job as soon as there are so many (of this attempt)."""
+        """Return the pods of a job once there are this many (of this attempt)."""
         deadline, pause = time.monotonic() + patience_s, pauses()
         while True:
             pods = await self.pods(job)
@@ -218,7 +218,7 @@ class Api:
             await asyncio.sleep(next(pause))
 
     async def bind_pod(self, pod: Object, node: str = "played-by-the-test") -> None:
-        """Put a pod on a node, as a scheduler would: it then stays until its node lets it go.
+        """Bind a pod to a node, as a scheduler does: a deleted pod then remains until its node has terminated it.
 
         There is no such node. A real control plane notices, and removes the pod, after 40 s.
         """
@@ -228,12 +228,12 @@ class Api:
         await self.client.create(f"{self._core}/pods/{name}/binding", binding | {"target": target})
 
     async def set_pod_status(self, pod: Object, status: Object) -> None:
-        """Write a pod's status, as its node would."""
+        """Write a pod's status, as its kubelet would."""
         path = f"{self._core}/pods/{pod['metadata']['name']}/status"
         await self.client.patch(path, {"status": status})
 
     async def start_pod(self, pod: Object) -> None:
-        """The node says that the pod runs and is ready."""
+        """Set the pod's status to running and ready, as its kubelet would."""
         await self.set_pod_status(
             pod,
             {
@@ -246,7 +246,7 @@ class Api:
         )
 
     async def finish_pod(self, pod: Object, code: int = 0, message: str = "") -> None:
-        """The node says that the pod's container has exited with this code."""
+        """Set the pod's status to terminated with this exit code, as its kubelet would."""
         ended = {
             "exitCode": code,
             "reason": "Error" if code else "Completed",
@@ -267,7 +267,7 @@ class Api:
     async def finish_job(
         self, name: str, code: int = 0, *, patience_s: float = PATIENCE_S
     ) -> None:
-        """Play the node's part in a job of one pod, from the pod's creation to its end."""
+        """Play the kubelet for a job of one pod, from the pod's creation to its termination."""
         [pod] = await self.wait_for_pods(name, 1, patience_s=patience_s)
         await self.start_pod(pod)
         await self.finish_pod(pod, code)
@@ -278,7 +278,7 @@ class Api:
         await self.client.delete(path, grace_period_s=grace_s)
 
     async def events(self, job: str) -> list[Object]:
-        """The Events about a job."""
+        """Return the Events about a job."""
         found, _ = await self.client.list(
             f"{self._core}/events", field_selector=f"involvedObject.name={job}"
         )
@@ -286,7 +286,7 @@ class Api:
 
 
 def condition(status: Object, kind: str) -> Object:
-    """The condition of this type, or an empty one."""
+    """Return the condition of this type, or an empty one."""
     found: list[Object] = [c for c in status.get("conditions", []) if c["type"] == kind]
     return found[0] if found else {}
 

@@ -1,4 +1,4 @@
-"""The API server's audit log: who asked for what, and what the answer was.
+"""Reads the API server's audit log: user, verb, resource and status code of each request.
 
 It is written by the server itself, one line when a request has been answered, so that it counts
 what was really sent, retries and other clients included. A watch has its line when it ends.
@@ -16,7 +16,7 @@ Line = dict[str, Any]
 
 
 class Kind(NamedTuple):
-    """What requests are counted by."""
+    """The key by which requests are counted."""
 
     user: str
     verb: str
@@ -26,14 +26,14 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that was answered.
+    """One request that was responded to.
 
     Attributes:
         user: who asked; a service account is `system:serviceaccount:<namespace>:<name>`.
         agent: the `User-Agent`.
         resource: the plural, with the subresource behind a slash; a path for what is no resource.
         code: the answer's HTTP status.
-        forbidden: whether the user lacks the right. Admission refuses with the same code.
+        forbidden: True if RBAC denied the request. Admission denies with the same code.
         line: the log's own line, for a message.
     """
 
@@ -49,15 +49,15 @@ class Request:
 
     @property
     def kind(self) -> Kind:
-        """What it is counted by."""
+        """The key by which it is counted."""
         return Kind(self.user, self.verb, self.resource, self.code)
 
 
 class AuditLog:
-    """Reads the log on from where it was opened; what has been read is remembered."""
+    """Reads the log from its end at the time of opening, and keeps the requests that it has read."""
 
     def __init__(self, path: Path) -> None:
-        """Open the log at its end: what was asked before is not seen."""
+        """Open the log at its end; earlier requests are not read."""
         self._path = path
         self._seen: list[Request] = []
         self._file = path.open("rb")
@@ -68,7 +68,7 @@ class AuditLog:
         self._file.close()
 
     def requests(self, **wanted: object) -> list[Request]:
-        """All requests until now whose attributes have these values, in order of their answers."""
+        """Return the requests so far whose attributes have these values, in order of their responses."""
         self._read_on()
         return [
             seen
@@ -77,7 +77,7 @@ class AuditLog:
         ]
 
     def count(self, **wanted: object) -> Counter[Kind]:
-        """How many of them there were of each kind."""
+        """Count them by kind."""
         return Counter(seen.kind for seen in self.requests(**wanted))
 
     def _read_on(self) -> None:
@@ -99,7 +99,7 @@ class AuditLog:
 
 
 def whole_lines(path: Path) -> Iterator[Line]:
-    """Yield what the log says, line by line; without the half of one that is just being written."""
+    """Yield the complete lines of the log, without a last line that is only partly written."""
     with path.open("rb") as lines:
         for line in lines:
             if line.endswith(b"\n"):
@@ -107,7 +107,7 @@ def whole_lines(path: Path) -> Iterator[Line]:
 
 
 def forbidden_requests(path: Path, user: str) -> Iterator[Request]:
-    """All requests since the server's first start that this user had no right to."""
+    """Return all requests of this user, since the server's first start, that RBAC denied."""
     for log in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):
         with log.open("rb") as lines:
             for line in lines:

@@ -1,4 +1,4 @@
-"""What a user does who deletes our definitions under a running operator, and applies them again."""
+"""Deletes both CRDs while an operator runs, and creates them again."""
 
 import asyncio
 import time
@@ -16,12 +16,12 @@ GONE_S: Final = 40.0
 
 
 def definitions() -> list[Object]:
-    """Both definitions."""
+    """Return both CRDs."""
     return [training_job_crd(), retention_policy_crd()]
 
 
 async def delete_definitions(api: Api) -> None:
-    """Delete both, and wait until they are gone.
+    """Delete both CRDs, and wait until they no longer exist.
 
     Raises:
         AssertionError: one is still there after `GONE_S`; the message shows it.
@@ -36,7 +36,7 @@ async def delete_definitions(api: Api) -> None:
 
 
 async def create_definitions(api: Api) -> None:
-    """Create both, and wait until the API server takes their objects."""
+    """Create both CRDs, and wait until the API server accepts their objects."""
     for crd in definitions():
         await api.client.create(DEFINITIONS, crd)
     for crd in definitions():
@@ -47,7 +47,7 @@ async def create_definitions(api: Api) -> None:
 
 
 async def apply_when_served(api: Api, name: str) -> None:
-    """Create a job of one pod. Discovery is ahead of the first answers by a moment."""
+    """Create a job of one pod, with retries: discovery lists the kind shortly before it is served."""
     deadline = time.monotonic() + GONE_S
     while True:
         try:

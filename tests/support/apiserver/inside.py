@@ -1,5 +1,5 @@
-"""What tests do to the sandbox's API server from inside: objects past every check, a past that is
-forgotten, a log of the requests."""
+"""Manipulates the sandbox's API server in this process: stores unvalidated objects, compacts its
+history, and records requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from trainingjob_sandbox.apiserver.store import Store
 
 
 def put_raw(store: Store, obj: Mapping[str, Any]) -> JsonObject:
-    """Store an object as it is, past every check; watchers see it.
+    """Store an object without validation; watchers see it.
 
-    Only what nothing works without is added: uid, creation time and, where the kind has them,
+    Only the indispensable metadata is added: uid, creation time and, where the kind has them,
     namespace. An object of that name is replaced.
     """
     resource = store.registry.by_kind(obj.get("apiVersion", ""), obj.get("kind", ""))
@@ -37,13 +37,13 @@ def put_raw(store: Store, obj: Mapping[str, Any]) -> JsonObject:
 
 
 def compact(server: ApiServer) -> None:
-    """Forget the past: watches and lists that refer to it get 410."""
+    """Compact the history: watches and lists from older resource versions get 410."""
     server.store.storage.compact()
     expire_continue_tokens(server)
 
 
 def expire_continue_tokens(server: ApiServer) -> None:
-    """Let every list that is under way in pages get 410."""
+    """Expire all continue tokens: the next page of every paged list gets 410."""
     server._handlers.lists.snapshots.clear()
 
 
@@ -52,9 +52,9 @@ class RequestRecord:
     """One request.
 
     Attributes:
-        verb: in Kubernetes' words; of what is no resource (discovery, health) the method.
-        path: where it went.
-        status: the HTTP status answered; 0 while there is none, or if there never was one.
+        verb: the Kubernetes verb; for non-resource paths (discovery, health) the HTTP method.
+        path: the URL path.
+        status: the HTTP status of the response; 0 if there is none (yet).
         query: its parameters.
     """
 

@@ -1,10 +1,10 @@
-"""An API server of its own process, with jobs as large as the API takes, or with many pods.
+"""Runs an API server in its own process, with jobs of the maximum size or with many pods.
 
     python -m tests.support.apiserver.large_jobs KUBECONFIG --jobs 250 --bytes 1000000 --suspend
 
-It writes the kubeconfig when the jobs are there, and then prints what became of them, a JSON
-document on a line, again and again until its standard input is closed. The operator that is looked
-at runs in another process, so that its memory is its own.
+It writes the kubeconfig once the jobs are created. Then it prints counts of the jobs' states
+repeatedly, one JSON document a line, until its standard input is closed. The operator under
+test runs in another process, so that its memory can be measured alone.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Progress = dict[str, int]
 
 
 class LargeJobs:
-    """Such a server, from the outside.
+    """Handle of such a server process.
 
     Attributes:
         kubeconfig: how to reach it.
@@ -46,7 +46,7 @@ class LargeJobs:
         self.kubeconfig: Final = kubeconfig
 
     def progress(self) -> Progress:
-        """What the server counts next."""
+        """Return the next counts that the server prints."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the API server has ended"
@@ -54,7 +54,7 @@ class LargeJobs:
         return counted
 
     def wait_for(self, patience_s: float, **wanted: int) -> Progress:
-        """Wait until so many jobs or pods are in that state.
+        """Wait until this many jobs or pods are in that state.
 
         Raises:
             AssertionError: they are not after `patience_s`.
@@ -69,7 +69,7 @@ class LargeJobs:
 
 @contextmanager
 def large_jobs(folder: Path, *arguments: str) -> Iterator[LargeJobs]:
-    """A server with such jobs; the arguments are those of the program."""
+    """Run such a server; the arguments are those of the program."""
     kubeconfig = folder / "kubeconfig"
     command = [
         sys.executable,
@@ -90,7 +90,7 @@ def large_jobs(folder: Path, *arguments: str) -> Iterator[LargeJobs]:
 
 
 def memory_mib(pid: int) -> tuple[float, float]:
-    """What a process keeps in memory, and the most it ever did, in MiB."""
+    """Return the current and the peak RSS of a process, in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     found = dict(line.split(":", 1) for line in lines)
     now, most = (int(found[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))

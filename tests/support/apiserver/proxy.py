@@ -1,6 +1,6 @@
-"""A proxy between the operator and the API server, which breaks what a test tells it to.
+"""A proxy between the operator and the API server that injects faults.
 
-It stands before a real API server as well as before ours, so the same faults hit both.
+It works with a real API server as well as with the sandbox's, so both get the same faults.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Seen:
 
     @property
     def writes(self) -> bool:
-        """Whether it changes a job or a pod: what a crash can fall between."""
+        """True if it changes a job or a pod: the crash tests kill the operator before and after these."""
         return self.verb in {"create", "patch", "delete", "update"} and self.resource != "events"
 
     def __str__(self) -> str:
@@ -59,18 +59,18 @@ Match = Callable[[Seen], bool]
 
 @dataclass
 class Fault:
-    """What goes wrong with requests that match.
+    """A fault to inject into matching requests.
 
     Attributes:
-        match: which requests.
-        skip: so many matching requests go through first.
-        times: so many then go wrong; None: all.
-        status: answered instead of asking the server, with `headers` and a Status body.
-        delay_s: wait before going on.
-        until: wait until this holds before going on; None: do not.
+        match: predicate that selects requests.
+        skip: number of matching requests to forward first.
+        times: number of requests to break after these; None: all.
+        status: respond with this status, `headers` and a Status body, without forwarding the request.
+        delay_s: wait before forwarding.
+        until: wait until this is true before forwarding; None: do not wait.
         before: called, and the connection is reset, before the server has the request.
         after: called, and the connection is reset, after the server has acted.
-        hang: never answer.
+        hang: never respond.
     """
 
     match: Match
@@ -88,7 +88,7 @@ class Fault:
     hits: int = 0
 
     def takes(self, seen: Seen) -> bool:
-        """Whether this request goes wrong; counts it."""
+        """Return True if the fault applies to this request; counts it."""
         if not self.match(seen):
             return False
         if self.skip > 0:
@@ -136,12 +136,12 @@ class FaultProxy:
         self._loop.close()
 
     def add(self, fault: Fault) -> Fault:
-        """Let this go wrong from now on."""
+        """Inject this fault from now on."""
         self.faults.append(fault)
         return fault
 
     def count(self, *kinds: str) -> int:
-        """How many requests of these kinds (`create pods`) were made."""
+        """Count the requests of these kinds (`create pods`)."""
         return sum(str(seen) in kinds for seen in tuple(self.seen))
 
     def start(self) -> None:
@@ -149,7 +149,7 @@ class FaultProxy:
         self._run(self._listen())
 
     def stop(self) -> None:
-        """Stop listening and break all connections, as an API server that dies does."""
+        """Stop listening and break all connections, as an API server that crashes does."""
         self._run(self._unlisten())
 
     def drop_watches(self) -> None:
@@ -238,7 +238,7 @@ class FaultProxy:
             return answer.status, _headers(answer.headers), await answer.read()
 
     async def _forward(self, request: web.Request, *, lasts: bool) -> web.StreamResponse:
-        """Pass an answer on: whole, or as it comes if it lasts, as that of a watch does."""
+        """Forward a response: as a whole, or streamed if it is a watch or a followed log."""
         if not lasts:
             status, headers, body = await self._ask(request)
             return web.Response(status=status, headers=headers, body=body)
@@ -275,8 +275,7 @@ class FaultProxy:
 
 
 def _cut_off(answer: aiohttp.ClientResponse) -> None:
-    """Leave without TLS's last words: a server that still sends is late with its own, and the loop
-    does not wait for them."""
+    """Abort without a TLS shutdown: a server that still sends would delay it, and the loop does not wait for it."""
     if answer.connection is not None and answer.connection.transport is not None:
         answer.connection.transport.abort()
 
@@ -311,7 +310,7 @@ def _status(fault: Fault) -> web.Response:
 
 
 def _watch_error(fault: Fault) -> web.Response:
-    """A watch says what is wrong in an event: its answer has begun with 200 by then."""
+    """Return a watch's ERROR event: the response has already begun with 200."""
     status = {"kind": "Status", "code": fault.status, "reason": fault.reason}
     body = json.dumps({"type": "ERROR", "object": status | {"message": fault.message}})
     return web.Response(body=f"{body}\n".encode(), content_type="application/json")

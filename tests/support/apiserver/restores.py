@@ -1,4 +1,4 @@
-"""A backup of the sandbox's API server, and its restore, as an administrator does it with etcd's."""
+"""Backs up and restores the sandbox's API server, as an administrator does with etcd snapshots."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from trainingjob_sandbox.apiserver.server import ApiServer
 
 
 def back_up(api_server: ApiServerUnderTest) -> Callable[[], None]:
-    """Remember every object and the version; return what brings them back.
+    """Save all objects and the resource version; return a function that restores them.
 
     The restore ends all watches, as the restart of the API server that goes with it does.
     """

@@ -1,4 +1,4 @@
-"""What the tests of retention ask of an API server, and of an operator's log."""
+"""Helpers for tests of retention: finished jobs, policies, sweeps and log messages."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ AT_ONCE = {"TRAININGJOB_GC__TTL": "0"}
 
 
 async def finish(api: Api, name: str, code: int = 0, **spec: Any) -> Object:
-    """A job of one pod that has ended; as it was created."""
+    """Create a job of one pod and finish it; return it as it was created."""
     metadata: Object = spec.pop("metadata", {})
     job = make_job(name, backoff_limit=0, **spec)
     created = await api.apply({**job, "metadata": {**job["metadata"], **metadata}})
@@ -27,7 +27,7 @@ async def finish(api: Api, name: str, code: int = 0, **spec: Any) -> Object:
 
 
 def messages(operator: OperatorProcess) -> list[str]:
-    """What it has logged; without the half of a line that is just being written."""
+    """Return its log messages, without a last line that is only partly written."""
     whole, _, _ = operator.log().rpartition("\n")
     lines = (json.loads(line) for line in whole.splitlines() if line.startswith("{"))
     return [line["message"] for line in lines]
@@ -43,7 +43,7 @@ def policy_of(namespace: str, **spec: Any) -> Object:
 
 
 def home_of(api_server: ApiServerUnderTest) -> str:
-    """The operator's own namespace."""
+    """Return the operator's own namespace."""
     [context] = yaml.safe_load(api_server.operator_kubeconfig.read_text())["contexts"]
     return str(context["context"].get("namespace", "default"))
 
@@ -53,8 +53,7 @@ def policy_path(namespace: str) -> str:
 
 
 async def forget_volume(client: ApiClient) -> None:
-    """Delete the default policy: it knows a test's volume by its id, and the next test's operator
-    would miss that one."""
+    """Delete the default policy: its status names the test's volume, which the next test's operator would report missing."""
     policy = policy_path("default")
     await client.patch(policy, {"metadata": {"finalizers": None}})
     await client.delete(policy)
@@ -65,7 +64,7 @@ async def read_policy(api: Api, namespace: str) -> Object:
 
 
 async def wait_for_sweep(api: Api, namespace: str, *, after: str = "") -> Object:
-    """The policy's status once a sweep that began after this moment is written down."""
+    """Return the policy's status once it reports a sweep that began after this moment."""
     async with asyncio.timeout(70):
         while True:
             with contextlib.suppress(ApiError):

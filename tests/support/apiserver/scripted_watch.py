@@ -1,4 +1,4 @@
-"""A server of pods whose watches say what a test tells them to, byte for byte."""
+"""A server of pods whose list and watch responses are scripted by a test, byte for byte."""
 
 import asyncio
 import json
@@ -16,11 +16,11 @@ from trainingjob_operator.kube.connection import Connection
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a watch.
+    """One response to a watch.
 
     Attributes:
         lines: of the body; an object is written as JSON, bytes as they are.
-        then: what comes behind the last line.
+        then: what follows the last line.
         status: of HTTP; from 400 on the body is a Status with this `message`.
     """
 
@@ -52,21 +52,21 @@ class ScriptedPods:
     asked: list[dict[str, str]] = field(default_factory=list)
 
     def watched_from(self) -> list[str]:
-        """The versions from which watches were asked for."""
+        """Return the resource versions from which watches were requested."""
         return [each["resourceVersion"] for each in self.asked if "watch" in each]
 
     def listed(self) -> int:
-        """How many lists were asked for."""
+        """Return the number of list requests."""
         return sum("watch" not in each for each in self.asked)
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Wait until this holds."""
+        """Wait until this is true."""
         async with asyncio.timeout(30):
             while not holds():
                 await asyncio.sleep(0.005)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer as the script says."""
+        """Respond as scripted."""
         query = dict(request.query)
         token = request.headers.get("Authorization", "")
         self.asked.append(query | {"path": request.path, "token": token})
@@ -99,7 +99,7 @@ def pod_event(kind: str, version: int, name: str = "p") -> dict[str, Any]:
 
 
 def error_event(code: int) -> dict[str, Any]:
-    """What a watch says in its stream when it cannot go on."""
+    """An ERROR event of a watch."""
     return {
         "type": "ERROR",
         "object": {"kind": "Status", "code": code, "message": f"it is {code}"},
@@ -108,7 +108,7 @@ def error_event(code: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def scripted_pods() -> AsyncIterator[ScriptedPods]:
-    """Serve it."""
+    """Run the server."""
     pods = ScriptedPods(Connection(Configuration(host=""), "default"))
     app = web.Application()
     app.router.add_get("/{path:.*}", pods.answer)

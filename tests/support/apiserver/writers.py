@@ -1,4 +1,4 @@
-"""Who wrote while another one held the Lease, by the API server's own clock."""
+"""Finds writes by operators that did not hold the Lease at that moment, from the audit log."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -9,7 +9,7 @@ _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 def takeovers(requests: Iterable[Request], users: Collection[str]) -> list[str]:
-    """The holders of the Lease one after the other, by their writes of it that were accepted."""
+    """Return the successive holders of the Lease, from their accepted writes of it."""
     found: list[str] = []
     for request in _accepted_writes(requests, users):
         if request.resource == "leases" and found[-1:] != [request.user]:
@@ -18,9 +18,9 @@ def takeovers(requests: Iterable[Request], users: Collection[str]) -> list[str]:
 
 
 def writes_beside_the_holder(requests: Iterable[Request], users: Collection[str]) -> list[str]:
-    """The writes of those who did not hold the Lease when the server received them.
+    """Return the writes of operators that did not hold the Lease when the server received them.
 
-    Whoever wrote the Lease last holds it: to take it, to renew it, or to give it back.
+    The last writer of the Lease is its holder, whether it acquired, renewed or released it.
 
     Args:
         requests: an audit log.
@@ -39,12 +39,12 @@ def writes_beside_the_holder(requests: Iterable[Request], users: Collection[str]
 
 
 def writes(requests: Iterable[Request], user: str) -> int:
-    """How many writes of a user were accepted, but for the Lease."""
+    """Count the accepted writes of a user, without those of the Lease."""
     return sum(each.resource != "leases" for each in _accepted_writes(requests, {user}))
 
 
 def received(request: Request) -> str:
-    """The moment at which the server received a request; such moments can be compared."""
+    """Return the time at which the server received a request, as a sortable string."""
     return str(json.loads(request.line)["requestReceivedTimestamp"])
 
 

@@ -1,8 +1,8 @@
-"""An in-memory twin of `kube.gateway.Gateway`: the API server as the operator meets it.
+"""In-memory fake of `kube.gateway.Gateway`: the API server as the operator sees it.
 
 Its objects keep what the protocol relies on (`tests.support.cluster.objects`), with preconditions, and
-garbage collection by owner. The contract tests hold it equal to a real API server. Beside the
-gateway's methods is what users do, and the nodes.
+garbage collection by owner. The contract tests hold it equal to a real API server. Further methods
+act as users and nodes.
 """
 
 import asyncio
@@ -243,7 +243,7 @@ class FakeCluster(Objects, Cluster):
     async def pod_log(
         self, namespace: str, name: str, *, container: str
     ) -> AsyncGenerator[bytes, None]:
-        """Two lines for each pod that has started, in two parts."""
+        """Return two lines for each pod that has started, in two chunks."""
         async with Request(self, "pod_log", name):
             pod = self._objects["pods"].get(JobKey(namespace, name))
             if pod is None:
@@ -270,13 +270,13 @@ class FakeCluster(Objects, Cluster):
             return self._create("create_service", "services", manifest)
 
     async def create_event(self, manifest: Object) -> Object:
-        """Take an Event; no call to die at, for nothing depends on it."""
+        """Store an Event. It is no point for a crash, since nothing depends on Events."""
         await asyncio.sleep(0)
         self.events.append(manifest)
         return manifest
 
     def reasons(self, *, warnings: bool = False) -> list[str]:
-        """Why Events were created, the normal ones included or not."""
+        """Return the reasons of the Events, with or without the normal ones."""
         return [
             each["reason"] for each in self.events if not warnings or each["type"] == "Warning"
         ]
@@ -288,34 +288,34 @@ class FakeCluster(Objects, Cluster):
     # --- what users do, and what they see -----------------------------------------------------
 
     def job(self, name: str = "mnist", namespace: str = "ml") -> Object:
-        """A job that is there."""
+        """Return an existing job."""
         return copied(self._objects["jobs"][JobKey(namespace, name)])
 
     def status(self, name: str = "mnist") -> Object:
-        """The status of a job that is there."""
+        """Return the status of an existing job."""
         found: Object = self.job(name).get("status", {})
         return found
 
     def pod(self, attempt: int = 0, index: int = 0, *, job: str = "mnist") -> Object:
-        """The pod of a rank, which is there."""
+        """Return the existing pod of a rank."""
         wanted = {LABEL_JOB_NAME: job, LABEL_ATTEMPT: str(attempt), LABEL_INDEX: str(index)}
         found = [p for p in self.pods() if wanted.items() <= p["metadata"]["labels"].items()]
         assert len(found) == 1, f"{len(found)} pods of {wanted}"
         return copied(found[0])
 
     def create_job(self, manifest: Object) -> Object:
-        """A user applies a job."""
+        """Create a job, as a user."""
         return self._create("", "jobs", manifest)
 
     def edit_job(self, name: str = "mnist", **spec: Any) -> None:
-        """A user changes fields of a job's spec; None removes one."""
+        """Change fields of a job's spec, as a user; None removes one."""
         job = self.job(name)
         job["metadata"]["generation"] += 1
         job["spec"] = merged(job["spec"], spec)
         self._update("jobs", job)
 
     def delete_job(self, name: str = "mnist", namespace: str = "ml") -> None:
-        """A user deletes a job; the garbage collector follows."""
+        """Delete a job, as a user; the garbage collector deletes its dependents."""
         job = self.job(name, namespace)
         if not job["metadata"].get("finalizers"):
             self._remove_job(job)
@@ -324,11 +324,11 @@ class FakeCluster(Objects, Cluster):
             self._update("jobs", job)
 
     def set_job_status(self, key: JobKey, status: Object) -> None:
-        """Somebody writes a job's whole status, as nobody but the operator should."""
+        """Replace a job's whole status, which only the operator should do."""
         self._update("jobs", {**self.job(key.name, key.namespace), "status": status})
 
     def annotate_job(self, name: str = "mnist", **annotations: str) -> None:
-        """A user annotates a job; `_` stands for what no keyword can hold."""
+        """Annotate a job, as a user; `_` in a keyword stands for characters that keywords cannot have."""
         job = self.job(name)
         job["metadata"].setdefault("annotations", {}).update(annotations)
         self._update("jobs", job)
@@ -344,43 +344,43 @@ class FakeCluster(Objects, Cluster):
                 self._remove("services", service)
 
     def policy(self, namespace: str = "ml") -> Object:
-        """The policy of a namespace, which is there."""
+        """Return the existing policy of a namespace."""
         return copied(self._objects["policies"][JobKey(namespace, POLICY_NAME)])
 
     def create_policy_as_user(self, namespace: str = "ml", **spec: Any) -> Object:
-        """A user applies a RetentionPolicy."""
+        """Create a RetentionPolicy, as a user."""
         metadata = {"name": POLICY_NAME, "namespace": namespace}
         return self._create("", "policies", {"metadata": metadata, "spec": spec})
 
     def edit_policy(self, namespace: str = "ml", **spec: Any) -> None:
-        """A user changes fields of a RetentionPolicy's spec; None removes one."""
+        """Change fields of a RetentionPolicy's spec, as a user; None removes one."""
         policy = self.policy(namespace)
         policy["metadata"]["generation"] += 1
         policy["spec"] = merged(policy["spec"], spec)
         self._update("policies", policy)
 
     def delete_policy(self, namespace: str = "ml") -> None:
-        """A user deletes a RetentionPolicy."""
+        """Delete a RetentionPolicy, as a user."""
         self._remove("policies", self.policy(namespace))
 
     def create_foreign(self, kind: Literal["pods", "services"], manifest: Object) -> Object:
-        """Somebody else creates a pod or a Service."""
+        """Create a pod or a Service that does not belong to the operator."""
         return self._create("", kind, manifest)
 
     # --- the scripted kubelet -----------------------------------------------------------------
 
     def refuse_to_schedule(self, pod: Object, message: str) -> None:
-        """The scheduler finds no node for the pod."""
+        """Mark the pod unschedulable, as the scheduler does."""
         said = {"reason": "Unschedulable", "message": message}
         self._set_pod(pod, extra=[{"type": "PodScheduled", "status": "False", **said}])
 
     def run_pod(self, pod: Object) -> None:
-        """The pod is bound to a node, runs and is ready."""
+        """Bind the pod to a node, and make it running and ready."""
         self._set_pod(pod, node="node-1", phase="Running", ready=True)
         self.started.append(pod["metadata"]["uid"])
 
     def finish_pod(self, pod: Object, exit_code: int = 0) -> None:
-        """The pod's container has ended."""
+        """Terminate the pod's container."""
         ended = {"exitCode": exit_code, "finishedAt": time_text(self.clock.now())}
         self._set_pod(
             pod,
@@ -389,7 +389,7 @@ class FakeCluster(Objects, Cluster):
         )
 
     def fail_init_container(self, pod: Object, name: str, exit_code: int) -> None:
-        """One of the pod's init containers has failed: none of its containers starts."""
+        """Fail one of the pod's init containers; none of its main containers starts."""
         ended = {"exitCode": exit_code, "finishedAt": time_text(self.clock.now())}
         self._set_pod(
             pod,
@@ -403,21 +403,21 @@ class FakeCluster(Objects, Cluster):
         )
 
     def evict_pod(self, pod: Object) -> None:
-        """The pod was taken away by the cluster, and its object is still there."""
+        """Evict the pod; its object remains."""
         now = time_text(self.clock.now())
         target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
         self._set_pod(pod, phase="Failed", extra=[{**target, "lastTransitionTime": now}])
 
     def lose_pod(self, pod: Object) -> None:
-        """The pod is gone without a trace: a forced deletion."""
+        """Remove the pod at once, as a forced deletion does."""
         self._remove("pods", self._objects["pods"][key_of(pod)])
 
     def delete_pod_as_user(self, pod: Object) -> None:
-        """A user deletes the pod; what runs is given its grace period."""
+        """Delete the pod as a user, with its grace period if it runs."""
         self._delete_pod(self._objects["pods"][key_of(pod)], None)
 
     def reap(self) -> None:
-        """Every node ends the pods that are being deleted, and then lets go of them."""
+        """Terminate and remove all pods that are being deleted, as their kubelets do."""
         for pod in self.pods():
             if "deletionTimestamp" in pod["metadata"]:
                 self.finish_pod(pod, exit_code=143)

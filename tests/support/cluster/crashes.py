@@ -1,4 +1,4 @@
-"""Stories of one job in which the operator dies, and what must hold of every one of them."""
+"""Runs scenarios of one job with operator crashes, and checks the invariants of every run."""
 
 import asyncio
 import itertools
@@ -33,19 +33,19 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Scenario:
-    """A story of one job of two ranks.
+    """A scenario of one job of two ranks.
 
     Attributes:
         script: from attempt and rank to the exit code; None: runs until stopped.
-        user: what is done to the cluster, and when (in seconds).
-        end: fields of the last status.
-        pods: how many pods are left.
-        endpoint: what is done to the record endpoint, and when; None: there is none.
+        user: actions on the cluster, with their times in seconds.
+        end: expected fields of the last status.
+        pods: expected number of remaining pods.
+        endpoint: actions on the record endpoint, with their times; None: no endpoint.
         gone: the job is gone in the end, and its last row has the fields of `end`.
         volume: there is a log volume.
         away: what is done to the cluster after each crash, while no operator runs. Logs may be
             missing then, and the job has to say so.
-        idle: ranks whose pods never begin.
+        idle: ranks whose pods never start.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Played:
-    """A scenario that was played to its end."""
+    """The result of a scenario."""
 
     cluster: FakeCluster
     endpoint: FakeEndpoint
@@ -121,7 +121,7 @@ async def _act(clock: LoopClock, subject: S, acts: dict[float, Callable[[S], obj
 
 
 def violations(played: Played, scenario: Scenario) -> list[str]:
-    """What is wrong with a history; nothing, if all is well."""
+    """Return the violated invariants of a result; empty if there are none."""
     cluster = played.cluster
     statuses = [e.object["status"] for e in cluster.effects if e.method == "patch_job_status"]
     return [
@@ -160,7 +160,7 @@ def _of_deletion(effects: list[Effect]) -> Iterator[str]:
 def _of_counting(statuses: list[Object]) -> Iterator[str]:
     """Every attempt but the first is accounted for.
 
-    It is a restart, a disruption, a suspension, or a part that was given back.
+    It is a restart, a disruption, a suspension, or a partly created gang that was deleted.
     """
     for old, new in itertools.pairwise(statuses):
         begun = new.get("attempt", 0) - old.get("attempt", 0)
@@ -194,7 +194,7 @@ def _of_the_outcome(cluster: FakeCluster, scenario: Scenario) -> Iterator[str]:
 
 
 def _of_the_record(played: Played, scenario: Scenario) -> Iterator[str]:
-    """No job without its record, no record twice, and none that says what is not so."""
+    """Every job has exactly one record, and the record agrees with the job's status."""
     rows = list(played.endpoint.rows.values())
     if len(rows) != 1:
         yield f"{len(rows)} rows"

@@ -1,4 +1,4 @@
-"""A scripted kubelet, for all nodes of a cluster in memory."""
+"""Simulates the kubelets of all nodes of the in-memory cluster, from a script of exit codes."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -13,7 +13,7 @@ _SHORTEST_S: Final = 0.001
 
 
 class Kubelet:
-    """Runs every pod, ends it as the script says, and lets go of what is being deleted.
+    """Starts every pod, terminates it with the scripted exit code, and removes pods that are being deleted.
 
     Args:
         script: from attempt and rank to the exit code; None: the pod runs until it is stopped.
@@ -36,7 +36,7 @@ class Kubelet:
         self._ends_at: Final[dict[str, float]] = {}
 
     async def run(self) -> None:
-        """Step every half second, until cancelled; where no pod runs, wait for a change of one.
+        """Step every half second until cancelled; if no pod runs, wait until a pod changes.
 
         So a day of fake time without pods costs no step, and the steps keep to their half seconds.
         """
@@ -70,7 +70,7 @@ class Kubelet:
 
 
 def _is_busy(pod: dict[str, Any]) -> bool:
-    """True if something is to be done about the pod, now or later."""
+    """True if the pod needs an action, now or later."""
     return (
         pod["status"]["phase"] in {"Pending", "Running"} or "deletionTimestamp" in pod["metadata"]
     )

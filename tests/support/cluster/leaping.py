@@ -1,4 +1,4 @@
-"""A time that leaps over every wait: a minute of back-off costs a test nothing."""
+"""An event loop with simulated time that skips every wait, so a minute of back-off takes a test no time."""
 
 import asyncio
 import functools
@@ -11,7 +11,7 @@ P = ParamSpec("P")
 
 
 class _LeapingSelector(selectors.SelectSelector):
-    """Waits for nothing: when all there is to do is later, later is now."""
+    """Never blocks: if only timers are pending, it advances the time to the next one."""
 
     now = 0.0
 
@@ -23,7 +23,7 @@ class _LeapingSelector(selectors.SelectSelector):
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time leaps to the next timer when nothing else is to be done."""
+    """An event loop whose time jumps to the next timer when nothing else is ready."""
 
     def __init__(self) -> None:
         self._leaping: Final = _LeapingSelector()
@@ -35,12 +35,12 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         return self._leaping.now
 
     def suspend(self, seconds: float) -> None:
-        """Let time pass while nothing runs, as after SIGSTOP: all that was due then is due now."""
+        """Advance the time while nothing runs, as SIGSTOP does: all timers that expired meanwhile are due now."""
         self._leaping.now += seconds
 
 
 def suspend(seconds: float) -> None:
-    """Stop the test's process, so to say, for so long."""
+    """Simulate that the process is stopped for this long."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, LeapingLoop)
     loop.suspend(seconds)
@@ -49,7 +49,7 @@ def suspend(seconds: float) -> None:
 def leaping_time(
     test: Callable[P, Coroutine[Any, Any, None]],
 ) -> Callable[P, None]:
-    """Run an async test on a leaping loop: `asyncio.sleep(60)` is an hour-glass turned over."""
+    """Run an async test on a `LeapingLoop`: `asyncio.sleep(60)` returns at once, a minute later in simulated time."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -72,7 +72,7 @@ class LoopClock:
 
 
 class SetClock(LoopClock):
-    """The same, with a wall clock that somebody sets: it is ahead by so many seconds."""
+    """The same, with an adjustable wall clock that is ahead by this many seconds."""
 
     ahead_s = 0.0
 

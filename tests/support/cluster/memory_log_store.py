@@ -1,4 +1,4 @@
-"""The log volume of the staged stories: real archive files, in memory, and no threads.
+"""In-memory fake of the log volume: real archive format, without files and threads.
 
 Every call is one of the cluster's, so that the operator can die at each of them.
 """
@@ -21,8 +21,8 @@ class MemoryLogStore:
     """Archives of jobs.
 
     Attributes:
-        fault: what every call raises.
-        entry_faults: what every call about the entries of a job raises, by its name.
+        fault: error that every call raises.
+        entry_faults: error that calls about a job's entries raise, by the job's name.
         prepared: uids of the jobs whose directories were made.
     """
 
@@ -34,7 +34,7 @@ class MemoryLogStore:
         self._files: Final[dict[str, int]] = {}
 
     async def claim(self, expected_id: str | None, known: Container[str] = ()) -> None:
-        """It is ours."""
+        """Claim the volume; always succeeds."""
 
     async def ensure_job_directory(self, key: JobKey, uid: str) -> None:
         async with Request(self.cluster, "volume.prepare", key.name):
@@ -51,14 +51,14 @@ class MemoryLogStore:
             return MemoryArchive(self, ArchiveFile(os.dup(self._files[uid])))
 
     def text(self, uid: str) -> str:
-        """A job's archive."""
+        """Return the text of a job's archive."""
         if uid not in self._files:
             return ""
         with closing(ArchiveFile(os.dup(self._files[uid]))) as file:
             return os.pread(self._files[uid], file.size, 0).decode()
 
     def headers(self, uid: str) -> list[str]:
-        """The uids of the pods in it, section by section."""
+        """Return the uids of the pods in an archive, section by section."""
         lines = self.text(uid).splitlines()
         return [line.split()[-1] for line in lines if line.startswith("==> ")]
 

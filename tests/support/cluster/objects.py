@@ -1,9 +1,9 @@
-"""Objects in memory as an API server keeps them, and the ways in which a request can go wrong.
+"""In-memory object store with an API server's semantics, and fault injection for its requests.
 
 What the protocol relies on is here: uids, one counter of resource versions, pages of one moment,
 graceful deletion, the watches. So is where faults are staged: an error in place of an answer or
-after the effect, a change just before a call takes effect, the death of the caller at any call, news
-that come late, twice or never.
+after the effect, a change just before a call takes effect, a crash of the caller at any call, watch
+events that are delayed, duplicated or lost.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Crash(BaseException):
-    """The operator's process is dead. Not an Exception: nothing of the operator may catch it."""
+    """The operator's process has crashed. A BaseException, so that no code of the operator catches it."""
 
 
 class Call(NamedTuple):
-    """One request, in the order in which they took effect."""
+    """One request; requests are listed in the order in which they took effect."""
 
     method: str
     name: str
@@ -51,7 +51,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Effect:
-    """One thing that the operator changed, and the job at that moment."""
+    """One change by the operator, and the job at that moment."""
 
     method: str
     object: Object
@@ -59,23 +59,23 @@ class Effect:
 
     @property
     def job_status(self) -> Object:
-        """What the job's status said."""
+        """Return the job's status."""
         found: Object = self.job.get("status", {})
         return found
 
     @property
     def is_claimed(self) -> bool:
-        """Whether the job carried the finalizer of its record."""
+        """True if the job had the record finalizer."""
         return FINALIZER_RECORD in self.job.get("metadata", {}).get("finalizers", [])
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the job's deletion was requested."""
+        """True if the job's deletion was requested."""
         return "deletionTimestamp" in self.job.get("metadata", {})
 
 
 class Sink(Protocol):
-    """Where watch events go: the intake."""
+    """The receiver of watch events: the operator's intake."""
 
     def job_event(self, kind: str | None, raw: Object) -> None: ...
     def pod_event(self, kind: str | None, raw: Object) -> None: ...
@@ -83,14 +83,14 @@ class Sink(Protocol):
 
 @dataclass
 class Watch:
-    """One watch's stream of events, in order; held back, it delivers when it is released."""
+    """The ordered event stream of one watch. It can be paused; `release` then delivers the pending events."""
 
     held: bool = False
     pending: list[tuple[str | None, Object]] = field(default_factory=list)
     deliver: Callable[[str | None, Object], None] | None = None
 
     def emit(self, kind: str | None, raw: Object) -> None:
-        """Something happened; the watcher hears of it in a moment, or when it is released."""
+        """Queue an event; it is delivered soon, or on `release` while paused."""
         if self.deliver is None:
             return
         self.pending.append((kind, copied(raw)))
@@ -98,25 +98,25 @@ class Watch:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
-        """Deliver what is pending, unless it is held back."""
+        """Deliver the pending events, unless paused."""
         while self.pending and not self.held and self.deliver is not None:
             self.deliver(*self.pending.pop(0))
 
     def hold(self) -> None:
-        """Deliver nothing from now on."""
+        """Pause the delivery."""
         self.held = True
 
     def release(self) -> None:
-        """Deliver what was held back, in order, now."""
+        """Resume, and deliver the pending events in order now."""
         self.held = False
         self.flush()
 
     def duplicate(self) -> None:
-        """What is held back comes twice."""
+        """Duplicate the pending events."""
         self.pending = [event for event in self.pending for _ in range(2)]
 
     def drop(self) -> None:
-        """What is held back never comes."""
+        """Drop the pending events."""
         self.pending.clear()
 
 
@@ -128,7 +128,7 @@ class _Fault:
 
 
 class Objects:
-    """Objects by kind and key, and what a test stages about the requests for them.
+    """Objects by kind and key, with the faults that a test injects into requests.
 
     Attributes:
         calls: every request of the operator, reads and refused ones included.
@@ -137,7 +137,7 @@ class Objects:
         forbidden: what a missing Role forbids: the method, and the namespace of a list, or else the
             name of an object.
         page_size: objects in a page of a list.
-        pods_changed: set whenever a pod comes, changes or goes.
+        pods_changed: set whenever a pod is created, changed or deleted.
     """
 
     def __init__(
@@ -178,21 +178,21 @@ class Objects:
         self._faults[method].append(_Fault(error, times, after))
 
     def crash_at(self, call: int, when: When) -> None:
-        """Kill the caller at its call of this number, counted from 0."""
+        """Crash the caller at its n-th call, counted from 0."""
         self._crash = (call, when)
 
     @property
     def has_crashed(self) -> bool:
-        """Whether the caller is dead. What is left of it gets nothing done any more."""
+        """True if the caller has crashed. Its remaining tasks have no effect any more."""
         return self._is_dead
 
     def revive(self) -> None:
-        """Let a new process call; the watches of the old one are closed."""
+        """Accept calls of a new process; the watches of the old one are closed."""
         self._crash, self._is_dead = None, False
         self.disconnect()
 
     def connect(self, sink: Sink) -> None:
-        """Open both watches: first what is there (with no kind), then what happens."""
+        """Open both watches: first the existing objects (events without a type), then changes."""
         self.job_watch.deliver, self.pod_watch.deliver = sink.job_event, sink.pod_event
         for job in self.jobs():
             self.job_watch.emit(None, job)
@@ -278,7 +278,7 @@ class Objects:
             self.pod_watch.emit(event, raw)
 
     def _delete_pod(self, pod: Object, grace_s: int | None) -> None:
-        """At once what runs nowhere, gracefully what does; a second request can only hasten it."""
+        """Delete an unbound pod at once and a bound one gracefully; a second request can only shorten the grace period."""
         asked = pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
         grace = asked if grace_s is None else grace_s
         metadata = pod["metadata"]
@@ -308,7 +308,7 @@ class Objects:
 
 
 class Request:
-    """The way of one request: there, where it may be refused, and back, where it may be lost."""
+    """One request: it may be refused on entry, and its response may be lost on exit."""
 
     def __init__(self, cluster: Objects, method: str, name: str) -> None:
         self._cluster: Final = cluster
@@ -378,6 +378,6 @@ def merged(old: Object, patch: Object) -> Object:
 
 
 def copied(raw: Object) -> Object:
-    """Copy an object: what an API server answers belongs to who asked."""
+    """Copy an object, so that callers cannot modify the stored one."""
     copy: Object = copy_json(raw)
     return copy

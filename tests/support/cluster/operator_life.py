@@ -1,4 +1,4 @@
-"""The operator's engine on a cluster in memory, with watches that the cluster plays."""
+"""Runs the operator's engine on the in-memory cluster and its watches."""
 
 from types import TracebackType
 from typing import Any, Final, Self
@@ -42,7 +42,7 @@ def settings_of(
     archiving: bool = False,
     partial_hold_s: float = 60.0,
 ) -> Settings:
-    """Return the settings of a small operator, with limits that a user may not set so low."""
+    """Return settings of a small operator, with limits below the permitted minimum."""
     return Settings.model_construct(
         namespaces=tuple(each for each in namespaces if each is not None),
         cluster_name="test",
@@ -62,7 +62,7 @@ def settings_of(
 
 
 def half_full() -> MemoryUse:
-    """Return a use of memory at which nothing is short."""
+    """Return a memory usage without memory pressure."""
     return MemoryUse(50, 100, "cgroup")
 
 
@@ -76,8 +76,7 @@ class NothingToSweep:
 class OperatorLife(Engine):
     """One life of an operator process on a cluster.
 
-    As a context it lists, works and watches until it is left; left alone, its parts can be used
-    one by one.
+    As a context manager it lists, watches and works until the exit; otherwise, its components can be used separately.
     """
 
     def __init__(

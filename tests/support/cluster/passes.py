@@ -1,7 +1,7 @@
-"""Passes of the reconciler over jobs on a cluster in memory.
+"""Runs the reconciler over jobs on the in-memory cluster.
 
-Where the order of things matters, passes are made one by one by hand; where only the outcome does,
-workers, watches and a kubelet run as they do in a process.
+Tests of an order of events call each reconcile pass explicitly. Tests of the outcome run
+workers, watches and a kubelet as in a process.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def new_cluster() -> FakeCluster:
 
 
 async def by_hand(cluster: FakeCluster, **settings: Any) -> OperatorLife:
-    """An operator that watches, and makes a pass only when it is told to."""
+    """Yield an operator that watches, but reconciles only when the test calls `make_pass`."""
     life = OperatorLife(cluster, **settings)
     cluster.connect(life.watch_events)
     await echo()
@@ -38,12 +38,12 @@ async def by_hand(cluster: FakeCluster, **settings: Any) -> OperatorLife:
 
 
 async def echo() -> None:
-    """Let the watches deliver what has happened so far."""
+    """Let the watches deliver all events so far."""
     await asyncio.sleep(0.001)
 
 
 async def settle(life: OperatorLife, key: JobKey = KEY) -> None:
-    """Make passes, with the watches' news in between, until one has nothing more to do at once."""
+    """Reconcile repeatedly, with watch events delivered in between, until nothing is left to do at once."""
     await echo()
     while await make_pass(life, key) == 0:
         await echo()
@@ -51,7 +51,7 @@ async def settle(life: OperatorLife, key: JobKey = KEY) -> None:
 
 
 async def make_pass(life: OperatorLife, key: JobKey = KEY) -> float | None:
-    """Make one pass over a job; what else is on the queue is not waited for."""
+    """Reconcile a job once; other queued keys are not waited for."""
     while life.queue.depth:
         life.queue.done(await life.queue.get())
     return await life.reconciler.reconcile(key)
@@ -63,7 +63,7 @@ async def operated(
     script: Callable[[int, int], int | None] = lambda attempt, rank: 0,
     **settings: Any,
 ) -> AsyncIterator[OperatorLife]:
-    """An operator and a kubelet at work."""
+    """Run an operator and a kubelet."""
     async with OperatorLife(cluster, **settings) as life:
         kubelet = asyncio.create_task(Kubelet(cluster, script).run())
         try:
@@ -75,7 +75,7 @@ async def operated(
 
 
 async def running(cluster: FakeCluster, nodes: int = 2, **spec: Any) -> OperatorLife:
-    """A job all of whose ranks run, and an operator by hand."""
+    """Yield a job whose ranks all run, and an operator as of `by_hand`."""
     life = await by_hand(cluster)
     cluster.create_job(make_job(nodes=nodes, **spec))
     await settle(life)

@@ -1,4 +1,4 @@
-"""Jobs with records, on a cluster in memory: an operator, a kubelet, and a staged endpoint."""
+"""Runs jobs with records on the in-memory cluster: an operator, a kubelet and a fake endpoint."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def operated(
     run_s: float = 2.0,
     **settings: Any,
 ) -> AsyncIterator[OperatorLife]:
-    """An operator with a record endpoint, and a kubelet that runs every pod for two seconds."""
+    """Run an operator with a record endpoint, and a kubelet that runs every pod for two seconds."""
     async with OperatorLife(cluster, endpoint=endpoint, **settings) as life:
         kubelet = asyncio.create_task(
             Kubelet(cluster, lambda attempt, rank: exit_code, run_s=run_s).run()
@@ -47,7 +47,7 @@ async def operated(
 
 
 async def run_in_no_time(cluster: FakeCluster) -> None:
-    """A job whose pod runs and completes as soon as it is there."""
+    """Create a job whose pod runs and completes as soon as it exists."""
     cluster.create_job(make_job())
     await asyncio.sleep(0.1)
     cluster.run_pod(cluster.pod())

@@ -1,4 +1,4 @@
-"""A long life of the operator in leaping time: real parts, an in-memory API server, many jobs.
+"""Soak test of the operator in simulated time: real components, an in-memory API server, many jobs.
 
     python -m tests.support.cluster.soak --jobs 3650 --days 365
 
@@ -42,20 +42,20 @@ TTL_S: Final = HOUR_S
 
 
 def look_seldom() -> None:
-    """Let ten million looks a year at clocks and memory, which find nothing, be a million."""
+    """Lengthen the polling intervals: a year then has a million polls of clocks and memory, not ten million."""
     memory_pressure.EVERY_S = index_expiry.EVERY_S = 300.0  # type: ignore[misc]
     clock_guard.HEARTBEAT_S = 50.0  # type: ignore[misc]
 
 
 class _Nothing(list[Any]):
-    """Keeps nothing of what it is given: notes of a whole year would be the leak."""
+    """A list that discards everything appended: a year of call records would itself be a leak."""
 
     def append(self, item: object) -> None:
-        """Forget it."""
+        """Discard it."""
 
 
 class BusyCluster(FakeCluster):
-    """The in-memory API server without its notes; its node ends every pod after ten minutes.
+    """The in-memory API server without call records; its node terminates every pod after ten minutes.
 
     Every third job fails, for good.
     """
@@ -123,7 +123,7 @@ class CountingEndpoint:
 
 @dataclass(frozen=True)
 class Look:
-    """What the operator keeps at one moment.
+    """A sample of what the operator keeps in memory.
 
     Attributes:
         blocks: blocks of memory that Python has given out: what is kept, to the object.
@@ -147,7 +147,7 @@ class Look:
 
 
 class Soak:
-    """One life."""
+    """One soak run."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class Soak:
         self.evicted = 0
 
     async def run(self, *, outage: tuple[float, float] | None) -> None:
-        """Live through all of it, and three quiet hours afterwards.
+        """Run all jobs, and three idle hours afterwards.
 
         Args:
             outage: from which hour to which one the record endpoint is down.
@@ -243,7 +243,7 @@ class Soak:
         )
 
     def report(self) -> dict[str, Any]:
-        """What was counted, and what became of the jobs."""
+        """Return the samples, and the outcomes of the jobs."""
         return {
             "jobs": self._jobs,
             "days": self._days,
@@ -266,7 +266,7 @@ def _rss_kib() -> int:
 
 
 def _zombies() -> int:
-    """Children of ours that have ended and were not waited for."""
+    """Count the zombie children of this process."""
     return sum(state(child) == "Z" for child in children())
 
 
@@ -283,7 +283,7 @@ async def _live(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Live one life and print the report."""
+    """Run one soak test and print the report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, required=True)
     parser.add_argument("--days", type=float, required=True)

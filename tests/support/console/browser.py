@@ -50,7 +50,7 @@ def find_browser() -> Path:
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """A browser that ends with the context."""
+    """Run a browser until the context ends."""
     program = find_browser()
     with (
         sync_playwright() as playwright,
@@ -72,11 +72,11 @@ async def running_browser_of_a_loop() -> AsyncIterator[async_api.Browser]:
 
 
 class Tab:
-    """One tab, and what it complained about.
+    """One tab, and the errors that it reported.
 
     Attributes:
         page: Playwright's.
-        complaints: violations of the policy, errors of scripts, and what the browser logged.
+        complaints: violations of the Content Security Policy, script errors, and messages that the browser logged.
     """
 
     def __init__(self, context: BrowserContext, url: str) -> None:
@@ -119,13 +119,13 @@ class Tab:
         return float(used) / 2**20
 
     def picture(self, name: str) -> None:
-        """Leave a picture of what is seen."""
+        """Save a screenshot."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
 def wait_in(page: Page, condition: Callable[[], bool]) -> None:
-    """Wait until it is so, and let Playwright go on meanwhile."""
+    """Wait until the condition is true, and process Playwright's events meanwhile."""
     deadline = time.monotonic() + PATIENCE_MS / 1000
     while not condition():
         assert time.monotonic() < deadline, "it never came"
@@ -141,7 +141,7 @@ def new_tab(
     width: int = 1280,
     height: int = 800,
 ) -> Iterator[Tab]:
-    """A tab with cookies and storage of its own."""
+    """Open a tab with its own cookies and storage."""
     with browser.new_context(
         color_scheme=theme, viewport={"width": width, "height": height}
     ) as context:

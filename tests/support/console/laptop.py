@@ -85,7 +85,7 @@ class Laptop:
         return self._call(lambda client: client.create(JOBS, job))
 
     def suspend(self, name: str) -> None:
-        """Suspend a job behind the console's back, and wait until it is, and has no pods."""
+        """Suspend a job without the console, and wait until it is suspended and has no pods."""
         patch = {"spec": {"suspend": True}}
         self._call(lambda client: client.patch(f"{JOBS}/{name}", patch))
         self.wait_for(name, "Suspended")
@@ -95,18 +95,18 @@ class Laptop:
         )
 
     def resume(self, name: str) -> None:
-        """Resume a job behind the console's back."""
+        """Resume a job without the console."""
         patch = {"spec": {"suspend": False}}
         self._call(lambda client: client.patch(f"{JOBS}/{name}", patch))
 
     def wait_for(self, name: str, phase: str) -> None:
-        """Wait until the operator says that the job is in a phase."""
+        """Wait until the job's status has a phase."""
         wait_until(
             lambda: self.job(name).get("status", {}).get("phase") == phase, within_s=_PATIENCE_S
         )
 
     def delete(self, name: str) -> None:
-        """Delete a job behind the console's back, and wait until it is gone."""
+        """Delete a job without the console, and wait until it no longer exists."""
         self._call(lambda client: client.delete(f"{JOBS}/{name}"))
         wait_until(lambda: not self._is_there(name), within_s=_PATIENCE_S)
 
@@ -127,7 +127,7 @@ class Laptop:
 
 
 def speak(kubeconfig: Path, work: Callable[[ApiClient], Awaitable[Object]]) -> Object:
-    """Speak to an API server from a thread: Playwright has a loop in this one."""
+    """Call an API server from another thread, because Playwright runs an event loop in this one."""
 
     async def call() -> Object:
         async with ApiClient.from_kubeconfig(kubeconfig) as client:

@@ -98,7 +98,7 @@ def _pod(rank: int, size: int) -> str:
 
 @asynccontextmanager
 async def padded_pods(folder: Path, sizes: list[int]) -> AsyncIterator[PaddedPods]:
-    """Serve for as long as the context lasts."""
+    """Serve until the context ends."""
     played = PaddedPods(sizes)
     async with TestServer(played.app) as server:
         played.kubeconfig = folder / "kubeconfig"

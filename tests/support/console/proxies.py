@@ -42,7 +42,7 @@ http {{
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is told to a proxy beside what the document says.
+    """Settings of a proxy beside those of the document.
 
     Attributes:
         folder: for its files.
@@ -116,13 +116,13 @@ class Proxy(ABC):
         self._process.wait(_PATIENCE_S)
 
     def reload(self) -> None:
-        """Let a new process take over; the old one stays with what is open."""
+        """Reload: a new process takes over, and the old one keeps its open connections."""
         before = len(self.log())
         self._process.send_signal(self._reload_signal)
         self._wait_for(lambda: self._has_reloaded(self.log()[before:]), "to reload")
 
     def log(self) -> str:
-        """Return what it has said."""
+        """Return its log."""
         return self._log.read_text() if self._log.exists() else ""
 
     _reload_signal: ClassVar[signal.Signals]
@@ -149,7 +149,7 @@ class Proxy(ABC):
 
 
 class Nginx(Proxy):
-    """nginx, as an Ingress has it."""
+    """nginx, as in an ingress controller."""
 
     program = "nginx"
     package = "nginx-light"

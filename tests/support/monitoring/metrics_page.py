@@ -1,4 +1,4 @@
-"""The metrics that a program shows, and those that `docs/metrics.md` has of it."""
+"""Reads the metrics that a program exposes, and those that `docs/metrics.md` lists for it."""
 
 import re
 
@@ -9,7 +9,7 @@ Metric = tuple[str, str]
 
 
 def exposed_metrics(text: str) -> set[Metric]:
-    """Return what is in an answer of `/metrics`."""
+    """Return the metrics of a response of `/metrics`."""
     return {
         (name + "_total" if kind == "counter" else name, kind)
         for name, kind in re.findall(r"^# TYPE (\w+?)(?:_total)? (\w+)$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Prometheus and its promtool, as programs of this machine."""
+"""Runs the `prometheus` and `promtool` programs of this machine."""
 
 import contextlib
 import json
@@ -36,10 +36,10 @@ class Prometheus(ChildProcess):
     """A server on loopback that scrapes operators every second."""
 
     def __init__(self, folder: Path, targets: list[str], **scrape: Any) -> None:
-        """Prepare to start.
+        """Prepare the server.
 
         Args:
-            folder: for its data; made anew.
+            folder: for its data; recreated.
             targets: `host:port` of what it scrapes.
             scrape: further fields of the scrape's configuration.
         """

@@ -1,4 +1,4 @@
-"""Stages what Prometheus has scraped, and lets its own `promtool test rules` say which alerts fire."""
+"""Builds input series for `promtool test rules`, and checks which alerts fire."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def in_turns(*values: float, minutes: int) -> str:
 
 
 def lately(before: float, after: float) -> str:
-    """A number that has changed half an hour before the end."""
+    """A value that changed half an hour before the end."""
     return f"{before}x{STEPS - 16} {after}x14"
 
 
@@ -63,7 +63,7 @@ def born(value: float) -> str:
 
 
 def ages(seconds: float) -> str:
-    """A moment that is always so long ago."""
+    """A timestamp whose age is constant."""
     return f"-{seconds}+{60 * STEP}x{STEPS}"
 
 
@@ -136,11 +136,11 @@ WELL: Series = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is wrong, and what fires.
+    """Input series, and the alerts that they fire.
 
     Attributes:
         alert: that the case is of.
-        series: what differs from `WELL`; nothing: there are no series at all.
+        series: differences from `WELL`; empty: no series at all.
         also: the alerts that fire beside it, because they are true as well.
     """
 
@@ -170,7 +170,7 @@ def check(
     step: int = STEP,
     minutes: int = MINUTES,
 ) -> None:
-    """Let promtool compare: by query over `ALERTS`, the alerts that it returns."""
+    """Let promtool compare the alerts that each query over `ALERTS` returns."""
     test = {
         "rule_files": [str(RULES)],
         "evaluation_interval": f"{step}m",
@@ -207,8 +207,7 @@ OF_EACH = 'group by (alertname, namespace) (ALERTS{alertstate="firing"})'
 def check_each(folder: Path, cases: Sequence[Case]) -> None:
     """Let promtool compare for all cases at once: each is an install in a namespace of its own.
 
-    What goes wrong in one is no other's, and to evaluate every rule at every step, which is nearly
-    all of the work, is done once.
+    Cases do not affect each other, and the evaluation of every rule at every step, nearly all of the work, is done once.
     """
     series: Series = {}
     fired: list[Fired] = []

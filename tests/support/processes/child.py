@@ -1,4 +1,4 @@
-"""A program of ours as a process of its own, with its output in a file."""
+"""Runs one of the project's programs as a child process that logs to a file."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ _LOOK_S = 0.005
 
 
 class ChildProcess:
-    """A process that is started with the context and killed with it. Who inherits says how to start."""
+    """A process that is started and killed with the context. Subclasses define how to start it."""
 
     def __init__(self, log: Path) -> None:
         self.log_path = log
@@ -36,7 +36,7 @@ class ChildProcess:
             self.kill()
 
     def start(self) -> None:
-        """Start the process; a log that is there is continued."""
+        """Start the process; an existing log is appended to."""
         raise NotImplementedError
 
     def spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
@@ -47,22 +47,22 @@ class ChildProcess:
 
     @property
     def process(self) -> Running:
-        """The process, which was started."""
+        """Return the started process."""
         assert self._process is not None
         return self._process
 
     @property
     def is_running(self) -> bool:
-        """True while the process is there."""
+        """True while the process exists."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL: no warning and no last words."""
+        """Send SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def terminate(self, *, patience_s: float = 60.0) -> tuple[int, float]:
-        """SIGTERM: the exit code, and the seconds until it came, as `FairTime` counts them."""
+        """Send SIGTERM; return the exit code, and the seconds until the exit as measured by `FairTime`."""
         took = FairTime(self.process.pid)
         deadline = time.monotonic() + patience_s
         self.process.send_signal(signal.SIGTERM)
@@ -73,14 +73,14 @@ class ChildProcess:
         return self.process.wait(), took.seconds()
 
     def log(self) -> str:
-        """What the process has logged since it was last started."""
+        """Return the log of the process since its last start."""
         with self.log_path.open("rb") as log:
             log.seek(self._offset)
             return log.read().decode()
 
 
 def clean_environment(*unwanted: str) -> dict[str, str]:
-    """The variables of this process, without settings of ours and these."""
+    """Return the environment of this process, without the project's settings and these variables."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""Runs a command of `trainingjob` to its end: as a fork in a quick test, as all its processes."""
+"""Runs a command of `trainingjob` to completion, as a fork (see `starts`) in quick tests."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ _PATIENCE_S = 90.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended, and what it wrote."""
+    """Exit code and output of a command."""
 
     code: int
     output: str

@@ -1,4 +1,4 @@
-"""Seconds as they pass for processes that share the machine with others."""
+"""Measures elapsed time without the time that processes waited for a CPU."""
 
 import os
 import time
@@ -7,13 +7,13 @@ from typing import Final
 
 
 class FairTime:
-    """A stopwatch that leaves out the time in which these processes waited for a CPU.
+    """A stopwatch that excludes the time in which these processes waited for a CPU.
 
-    So a promise of seconds can be held against a process on a machine that is busy with something
-    else; on an idle one these are the seconds of the clock.
+       A time limit of a process can then be checked on a machine that is busy with other work; on
+    an idle one these are the seconds of the clock.
 
-    Args:
-        *processes: the pids of those that the measured work is done by.
+       Args:
+           *processes: PIDs of the processes that do the measured work.
     """
 
     def __init__(self, *processes: int) -> None:
@@ -25,24 +25,24 @@ class FairTime:
 
     @classmethod
     def with_us(cls, *processes: int) -> "FairTime":
-        """A stopwatch for work that this process has a part in, too."""
+        """Return a stopwatch that also covers this process."""
         return cls(os.getpid(), *processes)
 
     def seconds(self) -> float:
-        """The time since the start. To be asked while the processes live; the last word counts."""
+        """The time since the start. Of a process that has ended, the last value read before counts."""
         self.look()
         waited = sum(self._waited.values()) - sum(self._before.values())
         return max(time.monotonic() - self._begun - waited, 0.0)
 
     def look(self) -> None:
-        """Note how long each has waited by now."""
+        """Read how long each process has waited so far."""
         for pid in self._processes:
             # One that has ended keeps the last figure; so threads that have ended lower no sum.
             self._waited[pid] = max(self._waited[pid], waited_for_cpu_s(pid))
 
 
 def waited_for_cpu_s(pid: int) -> float:
-    """Seconds that the threads of a process were ready to run and did not; 0: it is not known."""
+    """Return the seconds for which the threads of a process were runnable but not running; 0: unknown."""
     waited = 0
     for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         try:

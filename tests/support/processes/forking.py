@@ -1,4 +1,4 @@
-"""The process that `starts.py` forks `trainingjob` from: `python -m tests.support.processes.forking FD`.
+"""Fork server that `starts.py` forks `trainingjob` from: `python -m tests.support.processes.forking FD`.
 
 It has imported what the commands import, and serves one request after the other on that socket.
 It has one thread, no event loop and no open file but the socket: a fork begins like a new process.
@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def serve(control: socket.socket) -> dict[str, Any] | None:
-    """Serve until the other side is closed (None); in a fork, return what it is to run."""
+    """Serve until the other side is closed (None); in a fork, return the command to run."""
     while True:
         message, files, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
         if not message:
@@ -50,7 +50,7 @@ def _code(pid: int) -> str:
 
 
 def _become(request: dict[str, Any], files: list[int]) -> None:
-    """Take over what a new process would begin with."""
+    """Set up the environment, folder, output and signals that a new process would have."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, each in enumerate(files, start=1):

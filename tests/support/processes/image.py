@@ -1,4 +1,4 @@
-"""The image as a container, as the operator and as the record service, restricted as a cluster's strictest policy restricts it."""
+"""Runs the image as a container (operator or record service), with the restrictions of Pod Security level `restricted`."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ RESTRICTIONS: Final = (
 
 
 def engine() -> Engine:
-    """What runs the image.
+    """Return the container engine.
 
     Raises:
         AssertionError: neither Docker nor Podman works here.
@@ -41,13 +41,13 @@ def engine() -> Engine:
 def run_command(
     image: str, *arguments: str, entrypoint: str | None = None, scratch: str | None = None
 ) -> tuple[int, str]:
-    """Run one command of the image to its end: the exit code, and all that it printed.
+    """Run one command of the image to completion; return the exit code and the output.
 
     Args:
         image: the image.
         *arguments: the command.
-        entrypoint: another program than the image's own.
-        scratch: a folder that can be written; nothing of it stays.
+        entrypoint: program to run instead of the image's own.
+        scratch: a writable folder, which is discarded.
     """
     program, name = engine().program, f"trainingjob-test-{uuid4().hex[:8]}"
     command = [program, "run", "--rm", f"--name={name}", "--network=none", *_restrictions()]
@@ -80,7 +80,7 @@ class ImageProcess(OperatorProcess):
         self._name = f"trainingjob-test-{uuid4().hex[:8]}"
 
     def start(self) -> None:
-        """Start a container; a log that is there is continued."""
+        """Start a container; an existing log is appended to."""
         mount, access = self._access()
         environment = {"TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0", **access, **self.settings}
         self.spawn(
@@ -94,7 +94,7 @@ class ImageProcess(OperatorProcess):
         )
 
     def _access(self) -> tuple[str, dict[str, str]]:
-        """How it gets to the API server: what to mount, and which variables say so.
+        """Return the arguments for access to the API server: mounts and variables.
 
         With a service account's token over TLS, as in a pod: by the files and variables that the
         kubelet gives to it. The sandbox speaks plain HTTP, which no pod's client does.
@@ -120,7 +120,7 @@ class ImageProcess(OperatorProcess):
         }
 
     def kill(self) -> None:
-        """SIGKILL to the container: to end the engine's command would leave it running."""
+        """Send SIGKILL to the container: killing only the engine's command would leave it running."""
         _kill(self._name)
         self.process.wait(30)
 
@@ -138,7 +138,7 @@ class RecordServiceImage(RecordServiceProcess):
         self._name = f"trainingjob-test-{uuid4().hex[:8]}"
 
     def start(self) -> None:
-        """Start a container; a log that is there is continued."""
+        """Start a container; an existing log is appended to."""
         self.spawn(
             [
                 *(engine().program, "run", "--rm", f"--name={self._name}", "--network=host"),
@@ -152,7 +152,7 @@ class RecordServiceImage(RecordServiceProcess):
         )
 
     def kill(self) -> None:
-        """SIGKILL to the container."""
+        """Send SIGKILL to the container."""
         _kill(self._name)
         self.process.wait(30)
 

@@ -1,4 +1,4 @@
-"""The operator as a process, and what a test does to one."""
+"""Runs the operator as a process: start, probes, readiness, SIGSTOP."""
 
 import http.client
 import signal
@@ -30,7 +30,7 @@ class OperatorProcess(ChildProcess):
         self.settings = settings
 
     def start(self) -> None:
-        """Start the process; a log that is there is continued."""
+        """Start the process; an existing log is appended to."""
         environment = clean_environment("KUBECONFIG") | {
             "KUBECONFIG": str(self.kubeconfig),
             "TRAININGJOB_WEB__ADDRESS": "127.0.0.1:0",
@@ -40,11 +40,11 @@ class OperatorProcess(ChildProcess):
         self.spawn([sys.executable, "-m", self.MODULE, "operator"], environment)
 
     def wait_for_exit(self, patience_s: float) -> int:
-        """The exit code, as soon as the process has ended."""
+        """Wait until the process has ended; return its exit code."""
         return self.process.wait(patience_s)
 
     def probe(self, path: str) -> tuple[int, str]:
-        """Status and text of `/healthz` or `/readyz`; (0, "") while nobody answers to the end."""
+        """Return status and text of `/healthz` or `/readyz`; (0, "") without a complete response."""
         address = self.address()
         if address is None:
             return 0, ""
@@ -58,7 +58,7 @@ class OperatorProcess(ChildProcess):
             return 0, ""
 
     def wait_until_ready(self) -> None:
-        """Wait until `/readyz` says so."""
+        """Wait until `/readyz` responds with 200."""
         deadline = time.monotonic() + _READY_PATIENCE_S
         while self.probe("/readyz")[0] != 200:
             assert self.is_running, self.log()
@@ -66,11 +66,11 @@ class OperatorProcess(ChildProcess):
             time.sleep(0.05)
 
     def address(self) -> str | None:
-        """Where it serves its probes, as `host:port`; None: it does not yet."""
+        """Address of its probes, as `host:port`; None: not served yet."""
         return self._after("probes are served on ")
 
     def metrics_address(self) -> str | None:
-        """Where it serves metrics over TLS."""
+        """Address of its metrics over TLS."""
         return self._after("metrics are served on ")
 
     def _after(self, marker: str) -> str | None:
@@ -83,7 +83,7 @@ class OperatorProcess(ChildProcess):
 
 
 def operator_of(kubeconfig: Path, api: Api, folder: Path, **settings: str) -> OperatorProcess:
-    """An operator of this namespace alone, with its log in this folder."""
+    """Return an operator of only this namespace, which logs to this folder."""
     return OperatorProcess(
         kubeconfig,
         folder / "operator.log",
@@ -95,7 +95,7 @@ def operator_of(kubeconfig: Path, api: Api, folder: Path, **settings: str) -> Op
 def operating(
     api_server: ApiServerUnderTest, api: Api, folder: Path, **settings: str
 ) -> Iterator[OperatorProcess]:
-    """Such an operator, which runs and is ready."""
+    """Run such an operator, and wait until it is ready."""
     with operator_of(api_server.operator_kubeconfig, api, folder, **settings) as process:
         process.wait_until_ready()
         yield process
@@ -104,7 +104,7 @@ def operating(
 def sweeping(
     api_server: ApiServerUnderTest, api: Api, folder: Path, root: Path, *, max_age: str
 ) -> AbstractContextManager[OperatorProcess]:
-    """One that sweeps a log volume every second, of what has not changed for so long."""
+    """Return an operator that sweeps a log volume every second, with this minimum age."""
     settings = {
         "TRAININGJOB_GC__INTERVAL": "1",
         "TRAININGJOB_GC__TTL": "1h",
@@ -116,7 +116,7 @@ def sweeping(
 
 @contextmanager
 def stopped(operator: OperatorProcess) -> Iterator[None]:
-    """The test's own operator, standing still."""
+    """Freeze the test's own operator with SIGSTOP while the block lasts."""
     process = operator.process
     process.send_signal(signal.SIGSTOP)
     try:

@@ -1,8 +1,8 @@
-"""A cluster whose pods are really run, as processes of this machine: the sandbox, or a real one.
+"""Runs a cluster whose pods are processes of this machine: the sandbox, or a real control plane.
 
 On a real control plane the real scheduler puts the pods on our node, past the node's taint: an
 admission policy gives the pods of TrainingJobs the toleration, as an administrator would who keeps
-nodes for training. The jobs of the tests are the same on both, and need not know of it.
+nodes for training. The tests use the same jobs on both.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ _STOP_S: Final = 20.0
 
 @dataclass(frozen=True)
 class ProcessNode:
-    """A node of ours and its cluster.
+    """A process node and its cluster.
 
     Attributes:
-        kubeconfig: lets the administrator in.
+        kubeconfig: of the administrator.
         root: the node's folder.
-        operator_kubeconfig: lets the operator in, with its own rights where there are any.
+        operator_kubeconfig: of the operator, with its own rights if the cluster enforces any.
         plane: the control plane when it is a real one.
     """
 
@@ -51,11 +51,11 @@ class ProcessNode:
     plane: ControlPlane | None = None
 
     def process(self, *arguments: str, nonce: str) -> "subprocess.Popen[str]":
-        """Start a node for this cluster as a process of its own.
+        """Start a node process for this cluster.
 
         Args:
-            *arguments: what more to tell it.
-            nonce: what it shall find in the cluster.
+            *arguments: further arguments.
+            nonce: the mark that it must find in the cluster.
         """
         return subprocess.Popen(
             [
@@ -74,14 +74,14 @@ class ProcessNode:
 
 @contextmanager
 def sandbox_node() -> Iterator[ProcessNode]:
-    """The whole sandbox, with the node that belongs to it."""
+    """Run the whole sandbox, with its node."""
     with Sandbox(grace_s=_GRACE_S) as sandbox:
         yield ProcessNode(sandbox.kubeconfig, sandbox.root, sandbox.kubeconfig)
 
 
 @contextmanager
 def real_node(server: ApiServerUnderTest, root: Path) -> Iterator[ProcessNode]:
-    """A node process on a real control plane, which has a scheduler."""
+    """Run a node process on a real control plane, which has a scheduler."""
     plane = server.plane
     assert plane is not None
     _tolerate(plane)
@@ -102,7 +102,7 @@ def real_node(server: ApiServerUnderTest, root: Path) -> Iterator[ProcessNode]:
 
 
 def _serving(plane: ControlPlane) -> tuple[str, ...]:
-    """What the API server, which checks it, knows the node's log endpoint by."""
+    """Return the arguments with the certificate of the node's log endpoint, which the API server verifies."""
     files = plane.authority.server(f"node-{uuid4().hex[:8]}")
     return ("--tls-cert", str(files.certificate), "--tls-key", str(files.key))
 
@@ -169,7 +169,7 @@ def _pod_tolerates(plane: ControlPlane) -> bool:
 
 
 def _wait_until_schedulable(plane: ControlPlane) -> None:
-    """Wait until the cluster has noticed that the node is ready, and taints it no more."""
+    """Wait until the control plane has removed the not-ready taint from the node."""
 
     def schedulable() -> bool:
         nodes = plane.request("/api/v1/nodes")["items"]

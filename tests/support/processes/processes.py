@@ -1,6 +1,6 @@
-"""Processes, as `/proc` shows them, and waiting for what becomes of them.
+"""Reads processes from `/proc`, and waits for conditions.
 
-Any of them may end while it is looked at.
+Any process may end while it is being read.
 """
 
 import asyncio
@@ -17,10 +17,9 @@ SHARED: Final[set[int]] = set()
 
 
 def children(parent: int | None = None) -> list[int]:
-    """Those of a process (ours, unless told) that are there, dead or alive.
+    """Return the children of a process (by default this one), zombies included.
 
-    Of ours without those that stay for the next tests: what `trainingjob` is forked from, and
-    what is in `SHARED`.
+    Without those of this process that are shared with later tests: the fork servers, and the ones in `SHARED`.
 
     The kernel lists them by the thread that started them and gives those of a thread that ends to
     another one. When a thread ends during the look, the whole look is taken again: its children
@@ -42,7 +41,7 @@ def children(parent: int | None = None) -> list[int]:
 
 
 def state(pid: int) -> str:
-    """A process's state, as of `/proc/<pid>/stat` ("Z": ended, not waited for); "": there is none."""
+    """Return a process's state as of `/proc/<pid>/stat` ("Z": zombie); "": no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -50,7 +49,7 @@ def state(pid: int) -> str:
 
 
 def command_line(pid: int) -> str:
-    """A process's program and arguments, between spaces; "": it has ended."""
+    """Return a process's program and arguments, separated by spaces; "": it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
@@ -58,7 +57,7 @@ def command_line(pid: int) -> str:
 
 
 def processes_mentioning(text: str) -> list[int]:
-    """Pids of living processes, not this one, whose environment or command line holds the text.
+    """Return PIDs of running processes, except this one, whose environment or command line contains the text.
 
     An environment is inherited across forks and sessions, so daemons are found too.
     """
@@ -77,7 +76,7 @@ def processes_mentioning(text: str) -> list[int]:
 
 
 async def eventually(condition: Callable[[], object], *, within_s: float = 60.0) -> None:
-    """Wait until the condition holds; fail if it does not in time."""
+    """Wait until the condition is true; fail after the timeout."""
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, f"not within {within_s} s"

@@ -1,4 +1,4 @@
-"""Runs a program to its end."""
+"""Runs a program to completion."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended, and all that it wrote."""
+    """Exit code and output of a program."""
 
     code: int
     output: str
 
 
 async def run_program(*command: str, cwd: Path, patience_s: float = 300.0) -> Ended:
-    """Run it; its output and its errors together."""
+    """Run a program to completion; stdout and stderr are merged."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=cwd,

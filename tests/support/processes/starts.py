@@ -1,10 +1,9 @@
-"""Starts `trainingjob` as a process of its own: anew, or as a fork of one that has imported it.
+"""Starts `trainingjob` as a process: a new interpreter, or a fork of one that has already imported it.
 
-To import the operator, the record service or the console takes two seconds of CPU, and most tests that
-run one are not about that. So two processes of these tests import all once, and each start is a fork of one:
-with an environment, a folder, an output, signals and an end of its own, as after `python -m`. Where
-there is no fork, and in tests marked `anew`, which measure memory or the start itself, each start is a
-new interpreter.
+Importing the operator, the record service or the console takes two seconds of CPU, which most tests do not
+measure. So two fork servers import everything once, and each start forks one of them. The fork has its own
+environment, folder, output, signals and exit code, as after `python -m`. Without `fork()`, and in tests
+marked `anew`, which measure memory or the start itself, each start is a new interpreter.
 """
 
 import itertools
@@ -30,18 +29,18 @@ _MESSAGE_BYTES = 2**18
 
 
 class Running(Protocol):
-    """What a test does to a process: the part of `subprocess.Popen` that is used."""
+    """The methods of `subprocess.Popen` that tests use."""
 
     @property
     def pid(self) -> int:
-        """Its number, which is no other's before its end was looked at."""
+        """Its PID, which is not reused before the process is reaped."""
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, or the negative signal; None: it was not seen to end."""
+        """Its exit code, or the negative signal; None: not reaped yet."""
 
     def poll(self) -> int | None:
-        """Look if it has ended."""
+        """Return the exit code if it has ended, else None."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended."""
@@ -50,7 +49,7 @@ class Running(Protocol):
         """Send it a signal, unless it has ended."""
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
 
 
 class Forked:
@@ -62,7 +61,7 @@ class Forked:
         self._origin = origin
 
     def poll(self) -> int | None:
-        """Look if it has ended."""
+        """Return the exit code if it has ended, else None."""
         if self.returncode is None:
             self.returncode = self._origin.look(self.pid)
         return self.returncode
@@ -86,12 +85,12 @@ class Forked:
             os.kill(self.pid, sig)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
 class _Origin:
-    """The process that all are forks of. It ends with this one, or when it is closed."""
+    """A fork server. It ends with this process, or when it is closed."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -117,12 +116,12 @@ class _Origin:
         errors: BinaryIO,
         folder: Path,
     ) -> Forked:
-        """Start `trainingjob ARGUMENTS` in a folder, its output and its errors going to files."""
+        """Start `trainingjob ARGUMENTS` in a folder, with stdout and stderr redirected to files."""
         request = {"arguments": arguments, "environment": environment, "folder": str(folder)}
         return Forked(self, int(self._ask(request, output.fileno(), errors.fileno())))
 
     def look(self, pid: int) -> int | None:
-        """The exit code of a fork that has ended."""
+        """Return the exit code of a fork; None: it still runs."""
         answer = self._ask({"look": pid})
         return None if answer == "" else int(answer)
 
@@ -134,7 +133,7 @@ class _Origin:
         return answer.decode()[1:]
 
     def close(self) -> None:
-        """End it, and what it has started with it."""
+        """Stop it and its forks."""
         self._control.close()
         self._process.wait()
 
@@ -157,10 +156,10 @@ def start(
     anew: bool,
     folder: Path | None = None,
 ) -> Running:
-    """Start a command with these variables (None: ours), its output and its errors going to files.
+    """Start a command with these variables (None: those of this process), with stdout and stderr redirected to files.
 
-    It runs in our folder unless another one is given.
-    It is killed with the thread that started it, or with the process that it is a fork of.
+       By default it runs in the current folder. It is killed with the thread that started it, or
+    with the process that it is a fork of.
     """
     is_ours = command[: len(_TRAININGJOB)] == _TRAININGJOB
     if is_ours and not anew:
@@ -181,13 +180,13 @@ def start(
 
 
 def starts_anew() -> bool:
-    """True if the next ones are to be new interpreters, False if forks."""
+    """Return True if the next starts are new interpreters, False if they are forks."""
     return _IS_ANEW[0] or not sys.platform.startswith("linux")
 
 
 @contextmanager
 def start_anew(*, anew: bool) -> Iterator[None]:
-    """Start each as a new interpreter, or as a fork where that works, until the context ends."""
+    """Choose new interpreters, or forks where they work, until the context ends."""
     before = _IS_ANEW[0]
     _IS_ANEW[0] = anew
     try:
@@ -197,11 +196,11 @@ def start_anew(*, anew: bool) -> Iterator[None]:
 
 
 def origins() -> list[int]:
-    """The processes that others are forked from."""
+    """Return the PIDs of the fork servers."""
     return [each.pid for each in _ORIGINS]
 
 
 def close_origins() -> None:
-    """End the processes that others were forked from."""
+    """Stop the fork servers."""
     while _ORIGINS:
         _ORIGINS.pop().close()

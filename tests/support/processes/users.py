@@ -1,4 +1,4 @@
-"""What a process without root's rights sees."""
+"""Drops root's rights for a part of a test."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ NOBODYS_UID: Final = 65534
 
 @contextmanager
 def without_roots_rights() -> Iterator[None]:
-    """Be another user while inside, in all threads, if the tests run as root."""
+    """Switch all threads to another user for the block, if the tests run as root."""
     if os.geteuid() != 0:
         yield
         return

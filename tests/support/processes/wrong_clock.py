@@ -1,4 +1,4 @@
-"""`trainingjob` on a machine whose wall clock is wrong: `python -m tests.support.processes.wrong_clock`.
+"""Runs `trainingjob` with a wrong wall clock: `python -m tests.support.processes.wrong_clock`.
 
 `clock.py` is the only reader of time, so a machine with another wall clock is one with another `now`;
 the monotonic clock, which nobody can set, stays as it is. The seconds that it is ahead by are read
@@ -33,7 +33,7 @@ class OperatorWithWrongClock(OperatorProcess):
 
     @classmethod
     def like(cls, operator: OperatorProcess, ahead_s: float) -> Self:
-        """The same operator, on such a machine."""
+        """Return the same operator, with a wrong clock."""
         return cls(operator.kubeconfig, operator.log_path, ahead_s, **operator.settings)
 
     def set_clock(self, ahead_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The operator's own account on a real control plane, and whether its rights were enough."""
+"""Creates the operator's account on a real control plane, and checks that its rights sufficed."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ TEST_NAMESPACES = "test-"
 def with_operator_account(
     plane: ControlPlane, folder: Path, *, restarts: bool = False
 ) -> Iterator[ApiServerUnderTest]:
-    """The control plane, with the account and exactly the rights that an install makes.
+    """Yield the control plane with the operator's account and exactly the rights of an installation.
 
     That is an install with a log volume, which takes the right to read the logs of pods beside all
     others.
@@ -60,7 +60,7 @@ def with_operator_account(
 
 
 def _is_of_a_test_that_moves_the_operator(request: Request) -> bool:
-    """True for a look for the operator's Lease in a namespace that a test names for the operator's own.
+    """True for a read of the operator's Lease in a namespace that a test configures as the operator's own.
 
     A command that does the operator's work looks for it; its account may in its own namespace alone.
     """

@@ -1,4 +1,4 @@
-"""The chart as Helm renders it, and the account with which it lets the operator run."""
+"""Renders the chart with Helm, and creates kubeconfigs for its service accounts."""
 
 import functools
 import json
@@ -26,11 +26,11 @@ Values = dict[str, Any]
 
 
 class RenderError(AssertionError):
-    """Helm refused; the message is what it said."""
+    """Helm failed; the message is its output."""
 
 
 def run_helm(major: Major, *arguments: str | Path, values: Values | None = None) -> str:
-    """Run Helm with these values on its standard input; what it prints.
+    """Run Helm with these values on its standard input; return its output.
 
     Raises:
         RenderError: it failed.
@@ -57,7 +57,7 @@ def render(
     release: str = RELEASE,
     hooks: bool | None = False,
 ) -> list[Object]:
-    """The objects that an install with these values would make.
+    """Return the objects of an installation with these values.
 
     Args:
         values: of the chart.
@@ -78,18 +78,18 @@ def render(
 
 
 def hook(found: Object) -> str:
-    """When Helm makes an object: `pre-delete`, `test` ...; empty: it is part of the release."""
+    """Return an object's Helm hooks: `pre-delete`, `test` ...; empty: it is part of the release."""
     return str((found["metadata"].get("annotations") or {}).get("helm.sh/hook", ""))
 
 
 def component(found: Object) -> str:
-    """Which part of the release an object belongs to: `operator`, `record-service` ..."""
+    """Return the component of an object: `operator`, `record-service` ..."""
     return str(found["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
 @functools.cache
 def _rendered(major: Major, namespace: str, release: str, values: str) -> str:
-    """What `render` gives, as JSON: parsing half a megabyte of YAML takes longer than Helm."""
+    """Return the result of `render` as JSON (cached): parsing half a megabyte of YAML takes longer than Helm."""
     text = run_helm(
         major, "template", release, CHART, "--namespace", namespace, values=json.loads(values)
     )
@@ -99,7 +99,7 @@ def _rendered(major: Major, namespace: str, release: str, values: str) -> str:
 def one(
     objects: list[Object], kind: str, name: str | None = None, *, part: str = "operator"
 ) -> Object:
-    """The only object of this kind (and name) in a part of the release."""
+    """Return the only object of this kind (and name) in a component of the release."""
     (found,) = (
         each
         for each in objects
@@ -111,7 +111,7 @@ def one(
 
 
 def pod_spec(objects: list[Object], *, part: str = "operator") -> Object:
-    """What a part's pods are made from."""
+    """Return the pod spec of a component."""
     if part == "smoke":
         return dict(one(objects, "Pod", part=part)["spec"])
     kind = "Job" if part == "uninstall" else "Deployment"
@@ -119,13 +119,13 @@ def pod_spec(objects: list[Object], *, part: str = "operator") -> Object:
 
 
 def container(objects: list[Object], *, part: str = "operator") -> Object:
-    """The container of a part's pods."""
+    """Return the container of a component's pods."""
     (found,) = pod_spec(objects, part=part)["containers"]
     return dict(found)
 
 
 def environment(objects: list[Object], *, part: str = "operator") -> dict[str, str]:
-    """The variables of a part's container that have a plain value."""
+    """Return the variables of a component's container that have a literal value."""
     return {
         entry["name"]: entry["value"]
         for entry in container(objects, part=part)["env"]
@@ -136,7 +136,7 @@ def environment(objects: list[Object], *, part: str = "operator") -> dict[str, s
 def service_account_objects(
     values: Values | None = None, *, namespace: str = NAMESPACE, part: str = "operator"
 ) -> list[Object]:
-    """The account that the chart makes for a part of the release, and everything that gives it rights."""
+    """Return the service account of a component, with its roles and bindings."""
     return [
         found
         for found in render(values, namespace=namespace)
@@ -152,7 +152,7 @@ def account_kubeconfig(
     namespace: str = NAMESPACE,
     part: str = "operator",
 ) -> Path:
-    """A kubeconfig that lets in as the account of a part, with exactly the chart's rights.
+    """Write a kubeconfig for the service account of a component, with exactly the chart's rights.
 
     The account and its rights are applied to the cluster; `namespace` and what is in
     `watchNamespaces` must be there.
@@ -172,7 +172,7 @@ def account_kubeconfig(
 
 
 def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: str) -> Path:
-    """A kubeconfig that lets in as a service account, for an hour."""
+    """Write a kubeconfig for a service account, valid for an hour."""
     answer = plane.request(
         f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
         {
@@ -187,7 +187,7 @@ def token_kubeconfig(plane: ControlPlane, path: Path, namespace: str, account: s
 
 
 def forget_cluster_objects(kubeconfig: Path) -> None:
-    """Remove what the chart has made outside of any namespace: rights, policies and CRDs."""
+    """Delete the chart's cluster-scoped objects: RBAC, admission policies and CRDs."""
     ours = f"-lapp.kubernetes.io/name={RELEASE}"
     policies = "validatingadmissionpolicies,validatingadmissionpolicybindings"
     kubectl(kubeconfig, "delete", f"clusterroles,clusterrolebindings,{policies}", ours)
@@ -195,7 +195,7 @@ def forget_cluster_objects(kubeconfig: Path) -> None:
 
 
 def forget_definitions(kubeconfig: Path) -> None:
-    """Remove all CRDs, if there are any, once they are served: before, their deletion takes minutes."""
+    """Delete all CRDs, if any, once they are served: before, their deletion takes minutes."""
     if kubectl(kubeconfig, "get", "crd", "-o", "name"):
         wait_until_served(kubeconfig)
         kubectl(kubeconfig, "delete", "crd", "--all", "--timeout=100s")

@@ -1,4 +1,4 @@
-"""A port of a Service, forwarded to this machine by kubectl as a user does it."""
+"""Forwards a port of a Service to this machine with `kubectl port-forward`."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _AGAIN = 3
 
 @dataclass(frozen=True)
 class Forwarded:
-    """What is behind the port.
+    """The forwarded port.
 
     Attributes:
         url: without a trailing slash.
@@ -33,7 +33,7 @@ class Forwarded:
     def ask(
         self, path: str, *, body: object = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any, Message]:
-        """Send a GET, or a POST with a body as its page does; status, answer and headers.
+        """Send a GET, or a POST with a body as the page does; return status, answer and headers.
 
         A GET is sent again where kubectl has lost the connection that it forwards.
         """
@@ -47,7 +47,7 @@ class Forwarded:
         return _answer_of(request)
 
     def log_in(self, token: str) -> dict[str, str]:
-        """Log in at the console as its page does; the headers by which the browser is known then."""
+        """Log in at the console as its page does; return the headers of the session."""
         status, _, headers = self.ask("/api/login", body={"token": token})
         assert status == 204
         cookie = headers["Set-Cookie"]
@@ -62,7 +62,7 @@ def forwarded(
     """Forward a port of a Service for as long as the block lasts.
 
     Raises:
-        AssertionError: kubectl does not manage to.
+        AssertionError: kubectl fails.
     """
     where = ("--kubeconfig", kubeconfig, "--namespace", namespace)
     with (

@@ -1,4 +1,4 @@
-"""The chart's release on a real node, and a user's jobs in it."""
+"""Installs the chart on a real node, and runs a user's jobs there."""
 
 import json
 import time
@@ -33,7 +33,7 @@ _GO = "go"
 
 
 class Installed:
-    """A namespace that enforces `restricted`, with the release; and a team's beside it."""
+    """The release in a namespace that enforces `restricted`, and a team's namespace."""
 
     def __init__(self, node: RealNode, operator_image: str) -> None:
         self.node = node
@@ -134,7 +134,7 @@ class Installed:
         return outcome
 
     def archived(self, name: str) -> str:
-        """Wait until a job that is over has its logs on the volume, or has given them up; return them all."""
+        """Wait until the logs of a finished job are archived or given up; return all archived ones."""
 
         def is_settled() -> bool:
             # With its end it says that they are to come.
@@ -157,7 +157,7 @@ class Installed:
         )
 
     def let_end(self, name: str) -> None:
-        """Let the trainers of a `held_job` that runs end."""
+        """Let the running trainers of a `held_job` finish."""
         (self.directory(name) / _GO).touch()
 
     def pods(self, name: str) -> list[Object]:
@@ -171,7 +171,7 @@ class Installed:
         return kubectl(self.node.plane.kubeconfig, *arguments, stdin=stdin)
 
     def get(self, *arguments: str) -> Object:
-        """Return what there is; it is asked for again where the API server has had no time for it."""
+        """Return objects; retries if the API server times out."""
         tries = 0
         while True:
             try:
@@ -187,7 +187,7 @@ class Installed:
         self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
     def wait(self, holds: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-        """Wait until something holds.
+        """Wait until a condition is true.
 
         Raises:
             AssertionError: it does not, after so many seconds; with what the operator has logged.
@@ -220,7 +220,7 @@ def shell_job(name: str, script: str, *, nodes: int = 1, pod: Object | None = No
 
 
 def held_job(name: str, *, nodes: int = 1) -> Object:
-    """Return a job whose trainers say which attempt it is, and run until `Installed.let_end`."""
+    """Return a job whose trainers print their attempt, and run until `Installed.let_end`."""
     script = f"echo attempt $TRAININGJOB_ATTEMPT; until [ -e /training/{_GO} ]; do sleep 0.2; done"
     return shell_job(name, script, nodes=nodes, logs={"volume": True, "claimName": LOGS})
 

@@ -1,4 +1,4 @@
-"""One pod of the chart's as processes of this machine: with its own account, variables and files.
+"""Runs one pod of the chart as processes of this machine, with its own account, variables and files.
 
 The image's program is this clone's, or that of another tree for an image with a tag of its own. What a container would see at a mount path is in a folder, and
 the path is replaced in its variables and arguments; so is the address of a Service.
@@ -33,7 +33,7 @@ _STOP_S = 10.0
 
 @dataclass
 class Site:
-    """What all pods of a namespace share.
+    """State shared by all pods of a namespace.
 
     Attributes:
         plane: the cluster.
@@ -56,7 +56,7 @@ class Site:
 
 
 class PlayedPod:
-    """A pod that this machine runs."""
+    """A pod that runs as processes of this machine."""
 
     def __init__(self, site: Site, pod: Object) -> None:
         self.site = site
@@ -73,7 +73,7 @@ class PlayedPod:
         self.runs_main = False
 
     def step(self) -> str | None:
-        """Go on: what the kubelet would say the phase is now; None: the same as before."""
+        """Advance the pod; return its new phase as a kubelet would report it; None: unchanged."""
         self._refresh_secrets()
         code = self._process.poll() if self._process is not None else 0
         if code is None:
@@ -90,7 +90,7 @@ class PlayedPod:
         raise AssertionError(f"{self.name} ended with {code}: {self.log()}")
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL for whoever takes too long."""
+        """Send SIGTERM, and SIGKILL to processes that take too long."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -101,11 +101,11 @@ class PlayedPod:
             self._process.wait()
 
     def log(self) -> str:
-        """What all its containers have printed."""
+        """Return the output of all its containers."""
         return "".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
 
     def is_ready(self) -> bool:
-        """What its readiness probe says; without one it is ready.
+        """Return the result of its readiness probe; True without a probe.
 
         Once it has been ready it is not asked again: at every look of the node that would be more than what
         it is there for.
@@ -151,7 +151,7 @@ class PlayedPod:
         return base64.b64decode(self.site.secrets[reference["name"]][reference["key"]]).decode()
 
     def _here(self, text: str, paths: Mapping[str, Path]) -> str:
-        """The same for this machine: paths of mounts, and addresses."""
+        """Replace mount paths and addresses by those of this machine."""
         if paths:  # all at once, the longest first: a folder's own path may look like a mount's
             known = "|".join(re.escape(path) for path in sorted(paths, key=len, reverse=True))
             text = re.sub(rf"(?<![\w.])({known})(?=/|$)", lambda found: str(paths[found[1]]), text)
@@ -163,7 +163,7 @@ class PlayedPod:
         return text
 
     def _port(self, port: int) -> int:
-        """The port of this machine that stands for this one of the container's."""
+        """Return the port of this machine for a port of the container."""
         if port in self.site.ports:
             return self.site.ports[port]
         return self._own_ports.setdefault(port, free_port())
@@ -172,7 +172,7 @@ class PlayedPod:
         return namespace == self.site.namespace and service in self.site.services
 
     def _account(self, container: Object) -> Path:
-        """A kubeconfig for the account whose token the container has; an absent one without."""
+        """Return the path of a kubeconfig for the container's service account; the file is missing if it has no token."""
         mounted = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
         if _API not in mounted and self.spec.get("automountServiceAccountToken") is False:
             return self.folder / "no-account"
@@ -216,5 +216,5 @@ class PlayedPod:
                     path.with_suffix(".new").replace(path)
 
     def forget(self) -> None:
-        """Remove what goes with the pod; its logs stay."""
+        """Remove the pod's files, except its logs."""
         shutil.rmtree(self.folder / "volumes", ignore_errors=True)

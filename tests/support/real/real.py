@@ -1,4 +1,4 @@
-"""What the tests do to a real cluster before they use it."""
+"""Prepares a real cluster for tests: kubectl, control planes and CRDs."""
 
 import json
 import os
@@ -37,10 +37,10 @@ _LIMIT_S = 300.0
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl as a user does; what it prints.
+    """Run kubectl as a user does; return its output.
 
     Raises:
-        AssertionError: it failed; the message has its own words.
+        AssertionError: it failed; the message has its output.
     """
     done = subprocess.run(
         [KUBECTL, "--kubeconfig", kubeconfig, *arguments],
@@ -56,9 +56,9 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
 
 @contextmanager
 def new_control_plane(root: Path, options: Options | None = None) -> Iterator[ControlPlane]:
-    """A control plane of these tests' own, without our definitions.
+    """Start a separate control plane without our CRDs.
 
-    Where somebody's cluster is to be used instead, the test is skipped.
+    The test is skipped if an existing cluster is to be used instead.
     """
     if REAL_KUBECONFIG in os.environ:
         pytest.skip(f"needs a control plane of its own, not the cluster of {REAL_KUBECONFIG}")
@@ -76,7 +76,7 @@ class Kubectl:
         """Prepare it.
 
         Args:
-            kubeconfig: where to, and as whom.
+            kubeconfig: server and user.
             cache: keeps what it discovers; its own, because servers share ports over time.
             namespace: where its objects are; None: it is not said.
         """
@@ -86,7 +86,7 @@ class Kubectl:
         self._command = [str(KUBECTL), *files, *where]
 
     def run(self, *words: str, stdin: Any = None) -> subprocess.CompletedProcess[str]:
-        """Run it to its end, with an object as its standard input or without."""
+        """Run it to completion, with or without an object as its standard input."""
         return subprocess.run(
             [*self._command, *words],
             input=None if stdin is None else json.dumps(stdin),
@@ -97,10 +97,10 @@ class Kubectl:
         )
 
     def __call__(self, *words: str, stdin: Any = None) -> str:
-        """Run it, and return what it printed.
+        """Run it, and return its output.
 
         Raises:
-            AssertionError: it failed, or it had a warning to give.
+            AssertionError: it failed or printed a warning.
         """
         done = self.run(*words, stdin=stdin)
         assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}{done.stdout}"
@@ -108,7 +108,7 @@ class Kubectl:
         return done.stdout.strip()
 
     def refusal(self, *words: str, stdin: Any = None) -> str:
-        """Run it, which must fail, and return what its user reads then."""
+        """Run it, expect a failure, and return its error message."""
         done = self.run(*words, stdin=stdin)
         assert done.returncode == 1, f"kubectl {' '.join(words)} was not refused: {done.stdout}"
         return done.stderr.strip()

@@ -1,4 +1,4 @@
-"""A cluster to install the chart into, as its users do."""
+"""Provides a cluster to install the chart into."""
 
 import json
 import time
@@ -19,7 +19,7 @@ PATIENCE_S = 90.0
 
 
 class Cluster:
-    """A cluster without anything of ours, and two namespaces: the operator's, and a team's."""
+    """A cluster without the project's objects, with two namespaces: the operator's, and a team's."""
 
     def __init__(self, plane: ControlPlane, major: Major) -> None:
         self.plane = plane
@@ -46,7 +46,7 @@ class Cluster:
         return self.helm("install", "trainingjob-operator", CHART, *extra, values=values or {})
 
     def node(self, folder: Path, trees: Mapping[str, Path] | None = None) -> ReleaseNode:
-        """A node that runs the release's pods; `trees` has the programs of images with other tags."""
+        """Run a node for the release's pods; `trees` has the programs of images with other tags."""
         return ReleaseNode(self.plane, self.namespace, folder, trees)
 
     def crds(self) -> set[str]:
@@ -63,7 +63,7 @@ class Cluster:
         return "precious" in found
 
     def pods(self, namespace: str, *, count: int) -> list[dict[str, Any]]:
-        """The release's pods, as soon as there are so many."""
+        """Return the release's pods once there are this many."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             found = self.get("pods", "-n", namespace)["items"]
@@ -74,16 +74,16 @@ class Cluster:
             time.sleep(0.1)
 
     def clear(self) -> None:
-        """Leave nothing behind that the next test would meet."""
+        """Remove everything that would affect the next test."""
         if self.crds():
             self._let_go()
-        # Their names are used once: nobody waits until they are empty.
+        # The names are never reused, so there is no need to wait until the namespaces are empty.
         gone = ("--wait=false", "--ignore-not-found")
         self.kubectl("delete", "namespace", *gone, self.namespace, self.team)
         forget_cluster_objects(self.kubeconfig)
 
     def _let_go(self) -> None:
-        """Free what an operator held whose process has just ended with its node."""
+        """Remove the finalizers of an operator whose process has just ended with its node."""
         wait_until_served(self.kubeconfig)
         for found in self.get("trainingjobs,retentionpolicies", "-A")["items"]:
             metadata = found["metadata"]

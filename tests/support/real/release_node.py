@@ -1,4 +1,4 @@
-"""A node for one namespace: it runs the pods of the release there, and lets them go, as a kubelet.
+"""Simulates a kubelet for one namespace: it runs and terminates the pods of the release there.
 
 A control plane without nodes admits the chart's pods and no more. Here they run, as processes
 (`played_pod`), so that Helm waits for what it would wait for on a cluster.
@@ -33,7 +33,7 @@ _STARTED = "2026-01-01T00:00:00Z"
 
 
 class ReleaseNode:
-    """Runs in a thread of its own, for as long as the block lasts."""
+    """The node, which runs in its own thread until the context ends."""
 
     def __init__(
         self,
@@ -75,15 +75,15 @@ class ReleaseNode:
         error.add_note(f"the node had failed: {''.join(traceback.format_exception(self._error))}")
 
     def address(self, port: int) -> str:
-        """Where this machine serves what a container serves on this port."""
+        """Return the local address of a container's port."""
         return f"http://127.0.0.1:{self._site.ports[port]}"
 
     def claim(self, name: str) -> Path:
-        """Where what is on a claim is."""
+        """Return the folder of a claim."""
         return self._site.folder / "claims" / name
 
     def log(self, prefix: str) -> str:
-        """What the pods with such a name have printed."""
+        """Return the output of the pods with such a name."""
         return "".join(
             path.read_text() for path in sorted(self._site.folder.glob(f"pods/{prefix}*/*.log"))
         )
@@ -116,7 +116,7 @@ class ReleaseNode:
         await client.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **node})
 
     async def _beat(self, client: ApiClient) -> None:
-        """Say that the node is alive; of the pods of a silent one nobody believes that they run."""
+        """Renew the node's heartbeat; without it, the control plane marks its pods not ready."""
         if time.monotonic() < self._next_beat:
             return
         self._next_beat = time.monotonic() + _BEAT_S
@@ -139,9 +139,9 @@ class ReleaseNode:
             await self._end(uid)
 
     async def _survey(self, client: ApiClient) -> None:
-        """Learn what is around the pods."""
+        """Read the Secrets, Services and claims that the pods use."""
         self._next_survey = time.monotonic() + _SURVEY_S
-        # Not those of Helm, which has each release in one.
+        # Not Helm's own Secrets, which contain whole releases.
         secrets, _ = await client.list(f"{self._base}/secrets", field_selector="type=Opaque")
         self._site.secrets = {each["metadata"]["name"]: each.get("data") or {} for each in secrets}
         services, _ = await client.list(f"{self._base}/services")
@@ -151,7 +151,7 @@ class ReleaseNode:
             await self._provide(client, claim)
 
     async def _provide(self, client: ApiClient, claim: Object) -> None:
-        """A volume for a claim, as a storage class would make it."""
+        """Provision a volume for a claim, as a storage class would."""
         uid = claim["metadata"]["uid"]
         if uid in self._volumes or claim["spec"].get("volumeName"):
             return

@@ -1,4 +1,4 @@
-"""Users of a real API server with exactly the rights that a test gives them, and jobs to create as them."""
+"""Creates users of a real API server with exactly the rights that a test grants, and manifests for them."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -29,7 +29,7 @@ NO_TOKEN: Object = {"automountServiceAccountToken": False}
 
 
 def with_container(**fields: Any) -> Object:
-    """A pod whose main container has these fields, too."""
+    """Return a pod spec whose main container has these additional fields."""
     container = {"name": "trainer", "image": "example/mnist:1.0", **fields}
     return {**NO_TOKEN, "containers": [container]}
 
@@ -83,7 +83,7 @@ class User:
         await self.client.patch(f"{self.path}/{name}", patch)
 
     async def refusal(self, job: Object) -> str:
-        """What the user reads who creates this."""
+        """Create an object that must be refused; return the error message."""
         with pytest.raises(ApiError) as caught:
             await self.creates(job)
         assert caught.value.status == 403, caught.value
@@ -91,14 +91,14 @@ class User:
 
 
 class Users:
-    """Users with exactly the rights that a test gives them."""
+    """Users with exactly the rights that a test grants."""
 
     def __init__(self, plane: ControlPlane, api: Api, stack: AsyncExitStack) -> None:
         self._plane, self._api, self._stack = plane, api, stack
         self._number = 0
 
     async def add(self, *rules: Object) -> User:
-        """A new user with these rights in the test's namespace."""
+        """Create a user with these rights in the test's namespace."""
         self._number += 1
         name = f"user-{self._number}"
         rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self._api.namespace}"
@@ -119,7 +119,7 @@ class Users:
 
 
 async def _until_served(user: User) -> None:
-    """A right is known to the API server a moment after it was given."""
+    """Wait until the API server has noticed a right, shortly after it was granted."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
@@ -133,7 +133,7 @@ async def _until_served(user: User) -> None:
 
 
 async def until_refused(user: User, job: Object) -> None:
-    """Wait until a policy is enforced: the API server follows it with a watch."""
+    """Wait until an admission policy is enforced: the API server learns of it through a watch."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
@@ -144,7 +144,7 @@ async def until_refused(user: User, job: Object) -> None:
 
 
 async def doubts_of(api: Api, policy: str) -> list[Object]:
-    """What the API server finds in a policy's expressions that does not fit the schema."""
+    """Return the API server's type-checking warnings about a policy's expressions."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             status = (await api.client.get(f"{POLICIES}/{policy}")).get("status", {})

@@ -1,8 +1,8 @@
-"""Volumes without room, that take no writes, or are damaged: real ones, each in a mount namespace of its own.
+"""Scenarios of real volumes that are full, read-only or damaged, each in a separate mount namespace.
 
     unshare --mount python -m tests.support.volume.full_volumes NAME FOLDER
 
-prints what came of it as JSON.
+prints the outcome as JSON.
 """
 
 import asyncio
@@ -43,11 +43,11 @@ KEY = JobKey("ml", "mnist")
 
 
 class NothingToMountError(Exception):
-    """This machine lacks what the scenario mounts."""
+    """This machine cannot mount what the scenario needs."""
 
 
 def ext4(folder: Path) -> Path:
-    """A file system on a disk of eight megabytes, of which root has none in reserve.
+    """Mount an ext4 file system of eight megabytes, without blocks reserved for root.
 
     Raises:
         NothingToMountError: it cannot be made or mounted here.
@@ -67,7 +67,7 @@ def ext4(folder: Path) -> Path:
 
 
 def a_damaged_directory(folder: Path) -> Outcome:
-    """A block of a directory is overwritten on the disk, as a bad disk does it."""
+    """Overwrite a block of a directory on the disk, as a failing disk does."""
     place, image = ext4(folder), folder / "image"
     volume = Volume(place)
     damaged = volume.tree(f"job_{new_uid()}").name
@@ -89,7 +89,7 @@ def a_damaged_directory(folder: Path) -> Outcome:
 
 
 def leave_no_room(place: Path) -> None:
-    """No block and no inode more, and not even a name in the root."""
+    """Use up all blocks and inodes, and the space for names in the root directory."""
     others = place / "others"
     others.mkdir()
     fill(others / "large")
@@ -107,7 +107,7 @@ def is_full(place: Path) -> bool:
 
 
 def without_trash(place: Path) -> Outcome:
-    """Somebody has removed `.trash` to make room, and others took the room."""
+    """`.trash` was removed to free space, and other files have used that space."""
     volume = Volume(place)
     volume.tree(f"job_{new_uid()}", files=5)
     volume.tree(f"datasets/job_{new_uid()}")
@@ -130,7 +130,7 @@ def no_block_for_the_trash(folder: Path) -> Outcome:
 
 
 def no_block_for_names_in_the_trash(folder: Path) -> Outcome:
-    """A wide tree deep down, moved up into a trash that has room for a dozen names."""
+    """A wide directory far below the root is moved into a trash with space for a dozen names."""
     place = ext4(folder)
     volume = Volume(place)
     top = volume.path / f"job_{new_uid()}"
@@ -146,7 +146,7 @@ def no_block_for_names_in_the_trash(folder: Path) -> Outcome:
 
 
 def more_left_in_the_root_than_fits(folder: Path) -> Outcome:
-    """Sixty trees of a sweep whose trash was the root, and a trash that has room for a dozen names."""
+    """Sixty directories of a sweep that used the root as trash, and a trash with space for a dozen names."""
     place = ext4(folder)
     volume = Volume(place)
     for number in range(60):
@@ -165,7 +165,7 @@ def more_left_in_the_root_than_fits(folder: Path) -> Outcome:
 
 
 def no_inode_to_go_back(folder: Path) -> Outcome:
-    """A log that changed at the last moment goes back, though a second name takes an inode."""
+    """A log that changed at the last moment is moved back, without an inode for a second link."""
     volume = Volume(tmpfs(folder / "volume", FEW_INODES))
     log = volume.log(new_uid())
     leave_no_room(volume.path)
@@ -182,7 +182,7 @@ def no_inode_to_go_back(folder: Path) -> Outcome:
 
 
 def no_room_to_say_whose_it_is(folder: Path) -> Outcome:
-    """The operator serves more namespaces by now, and the volume takes no new sentinel."""
+    """The operator now serves more namespaces, and the volume has no space for a new sentinel."""
     place = tmpfs(folder / "volume", FEW_INODES)
     volume = Volume(place, owner=replace(OURS, namespaces=("ml",)))
     volume.log(new_uid())
@@ -214,7 +214,7 @@ class LongLog(FakeCluster):
 
 
 def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> LogOutcome:
-    """What the archiver makes of one log; it has its minute, and the test a little more."""
+    """Archive one log, and return the outcome. The timeout is longer than the archiver's own minute."""
 
     async def run() -> LogOutcome:
         clock = SystemClock()
@@ -247,7 +247,7 @@ def archive(place: Path, uid: str, *, pod: str = "pod-0", lines: int = 64) -> Lo
 
 
 def archived(place: Path) -> Outcome:
-    """A log that does not fit, a sweep, and the log once more."""
+    """Archive a log that does not fit, sweep, and archive the log again."""
     volume = Volume(place)
     old = volume.log(new_uid())
     with old.open("ab") as file:
@@ -278,7 +278,7 @@ def a_log_that_does_not_fit_on_ext4(folder: Path) -> Outcome:
 
 
 def given_up(place: Path) -> Outcome:
-    """A second log of a job does not fit; then its writer is killed over a third one."""
+    """Archive a second log of a job, which does not fit, then kill the writer of a third one."""
     volume, uid = Volume(place), new_uid()
     archive(place, uid, lines=3)
     log = place / f"job_{uid}.log"
@@ -313,7 +313,7 @@ def given_up(place: Path) -> Outcome:
 
 
 def die_writing(place: Path, name: str) -> None:
-    """Write a section until the volume is full, and die there."""
+    """Write a section until the volume is full, and exit without cleanup."""
     file = ArchiveFile.open(os.open(place, os.O_RDONLY), name)
     with suppress(OSError):
         file.begin(Section(attempt=0, rank=0, pod="pod-1"))

@@ -1,4 +1,4 @@
-"""Scenarios that mount something: each runs in a process and a mount namespace of its own.
+"""Runs scenarios that mount file systems, each in its own process and mount namespace.
 
 A module of scenarios ends with `print_scenario(SCENARIOS)`, and a test calls `scenario` with its name.
 """
@@ -22,7 +22,7 @@ Scenario = Callable[[Path], Outcome]
 
 
 def scenario(module: str, name: str, folder: Path) -> Outcome:
-    """What came of a scenario. Skips where this machine lets nothing be mounted, and says so."""
+    """Run a scenario and return its outcome. Skips the test if this machine permits no mounts."""
     if os.getuid() != 0:
         pytest.skip("mounting takes root")
     if shutil.which("unshare") is None:
@@ -51,18 +51,18 @@ def scenario(module: str, name: str, folder: Path) -> Outcome:
 
 
 def print_scenario(scenarios: Mapping[str, Scenario]) -> None:
-    """Run the one that the command line names, and print what came of it as JSON."""
+    """Run the scenario named on the command line, and print its outcome as JSON."""
     name, folder = sys.argv[1:3]
     sys.stdout.write(json.dumps(scenarios[name](Path(folder))) + "\n")
 
 
 def mount(*arguments: str | Path) -> None:
-    """As the command of that name."""
+    """Run `mount` with these arguments."""
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
 def tmpfs(path: Path, options: str = "size=16m") -> Path:
-    """A file system in memory."""
+    """Mount a tmpfs."""
     path.mkdir(exist_ok=True)
     mount("-t", "tmpfs", "-o", options, "tmpfs", path)
     return path

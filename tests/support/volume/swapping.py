@@ -1,9 +1,9 @@
-"""A process that swaps directories for links to elsewhere as fast as it can, while others walk there.
+"""A process that swaps directories for symbolic links as fast as it can, to provoke races in a sweep.
 
 Run as `python -m tests.support.volume.swapping ROOT TARGET SWAPS REMOVED NAME...`. In each NAME below ROOT,
-and in whatever lies in the trash, it takes the directories `deep/part-*` away, plants links to
-TARGET in their places, takes those away and puts the directories back. It ends after so many SWAPS,
-when so many of its links were REMOVED under its hands, and prints both.
+and in each entry of the trash, it replaces the directories `deep/part-*` by links to TARGET, and then
+restores them. It ends after SWAPS swaps, once the sweep has removed REMOVED of its links, and prints
+both numbers.
 """
 
 import json
@@ -18,7 +18,7 @@ _AT_ONCE = 10
 
 
 class Swapper:
-    """Counts its swaps, and the links that others took for what had been there."""
+    """Counts its swaps, and the links that the sweep removed in place of directories."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -26,7 +26,7 @@ class Swapper:
         self.removed = 0
 
     def swap(self, place: Path) -> None:
-        """Swap what is in there, wherever it is moved to meanwhile; it may be gone."""
+        """Swap the directories of an entry, which may meanwhile be moved or removed."""
         try:
             fd = os.open(place, os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
@@ -44,7 +44,7 @@ class Swapper:
             os.rename(f"part-{part}", f"aside-{part}", src_dir_fd=fd, dst_dir_fd=fd)
             os.symlink(self._target, f"part-{part}", dir_fd=fd)
         except OSError:
-            return False  # the sweep was quicker
+            return False  # the sweep removed it first
         return True
 
     def _take_back(self, part: int, fd: int) -> None:
@@ -65,7 +65,7 @@ def _places(root: Path, names: list[str]) -> Iterator[Path]:
 
 
 def main(root: str, target: str, swaps: str, removed: str, *names: str) -> None:
-    """Swap until it is enough."""
+    """Swap until both numbers are reached."""
     swapper = Swapper(target)
     while swapper.swaps < int(swaps) or swapper.removed < int(removed):
         for place in _places(Path(root), list(names)):

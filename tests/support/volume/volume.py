@@ -1,7 +1,7 @@
-"""Volumes to sweep: trees whose ages are real, and a clock that is set.
+"""Builds volumes to sweep: directory trees with real timestamps, and an adjustable clock.
 
-The time of an inode's change cannot be set, so nothing can be made old. Instead time is told: what
-was there before `Volume.age()` is as old as one likes, because the sweep's clocks say so.
+An inode's change time (ctime) cannot be set, so no file can be made old. Instead `Volume.age()`
+advances the sweep's clocks, so that all existing files count as old.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def new_uid() -> str:
 
 @dataclass
 class SetClock:
-    """The wall clock and the monotonic one, as told."""
+    """Wall and monotonic clock with settable times."""
 
     wall_ns: int = 0
     monotonic_s: float = 0.0
@@ -46,7 +46,7 @@ class SetClock:
 
 @dataclass
 class Volume:
-    """A root that is ours, and who sweeps it."""
+    """A claimed volume root, and its sweep."""
 
     path: Path
     owner: Owner = OURS
@@ -61,7 +61,7 @@ class Volume:
             root.initialise(self.owner)
 
     def tree(self, name: str, files: int = 2, content: bytes = b"content") -> Path:
-        """A directory with files in it and below it."""
+        """Create a directory with files at several levels."""
         top = self.path / name
         (top / "below").mkdir(parents=True)
         for number in range(files):
@@ -75,11 +75,11 @@ class Volume:
         return path
 
     def age(self) -> None:
-        """What is there by now is old, and what comes from now on is young."""
+        """Make all existing files old; files created later are young."""
         self.border_ns = moment(self.path.parent)
 
     def new_sweep(self, *, max_age_s: float = WEEK_S) -> LogSweep:
-        """One whose cut-off is the border; without one everything is old."""
+        """Return a sweep whose cut-off is the time of `age()`; without one, every file is old."""
         border = self.border_ns or moment(self.path.parent)
         self.clock.wall_ns = border + int(max_age_s * 1e9)
         return LogSweep(
@@ -98,7 +98,7 @@ class Volume:
         return self.new_sweep().dry_run(live, max_age_s=WEEK_S, on_verdict=seen)
 
     def names(self) -> set[str]:
-        """What is in the root, without what belongs to the volume itself."""
+        """Return the entries of the root, without the volume's own files."""
         return {each.name for each in self.path.iterdir() if not each.name.startswith(".")}
 
     def trash(self) -> list[str]:
@@ -106,7 +106,7 @@ class Volume:
 
 
 def moment(beside: Path) -> int:
-    """A moment of the file system's clock, after everything so far, before everything to come."""
+    """Return a time of the file system's clock, later than all files so far and earlier than all later ones."""
     probe = beside / f"probe-{uuid4().hex}"
     probe.touch()
     first = probe.stat().st_ctime_ns
@@ -123,7 +123,7 @@ def _touched(path: Path) -> int:
 
 
 def wait_until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
-    """Ask until it is so."""
+    """Poll until the condition is true."""
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, "it never came"
@@ -131,14 +131,14 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None
 
 
 async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
-    """Ask until it is so, and let the event loop go on meanwhile."""
+    """Poll until the condition is true, without blocking the event loop."""
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.001)
 
 
 def everything_below(path: Path) -> dict[str, bytes | str | None]:
-    """A picture of a tree: what is where, with which content."""
+    """Return a snapshot of a tree: paths and contents."""
     picture: dict[str, bytes | str | None] = {}
     for folder, directories, files in os.walk(path):
         for name in directories + files:

@@ -1,8 +1,8 @@
-"""Volumes that take mounts, or another user: each is run in a mount namespace of its own.
+"""Scenarios of volumes with mounts inside or with another user, each in a separate mount namespace.
 
     unshare --mount python -m tests.support.volume.volume_scenarios NAME FOLDER
 
-prints what came of it as JSON.
+prints the outcome as JSON.
 """
 
 import json
@@ -22,7 +22,7 @@ TRAINERS_UID = 1001
 
 
 def outcome_of(report: VolumeReport, **more: object) -> Outcome:
-    """What a sweep reported."""
+    """Return the report of a sweep."""
     return {
         "files": report.files_removed,
         "directories": report.directories_removed,
@@ -53,7 +53,7 @@ def mount_on_the_entry(folder: Path) -> Outcome:
 
 
 def bind_mount_inside(folder: Path) -> Outcome:
-    """Of the same file system: the device is equal, and only openat2 sees it."""
+    """A bind mount of the same file system: the device number is equal, so only openat2 detects it."""
     volume = Volume(folder / "volume")
     outside = folder / "outside"
     outside.mkdir()
@@ -77,7 +77,7 @@ def bind_mount_on_a_log(folder: Path) -> Outcome:
 
 
 def not_mounted(folder: Path) -> Outcome:
-    """The directory below the mount has something in it that looks like ours."""
+    """The volume is not mounted, and the directory at the mount point has entries that look like the operator's."""
     place = folder / "volume"
     place.mkdir()
     below = place / f"job_{new_uid()}.log"
@@ -119,7 +119,7 @@ def read_only(folder: Path) -> Outcome:
 
 
 def read_only_bind(folder: Path) -> Outcome:
-    """The file system is writable, but not through this mount."""
+    """A read-only bind mount of a writable file system."""
     volume = volume_of_five_logs(folder / "volume")
     mount("--bind", volume.path, volume.path)
     mount("-o", "remount,bind,ro", volume.path)
@@ -146,7 +146,7 @@ def fill(path: Path) -> None:
 
 
 def filled_by_others(folder: Path) -> Outcome:
-    """Nearly all of the file system is taken by others, and the volume is a directory of it."""
+    """The volume is a directory of a file system that is nearly filled by other files."""
     disk = tmpfs(folder / "disk", "size=10m")
     (disk / "others").write_bytes(b"x" * 9_400_000)
     volume = Volume(disk / "volume")
@@ -159,7 +159,7 @@ def filled_by_others(folder: Path) -> Outcome:
 
 
 def trainers_files(place: Path) -> None:
-    """A root of the operator's, with files of its own and of a trainer with umask 022."""
+    """Create the operator's root, with files of its own and of a trainer with umask 022."""
     volume = Volume(place)
     volume.log(new_uid())
     theirs = volume.tree(f"job_{new_uid()}")
