@@ -16,12 +16,12 @@ from trainingjob_records.deletion import BATCH, count, is_aged, now, remove_olde
 from trainingjob_records.errors import RequestError
 from trainingjob_records.quantities import SizeLimit
 
-_LOOK_EVERY_S: Final = 5.0
-_LOOK_EVERY_REMOTE_S: Final = 600.0
+_CHECK_EVERY_S: Final = 5.0
+_CHECK_EVERY_REMOTE_S: Final = 600.0
 _MIN_PER_PASS: Final = 50
 _SHARE_PER_PASS: Final = 500
 _SPARE_BYTES: Final = 2 * 1024 * 1024
-_LEAP: Final = timedelta(minutes=5)
+_MAX_JUMP: Final = timedelta(minutes=5)
 _DISTRUST_S: Final = 86400.0
 _logger = logging.getLogger(__name__)
 
@@ -33,19 +33,19 @@ class ClockGuard:
         self._last: tuple[datetime, float] | None = None
         self._distrusted_until = 0.0
 
-    def trusts(self, wall: datetime, steady_s: float) -> bool:
+    def trusts(self, wall: datetime, monotonic_s: float) -> bool:
         """Return True if no call within the last day has detected a jump of the wall clock."""
-        last, self._last = self._last, (wall, steady_s)
+        last, self._last = self._last, (wall, monotonic_s)
         if last is not None:
-            expected = last[0] + timedelta(seconds=steady_s - last[1])
-            if abs(wall - expected) > _LEAP:
+            expected = last[0] + timedelta(seconds=monotonic_s - last[1])
+            if abs(wall - expected) > _MAX_JUMP:
                 _logger.warning(
                     "the clock jumped from %s to %s; no record is removed by age for a day",
                     expected.isoformat(timespec="seconds"),
                     wall.isoformat(timespec="seconds"),
                 )
-                self._distrusted_until = steady_s + _DISTRUST_S
-        return steady_s >= self._distrusted_until
+                self._distrusted_until = monotonic_s + _DISTRUST_S
+        return monotonic_s >= self._distrusted_until
 
 
 class Retention:
@@ -67,7 +67,7 @@ class Retention:
         await self._database.prepared.wait()
         loop = asyncio.get_running_loop()
         due = loop.time() + self._interval_s
-        every_s = _LOOK_EVERY_S if self._database.is_file else _LOOK_EVERY_REMOTE_S
+        every_s = _CHECK_EVERY_S if self._database.is_file else _CHECK_EVERY_REMOTE_S
         while True:
             try:
                 await self.keep_size()
@@ -90,14 +90,14 @@ class Retention:
             _logger.warning("%s", warning)
         self._warned = warning
 
-    async def remove_aged(self, steady_s: float) -> None:
+    async def remove_aged(self, monotonic_s: float) -> None:
         """Remove some of the expired records.
 
         Args:
-            steady_s: seconds of a monotonic clock.
+            monotonic_s: seconds of a monotonic clock.
         """
         wall = await self._database.write_even_if_full(now)
-        if not self._guard.trusts(wall, steady_s) or not self._age:
+        if not self._guard.trusts(wall, monotonic_s) or not self._age:
             return
         try:
             conditions = is_aged(wall - self._age)

@@ -151,7 +151,7 @@ class ObjectWatch:
                     self._on_missing(self._kind.path(namespace))
             lasted = self._clock.monotonic() - begun > _LASTED_S
             failures = 0 if lasted else failures + 1
-            # The server ends every watch some time. One that always ends at once is broken.
+            # The server ends every watch after a while. One that always ends at once is broken.
             if error is not None or failures:
                 await asyncio.sleep(self._wait_s(failures, error))
 
