@@ -1,4 +1,4 @@
-"""Each alert fires when it should, and at no other time: by Prometheus' own `promtool test rules`."""
+"""Tests of the operator's alerts with `promtool test rules`: each fires when it should, and only then."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The alerts' pages: each has one, and its commands reach the pod that is meant."""
+"""Tests of the runbooks: each alert has one, and its commands select the intended pod."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The cache of a built control plane: built once, by one at a time, and never half."""
+"""Tests of the cache of a built control plane: built once, by one process at a time, and never partly."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the bench makes of what it sees: counts, times and verdicts."""
+"""Tests of the benchmark's results: counts, times and verdicts."""
 
 import math
 from typing import Any

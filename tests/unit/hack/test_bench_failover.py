@@ -1,4 +1,4 @@
-"""The report of the fail-over bench, and what is too slow for it."""
+"""Tests of the report and the limits of the fail-over benchmark."""
 
 import pytest
 

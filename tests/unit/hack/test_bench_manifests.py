@@ -1,4 +1,4 @@
-"""What the bench submits: for all contestants the same pods, and the way back from a pod to its job."""
+"""Tests of the benchmark's manifests: the same pods for all contestants, and the job of a pod."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Other projects' operators beside the bench's control plane: what differs from their own manifests."""
+"""Tests of the changes to other projects' manifests in the benchmark."""
 
 from pathlib import Path
 

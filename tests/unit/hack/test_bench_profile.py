@@ -1,4 +1,4 @@
-"""The table of `hack.bench.profile`, from what Go's pprof prints."""
+"""Tests of the table of `hack.bench.profile`, made from pprof's output."""
 
 import pytest
 

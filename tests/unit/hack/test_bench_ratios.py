@@ -1,4 +1,4 @@
-"""The last table of the bench: ours against each of the others, and what is aimed at."""
+"""Tests of the benchmark's last table: ratios of ours to each of the others, and the targets."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What records may cost: the verdicts of `hack.bench.records`."""
+"""Tests of the limits of `hack.bench.records`."""
 
 import os
 from collections import Counter

@@ -1,4 +1,4 @@
-"""How finished jobs go in the bench: what is written of them, and what is printed."""
+"""Tests of the retention benchmark: the jobs that it writes, and its report."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What `hack.bench.scale` counts of an audit log, and how it is printed."""
+"""Tests of the audit log counts of `hack.bench.scale`, and of its report."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""What of the chart is generated: templates that stay verbatim, and a table from comments."""
+"""Tests of the chart's generated files: verbatim templates, and a table from comments."""
 
 import json
 

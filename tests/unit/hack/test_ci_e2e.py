@@ -1,4 +1,4 @@
-"""What CI says of `make e2e`: passed, skipped or FAILED, each only when it is so; the last refuses a change."""
+"""Tests of CI's result of `make e2e`: passed, skipped or FAILED; only the last one fails a change."""
 
 import os
 import shutil

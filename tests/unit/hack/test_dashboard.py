@@ -1,4 +1,4 @@
-"""The dashboard as Grafana imports it: whole, without two panels in one place, of known metrics."""
+"""Tests of the Grafana dashboard: complete, without overlapping panels, and with known metrics only."""
 
 import json
 import re

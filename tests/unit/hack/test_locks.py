@@ -1,4 +1,4 @@
-"""The image is built from parts of what was tested, and from nothing of the laptop mode."""
+"""Tests of the lock files: the image uses tested versions, and nothing of the laptop mode."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""A machine that can run no real node says why, in words, before anything is started."""
+"""Tests of the checks for a real node: a machine that cannot run one says why before anything starts."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Ports of `hack.ports`: none that the kernel gives to a client, and each once."""
+"""Tests of `hack.ports`: no port of the ephemeral range, and each only once."""
 
 import socket
 from pathlib import Path

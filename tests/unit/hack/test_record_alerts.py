@@ -1,4 +1,4 @@
-"""The alerts of the record service: each fires when it should, and at no other time."""
+"""Tests of the record service's alerts: each fires when it should, and only then."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The archive of an image depends on its files alone, and its bill of materials lists them."""
+"""Tests of a release's image: the archive depends only on its files, and the SBOM lists them."""
 
 import gzip
 import hashlib

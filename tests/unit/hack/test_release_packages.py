@@ -1,4 +1,4 @@
-"""What a release has beside the image is the same twice, and says what it was made from."""
+"""Tests of a release's packages: a second build is identical, and the provenance names the inputs."""
 
 import hashlib
 import shutil

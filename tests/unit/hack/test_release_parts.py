@@ -1,4 +1,4 @@
-"""Each part of a release is of its commit, and a second release is compared file by file."""
+"""Tests of a release's other steps: files of its commit, and the comparison with a second build."""
 
 import shutil
 from pathlib import Path
