@@ -266,7 +266,7 @@ class Housekeeper:
 
     async def _sweep_jobs(self, namespace: str, *, is_listed: bool) -> JobsReport:
         if not self._is_default(namespace):
-            if self._policies.ruler_of(namespace) != namespace:
+            if self._policies.policy_namespace_of(namespace) != namespace:
                 return JobsReport()  # the policy cannot be parsed, and applies to no job
             return await self._sweep_by_list(namespace, (namespace,))
         try:
@@ -277,12 +277,16 @@ class Housekeeper:
             return JobsReport(errors=1, not_listed=[str(error)])
         return await self._sweep_by_list(namespace, self._namespaces)
 
-    async def _sweep_by_list(self, ruler: str, namespaces: Sequence[str | None]) -> JobsReport:
+    async def _sweep_by_list(
+        self, policy_namespace: str, namespaces: Sequence[str | None]
+    ) -> JobsReport:
         """Sweep with the list of the start, or else with a new one of these namespaces."""
-        if (first := self._startup_list.take(ruler)) is not None:
+        if (first := self._startup_list.take(policy_namespace)) is not None:
             return await self._sweep.delete_listed(*first)
-        remember = self._volume is not None and self._is_default(ruler)
-        return await self._sweep.run(namespaces, ruler=ruler, remember=remember)
+        remember = self._volume is not None and self._is_default(policy_namespace)
+        return await self._sweep.run(
+            namespaces, policy_namespace=policy_namespace, remember=remember
+        )
 
     def _log_memory(self) -> None:
         forgotten = self._aging.take_forgotten()

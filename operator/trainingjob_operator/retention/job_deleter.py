@@ -270,8 +270,8 @@ class JobDeleter:
 
     def _count_and_report(self, job: JobView, verdict: Verdict, reason: str) -> None:
         self.removed_total[reason] += 1
-        ruler = self._policies.ruler_of(job.key.namespace)
-        self._unreported.add_deleted(ruler, {reason: 1})
+        policy_namespace = self._policies.policy_namespace_of(job.key.namespace)
+        self._unreported.add_deleted(policy_namespace, {reason: 1})
         ended_at = finished_at(job.status) or self._clock.now()
         old = format_age((self._clock.now() - ended_at).total_seconds())
         _logger.info(

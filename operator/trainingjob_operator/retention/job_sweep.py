@@ -127,19 +127,19 @@ class JobSweep:
         self._enqueue: Final = enqueue
 
     async def run(
-        self, namespaces: Sequence[str | None], *, ruler: str, remember: bool = False
+        self, namespaces: Sequence[str | None], *, policy_namespace: str, remember: bool = False
     ) -> JobsReport:
         """Judge every job of these namespaces, and delete those of this policy that are due.
 
         Args:
             namespaces: the namespaces to list; None alone stands for all.
-            ruler: the namespace of the policy.
+            policy_namespace: the namespace of the policy.
             remember: collect all jobs, of any policy, for the sweep of the volume.
         """
         report = JobsReport(seen=ListedJobs() if remember else None)
         try:
             for namespace in namespaces:
-                await self._sweep_if_allowed(namespace, ruler, report)
+                await self._sweep_if_allowed(namespace, policy_namespace, report)
             report.is_complete = not report.not_understood and not report.not_listed
         except KubernetesError as error:
             report.errors += 1
@@ -148,23 +148,25 @@ class JobSweep:
         return report
 
     async def _sweep_if_allowed(
-        self, namespace: str | None, ruler: str, report: JobsReport
+        self, namespace: str | None, policy_namespace: str, report: JobsReport
     ) -> None:
         try:
-            await self._sweep(namespace, ruler, report)
+            await self._sweep(namespace, policy_namespace, report)
         except ForbiddenError as error:
             report.errors += 1
             where = f"in namespace {namespace}" if namespace is not None else "in the cluster"
             report.not_listed.append(f"{where}: {error}")
             _logger.warning("Cleanup: cannot list jobs %s: %s", where, error)
 
-    async def _sweep(self, namespace: str | None, ruler: str, report: JobsReport) -> None:
+    async def _sweep(
+        self, namespace: str | None, policy_namespace: str, report: JobsReport
+    ) -> None:
         histories = Histories(self._policies)
         async for page in self._jobs.list_jobs(namespace):
             due: list[DueJob] = []
             for raw in page.items:
                 try:
-                    due += self.judge_listed(job_view(raw), ruler, histories, report)
+                    due += self.judge_listed(job_view(raw), policy_namespace, histories, report)
                 except Exception:
                     # A job that cannot be judged is counted, and makes the list incomplete.
                     report.errors += 1
@@ -178,7 +180,7 @@ class JobSweep:
         return report
 
     def judge_listed(
-        self, job: JobView, ruler: str, histories: "Histories", report: JobsReport
+        self, job: JobView, policy_namespace: str, histories: "Histories", report: JobsReport
     ) -> list[DueJob]:
         """Judge a listed job for the policy of this namespace; return the jobs that are due."""
         report.examined += 1
@@ -186,7 +188,7 @@ class JobSweep:
             report.seen.note(job)
         namespace = job.key.namespace
         is_over = job.status.is_finished and is_ours(job)
-        if not is_over or self._policies.ruler_of(namespace) != ruler:
+        if not is_over or self._policies.policy_namespace_of(namespace) != policy_namespace:
             return []
         return self._judge(job, histories.of(namespace), report)
 

@@ -66,7 +66,7 @@ class PolicyIndex:
         """The namespaces that have a policy in the index."""
         return frozenset(self._known)
 
-    def ruler_of(self, namespace: str) -> str:
+    def policy_namespace_of(self, namespace: str) -> str:
         """Return the namespace of the policy that applies to the jobs of this namespace."""
         known = self._known.get(namespace)
         return namespace if known is not None and known.invalid is None else self.default_namespace

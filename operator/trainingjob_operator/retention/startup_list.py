@@ -86,9 +86,14 @@ class StartupList:
             return
         default = self._policies.default_namespace
         try:
-            for ruler in {default, self._policies.ruler_of(job.key.namespace)}:
-                due = self._sweep.judge_listed(job, ruler, self._histories, self._reports[ruler])
-                self._due[ruler] += due
+            for policy_namespace in {
+                default,
+                self._policies.policy_namespace_of(job.key.namespace),
+            }:
+                due = self._sweep.judge_listed(
+                    job, policy_namespace, self._histories, self._reports[policy_namespace]
+                )
+                self._due[policy_namespace] += due
                 self._due_total += len(due)
                 self._is_void |= any(isinstance(each, Surplus) for each in due)
         except Exception:
@@ -102,21 +107,21 @@ class StartupList:
         self._is_complete = is_complete and not self._is_void
         self._timer = asyncio.get_running_loop().call_later(FRESH_S, self.forget)
 
-    def take(self, ruler: str) -> tuple[list[DueJob], JobsReport] | None:
+    def take(self, policy_namespace: str) -> tuple[list[DueJob], JobsReport] | None:
         """Return the due jobs and the report for a policy, once; None: the list does not suffice.
 
         Args:
-            ruler: the namespace of the policy.
+            policy_namespace: the namespace of the policy.
         """
         is_old = self._clock.monotonic() - self._begun > FRESH_S
         if is_old or self._rules != self._policies.changes_total:
             self.forget()
-        if not self._is_complete or ruler in self._taken:
+        if not self._is_complete or policy_namespace in self._taken:
             return None
-        self._taken.add(ruler)
-        due = self._due.pop(ruler, [])
+        self._taken.add(policy_namespace)
+        due = self._due.pop(policy_namespace, [])
         self._due_total -= len(due)
-        return due, self._reports.pop(ruler, self._report())
+        return due, self._reports.pop(policy_namespace, self._report())
 
     def _report(self) -> JobsReport:
         return JobsReport(is_complete=True, listed_at=self._begun_at)

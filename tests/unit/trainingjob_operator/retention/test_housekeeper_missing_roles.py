@@ -42,12 +42,12 @@ async def test_jobs_are_swept_wherever_they_can_be_listed() -> None:
     await life.policy_watch.refresh()
     cluster.forbidden.add(("list_jobs", "web"))
     sweep = life.job_sweep
-    report = await sweep.run(NAMESPACES, ruler="ops", remember=True)
+    report = await sweep.run(NAMESPACES, policy_namespace="ops", remember=True)
     assert left(cluster) == {"web"}
     assert (report.examined, report.errors, report.is_complete) == (2, 1, False)
     assert report.not_listed[0].startswith("in namespace web: ")
     cluster.forbidden.clear()
-    report = await sweep.run(NAMESPACES, ruler="ops", remember=True)
+    report = await sweep.run(NAMESPACES, policy_namespace="ops", remember=True)
     assert (left(cluster), report.is_complete, report.not_listed) == (set(), True, [])
 
 
@@ -58,7 +58,7 @@ async def test_a_server_that_fails_in_one_namespace_ends_the_sweep_as_ever() -> 
     life = new_life(cluster)
     await life.policy_watch.refresh()
     cluster.fail_next("list_jobs", UnavailableError("503"))
-    report = await life.job_sweep.run(NAMESPACES, ruler="ops")
+    report = await life.job_sweep.run(NAMESPACES, policy_namespace="ops")
     assert (left(cluster), report.is_complete) == ({"ml"}, False)
 
 

@@ -62,14 +62,18 @@ def names(cluster: FakeCluster) -> list[str]:
 
 
 async def sweep(
-    cluster: FakeCluster, *, ttl_s: float = 3600, ruler: str = "ops", remember: bool = False
+    cluster: FakeCluster,
+    *,
+    ttl_s: float = 3600,
+    policy_namespace: str = "ops",
+    remember: bool = False,
 ) -> tuple[JobsReport, OperatorLife]:
     """One sweep by an operator that remembers nothing."""
     life = OperatorLife(cluster, ttl_s=ttl_s)
     await life.policy_watch.refresh()
     looks = life.job_sweep
-    where = (None,) if ruler == "ops" else (ruler,)
-    return await looks.run(where, ruler=ruler, remember=remember), life
+    where = (None,) if policy_namespace == "ops" else (policy_namespace,)
+    return await looks.run(where, policy_namespace=policy_namespace, remember=remember), life
 
 
 @leaping_time
@@ -115,7 +119,7 @@ async def test_the_sweep_of_a_policy_leaves_the_namespaces_of_others_alone() -> 
     assert len(report.seen.uids) == 2, "the volume's sweep has to know the jobs of all"
 
     cluster.edit_policy("web", ttlSecondsAfterFinished=5)
-    await sweep(cluster, ruler="web")
+    await sweep(cluster, policy_namespace="web")
     assert names(cluster) == []
 
 
@@ -156,7 +160,7 @@ async def test_a_history_limit_that_is_raised_meanwhile_takes_nobody() -> None:
         life.policy_watch.policy_event("MODIFIED", cluster.policy("ops"))
 
     cluster.before["get_job"] = raise_limit
-    report = await life.job_sweep.run((None,), ruler="ops")
+    report = await life.job_sweep.run((None,), policy_namespace="ops")
     assert names(cluster) == ["job-0", "job-1", "job-2"]
     assert dict(report.skipped) == {"Changed": 2}
 
@@ -206,7 +210,7 @@ async def test_deletions_are_bounded_in_flight_and_a_slow_one_holds_up_no_other(
     slow = _Slow(cluster, "job-0")
     life = OperatorLife(slow, ttl_s=3600)  # type: ignore[arg-type] # it passes all else on
     await life.policy_watch.refresh()
-    sweeping = asyncio.create_task(life.job_sweep.run((None,), ruler="ops"))
+    sweeping = asyncio.create_task(life.job_sweep.run((None,), policy_namespace="ops"))
     while len(cluster.jobs()) > 1:
         await asyncio.sleep(1)
     assert slow.most_in_flight == MAX_CONCURRENT_DELETIONS
@@ -246,7 +250,7 @@ async def test_a_list_that_breaks_ends_the_sweep_and_is_not_complete(error: Exce
     life = OperatorLife(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
     report = await JobSweep(pages, life.policies, life.remover).run(
-        (None,), ruler="ops", remember=True
+        (None,), policy_namespace="ops", remember=True
     )
     assert (report.is_complete, report.errors, report.examined) == (False, 1, 4)
 
@@ -266,7 +270,7 @@ async def test_a_job_at_which_we_fail_leaves_the_list_incomplete() -> None:
         return judge(job)
 
     life.remover.judge = fail  # type: ignore[method-assign]
-    report = await life.job_sweep.run((None,), ruler="ops")
+    report = await life.job_sweep.run((None,), policy_namespace="ops")
     assert (names(cluster), report.errors, report.is_complete) == (["job-1"], 1, False)
 
 
@@ -302,7 +306,7 @@ async def test_jobs_that_finished_in_the_future_are_deferred_counted_and_told_on
 
     async def told() -> list[str]:
         caplog.clear()
-        report = await looks.run((None,), ruler="ops")
+        report = await looks.run((None,), policy_namespace="ops")
         assert dict(report.skipped) == {"FinishedAhead": 1}
         return [r.getMessage() for r in caplog.records if "is in the future" in r.message]
 
@@ -313,10 +317,10 @@ async def test_jobs_that_finished_in_the_future_are_deferred_counted_and_told_on
     assert await told() == await told() == [], "once a job, and counted by every sweep"
 
     await asyncio.sleep(7200 + 3590)
-    await looks.run((None,), ruler="ops")
+    await looks.run((None,), policy_namespace="ops")
     assert names(cluster) == ["ahead"]
     await asyncio.sleep(10)
-    await looks.run((None,), ruler="ops")
+    await looks.run((None,), policy_namespace="ops")
     assert names(cluster) == [], "at its own time"
 
 
@@ -368,7 +372,9 @@ async def test_many_jobs_take_no_more_memory_than_few() -> None:
 
     endless = _Endless(cluster, 20)
     before = _views()
-    report = await JobSweep(endless, life.policies, life.remover).run((None,), ruler="ops")
+    report = await JobSweep(endless, life.policies, life.remover).run(
+        (None,), policy_namespace="ops"
+    )
     assert report.examined == 20 * PAGE
     assert max(endless.views) - before <= PAGE, "of a page, and not of the list"
 

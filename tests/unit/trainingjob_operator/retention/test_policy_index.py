@@ -26,7 +26,11 @@ def test_a_namespace_has_its_own_policy_then_the_default_one_then_the_settings()
     own, default = Rules(ttl_s=1), Rules(ttl_s=2)
     assert known.inherited_by("ml") == Inherited(own=own, default=default)
     assert known.inherited_by("web") == Inherited(default=default)
-    assert [known.ruler_of(each) for each in ("ml", "web", "ops")] == ["ml", "ops", "ops"]
+    assert [known.policy_namespace_of(each) for each in ("ml", "web", "ops")] == [
+        "ml",
+        "ops",
+        "ops",
+    ]
     assert book().inherited_by("ml") == Inherited()
 
 
@@ -85,7 +89,7 @@ def test_a_policy_that_cannot_be_understood_is_as_good_as_none_and_says_why() ->
     known = book(policy("ops", ttl_s=2))
     known.put(view)
     assert known.inherited_by("ml") == Inherited(default=Rules(ttl_s=2))
-    assert known.ruler_of("ml") == "ops"
+    assert known.policy_namespace_of("ml") == "ops"
 
 
 def test_a_policy_without_a_spec_says_nothing() -> None:
