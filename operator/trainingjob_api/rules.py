@@ -120,7 +120,7 @@ MANAGED_BY_IS_IMMUTABLE: Final = Rule(
         "(has(self.managedBy) ? self.managedBy : '') == "
         "(has(oldSelf.managedBy) ? oldSelf.managedBy : '')"
     ),
-    message="managedBy is set when the job is created, or never: create a new job instead",
+    message="managedBy cannot be changed after creation: create a new job instead",
     reason="FieldValueForbidden",
     field_path=".managedBy",
 )
@@ -130,7 +130,7 @@ RENDEZVOUS_PORT_IS_IMMUTABLE: Final = Rule(
         "(has(self.rendezvousPort) ? self.rendezvousPort : 0) == "
         "(has(oldSelf.rendezvousPort) ? oldSelf.rendezvousPort : 0)"
     ),
-    message="rendezvousPort is set when the job is created, or never: create a new job instead",
+    message="rendezvousPort cannot be changed after creation: create a new job instead",
     reason="FieldValueForbidden",
     field_path=".rendezvousPort",
 )

@@ -32,7 +32,7 @@ FROZEN = (
     "left: set suspend to true and wait for the condition Suspended, or create a new job"
 )
 MANAGED_BY = (
-    "spec.managedBy: Forbidden: managedBy is set when the job is created, or never: "
+    "spec.managedBy: Forbidden: managedBy cannot be changed after creation: "
     "create a new job instead"
 )
 NOT_WEAKENED = (
