@@ -1,7 +1,7 @@
-"""Memory stays bounded where the size of an object is its user's to choose.
+"""The operator's memory stays bounded with objects of the maximum size.
 
-The jobs are as large as the API server takes them, and there are more of them than would fit into
-the operator's memory. The operator is a process of its own. With `pytest -s` the figures are
+The jobs have the maximum size that the API server accepts, and there are more than would fit into
+the operator's memory. The operator is a separate process. With `pytest -s` the figures are
 printed; `python -m tests.support.apiserver.large_jobs` alone serves such jobs to an operator of one's own.
 """
 
@@ -53,7 +53,7 @@ def test_jobs_whose_every_pod_is_a_megabyte_fit_into_memory(tmp_path: Path) -> N
     assert again < LIMIT_MIB
 
 
-def test_all_jobs_together_have_a_limit_of_pods_at_the_first_start_and_the_next(
+def test_the_total_number_of_pods_is_limited_at_the_first_start_and_the_next(
     tmp_path: Path,
 ) -> None:
     log, limit = tmp_path / "operator.log", {"TRAININGJOB_INDEX__MAX_PODS": "1000"}

@@ -64,7 +64,7 @@ def kept(operator: OperatorProcess) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
-async def test_a_hundred_real_jobs_leave_nothing_behind(
+async def test_a_hundred_real_jobs_leak_nothing(
     operator: OperatorProcess, process_node: ProcessNode
 ) -> None:
     async with ApiClient.from_kubeconfig(process_node.kubeconfig) as client:

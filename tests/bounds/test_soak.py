@@ -1,7 +1,7 @@
 """Memory stays bounded: a year of jobs, and a burst of them with the record endpoint down.
 
-`TRAININGJOB_SOAK_PYTHON` names the interpreter that lives them, one that has what the operator needs:
-what is bounded on one Python need not be on another. `TRAININGJOB_SOAK_BURST=100000` makes the burst larger (some ten milliseconds of CPU a job); the
+`TRAININGJOB_SOAK_PYTHON` names the interpreter to use, with the operator's dependencies installed:
+memory that is bounded on one Python version need not be on another. `TRAININGJOB_SOAK_BURST=100000` makes the burst larger (some ten milliseconds of CPU a job); the
 default fits into two minutes of CPU. With `pytest -s` the figures are printed. The API server is in
 the same process, so that RSS grows with the jobs that wait there while the endpoint is down.
 """
@@ -92,7 +92,7 @@ def burst() -> dict[str, Any]:
     return report
 
 
-def test_of_a_year_nothing_is_left_in_memory(year: dict[str, Any]) -> None:
+def test_a_year_of_jobs_leaks_no_memory(year: dict[str, Any]) -> None:
     first, second = halves(year["looks"], warm=0.4)  # the events' memory takes 70 days to fill
     assert year["stored"] == year["jobs"]
     assert year["left_in_cluster"] == 0
@@ -105,7 +105,7 @@ def test_of_a_year_nothing_is_left_in_memory(year: dict[str, Any]) -> None:
     assert most(second, "rss_kib") - most(first, "rss_kib") < 2048
 
 
-def test_of_a_burst_nothing_is_left_in_memory(burst: dict[str, Any]) -> None:
+def test_a_burst_of_jobs_leaks_no_memory(burst: dict[str, Any]) -> None:
     looks = burst["looks"]
     assert burst["stored"] == burst["jobs"], "no record was lost"
     assert burst["left_in_cluster"] == 0
@@ -123,7 +123,9 @@ def test_no_structure_outgrows_its_limit(
     assert most(burst["looks"], name) <= LIMITS[name]
 
 
-def test_the_retry_cache_was_full_and_forgot_without_loss(burst: dict[str, Any]) -> None:
+def test_the_full_retry_cache_evicted_entries_without_losing_records(
+    burst: dict[str, Any],
+) -> None:
     assert most(burst["looks"], "retry_cache") == LIMITS["retry_cache"]
     assert burst["evicted"] > 0
     assert burst["stored"] == burst["jobs"]

@@ -1,4 +1,4 @@
-"""What the tests of the chart share: Helm, if this machine can have it."""
+"""Fixtures for tests of the chart: Helm, if this machine can get it."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
 """The operator with exactly the rights that the chart gives it, on a cluster that enforces them.
 
-What it asked for is read from the API server's audit log, so that a right which nothing uses is
-found out as well as one that is missing.
+Its requests are read from the API server's audit log, so that unused rights are found as well as
+missing ones.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The console as the chart deploys it: what it may do, what it is told, and who reaches it."""
+"""The console as the chart deploys it: rights, settings, network access and ingress."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """The console with exactly the rights that the chart gives it and its users, on a cluster that enforces them.
 
-What each asked for is read from the API server's audit log.
+The requests of each are read from the API server's audit log.
 """
 
 import json

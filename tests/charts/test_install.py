@@ -1,7 +1,7 @@
-"""Install, upgrade, uninstall, on a real control plane, as docs/install.md and the chart say, with both Helms.
+"""Install, upgrade and uninstall on a real control plane as in docs/install.md, with Helm 3 and 4.
 
-Where nothing runs them, the pods are admitted and stay Pending. What they do when they run is in
-`test_release`; an uninstall, too, needs a node, for the Job that goes before it.
+Without a node, the pods are admitted and stay Pending. Tests of running pods are in `test_release`;
+an uninstall, too, needs a node, for its pre-delete Job.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The alerts, the dashboard and the secure port of the chart, in both Helms."""
+"""The alerts, the dashboard and the secure port of the chart, with Helm 3 and 4."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The objects for the Prometheus operator and for a Gateway, by the schemas of their own definitions."""
+"""Objects for the Prometheus operator and the Gateway API are valid against the schemas of their CRDs."""
 
 import copy
 from typing import Any

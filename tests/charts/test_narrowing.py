@@ -1,6 +1,6 @@
-"""Namespaces that an upgrade takes from the operator: what it has left there is freed.
+"""An upgrade removes namespaces from `watchNamespaces`: finalizers there are released.
 
-Only what is quick is done with both Helms: that they look at the cluster in the same way.
+Only the quick tests use Helm 3 and 4, to show that both look up the cluster in the same way.
 """
 
 import asyncio

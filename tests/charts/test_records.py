@@ -1,4 +1,4 @@
-"""The record service as the chart deploys it, and what the operator is told of it."""
+"""The record service as the chart deploys it, and the operator's settings for it."""
 
 from pathlib import PurePath
 from typing import Any

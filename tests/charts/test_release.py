@@ -1,4 +1,4 @@
-"""A release with the chart's defaults as it runs: records that last, and an uninstall that frees.
+"""A running release with the chart's defaults: records persist, and an uninstall releases finalizers.
 
 The pods run as processes of this machine, with the accounts, variables and files that the chart
 gives them; see `tests.support.real.release_node`.

@@ -1,4 +1,4 @@
-"""What the chart renders, in both Helms."""
+"""The rendered chart, with Helm 3 and 4."""
 
 import functools
 import json

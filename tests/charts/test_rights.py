@@ -1,4 +1,4 @@
-"""The rights: exactly these verbs, for the operator and for people."""
+"""RBAC of the chart: exactly these verbs, for each component and for users."""
 
 import json
 import re

@@ -1,6 +1,6 @@
-"""An upgrade from the last release, with its own program: jobs run on, and no record is lost.
+"""An upgrade from the last release, with that release's program: jobs keep running, and no record is lost.
 
-Until there is a tag, a commit of some time ago stands for it.
+Until there is a tag, an older commit stands for the last release.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The values: each documented, each in the schema, each used, and no typo taken for a value."""
+"""Chart values: each is documented, in the schema and used, and typos are rejected."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How a real API server words the refusal of an admission policy, and what we take it for."""
+"""Denials by an admission policy on a real API server, and their classification by the gateway."""
 
 import asyncio
 import time
@@ -96,7 +96,7 @@ async def test_a_pod_that_an_admission_policy_denies_is_forbidden_and_not_invali
 
 
 @pytest.mark.real_only
-async def test_a_right_that_is_missing_is_told_from_what_admission_refuses(
+async def test_a_missing_right_is_distinguished_from_an_admission_denial(
     api: Api, tmp_path: Path
 ) -> None:
     plane = api.server.plane

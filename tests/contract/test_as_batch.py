@@ -1,4 +1,4 @@
-"""What batch/v1 takes in a Job's template, and ignores, a TrainingJob takes and ignores, too."""
+"""Template fields that batch/v1 accepts and ignores, a TrainingJob accepts and ignores, too."""
 
 from typing import Any
 
@@ -106,14 +106,14 @@ async def theirs(api: Api, case: Object) -> Object:
 
 
 @pytest.mark.parametrize("case", TAKEN)
-async def test_a_template_that_batch_takes_is_taken(api: Api, case: str) -> None:
+async def test_a_template_accepted_by_batch_is_accepted(api: Api, case: str) -> None:
     if api.server.sandbox is None:  # the sandbox has no Jobs
         await theirs(api, TAKEN[case])
     await ours(api, TAKEN[case])
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_a_template_that_batch_refuses_is_refused(api: Api, case: str) -> None:
+async def test_a_template_rejected_by_batch_is_rejected(api: Api, case: str) -> None:
     if api.server.sandbox is None:
         with pytest.raises(ApiError):
             await theirs(api, REFUSED[case])
@@ -122,7 +122,7 @@ async def test_a_template_that_batch_refuses_is_refused(api: Api, case: str) -> 
     assert caught.value.status in {400, 422}
 
 
-async def test_what_is_ignored_of_a_template_does_not_reach_the_pod(
+async def test_ignored_template_fields_do_not_reach_the_pod(
     api: Api, operator: OperatorProcess
 ) -> None:
     del operator

@@ -1,4 +1,4 @@
-"""Options of a deletion: what a body says, and that a query beside a body says nothing."""
+"""Delete options: the request body applies, and query parameters are ignored if there is a body."""
 
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
@@ -6,7 +6,7 @@ from tests.support.builders import make_job
 JOBS = "/apis/trainingjob.dev/v1alpha1/namespaces/{}/trainingjobs/{}"
 
 
-async def test_a_dry_run_is_asked_for_by_the_body_where_there_is_one(api: Api) -> None:
+async def test_dry_run_in_the_query_is_ignored_if_there_is_a_body(api: Api) -> None:
     await api.apply(make_job("kept"))
     path = JOBS.format(api.namespace, "kept")
     options = {"kind": "DeleteOptions", "apiVersion": "v1"}

@@ -1,4 +1,4 @@
-"""The in-memory twin of the gateway and the real one, over HTTP, behave alike."""
+"""The in-memory fake of the gateway and the real one, over HTTP, behave alike."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What the gateway makes of answers that come late, broken, or not at all."""
+"""The gateway's handling of late, malformed and missing responses."""
 
 import asyncio
 import json

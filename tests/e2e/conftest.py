@@ -1,4 +1,4 @@
-"""One real node with one release for all of these tests, which run in the order of their files."""
+"""Fixtures: one real node with one release for all tests here, which run in the order of their files."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The console as a pod of the release, looked at through a port that kubectl forwards."""
+"""The console as a pod of the release, accessed with `kubectl port-forward`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Two operators are installed, and a sample trains on two ranks that find each other by name."""
+"""An installation with two operators, and a sample with two ranks that resolve each other by DNS."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a kubelet, a runtime and a kernel do to trainers, and what their jobs say of it.
+"""Effects of the kubelet, the container runtime and the kernel on trainers, and the resulting job status.
 
 All jobs start together; each test then waits for its own.
 """

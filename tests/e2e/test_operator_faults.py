@@ -1,4 +1,4 @@
-"""The operator, its leader, its node and its record service fail while jobs run; nothing is lost."""
+"""Failures of the operator, its leader, its node and its record service while jobs run."""
 
 import pytest
 

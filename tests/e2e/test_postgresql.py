@@ -1,4 +1,4 @@
-"""The record service on a real PostgreSQL, which is restarted and killed while jobs finish."""
+"""The record service on a real PostgreSQL that is restarted and killed while jobs finish."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

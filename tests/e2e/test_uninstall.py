@@ -1,4 +1,4 @@
-"""A hundred jobs, then the uninstall: what was stored stays, and the next install finds it."""
+"""A hundred jobs, then an uninstall: stored data remains, and the next installation uses it."""
 
 import http.client
 import urllib.request

@@ -1,4 +1,4 @@
-"""The image keeps what it promises, under the restrictions of a strict cluster."""
+"""The image under the restrictions of a strict cluster: commands, user, contents and operation."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A container's user is a number that no passwd file knows."""
+"""The operator runs with a numeric UID without a passwd entry, as in a container."""
 
 from pathlib import Path
 

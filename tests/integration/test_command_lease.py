@@ -1,4 +1,4 @@
-"""Commands that do an operator's work: they hold its Lease, or say who does and do nothing."""
+"""Commands that do an operator's work acquire its Lease, or name its holder and do nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ async def released(api: Api, **options: Any) -> bool:
 
 
 @pytest.mark.parametrize("elects", [True, False])
-async def test_beside_an_operator_nothing_is_done_and_it_is_named(
+async def test_while_an_operator_holds_the_lease_the_command_names_it_and_does_nothing(
     own_api: Api, capsys: pytest.CaptureFixture[str], *, elects: bool
 ) -> None:
     job = make_job("held")
@@ -98,7 +98,9 @@ async def test_beside_an_operator_nothing_is_done_and_it_is_named(
     assert not (await own_api.job("held"))["metadata"].get("finalizers")
 
 
-async def test_a_dead_holder_is_waited_for_and_the_lease_given_back(own_api: Api) -> None:
+async def test_the_command_waits_for_an_expired_lease_and_releases_it_afterwards(
+    own_api: Api,
+) -> None:
     async with leader(own_api):
         dead = (await own_api.client.get(LEASE))["spec"]
     await own_api.client.patch(LEASE, {"spec": dead})
@@ -113,7 +115,7 @@ async def test_a_dead_holder_is_waited_for_and_the_lease_given_back(own_api: Api
     assert (await own_api.client.get(LEASE))["spec"]["holderIdentity"] == ""
 
 
-async def test_an_operator_that_takes_the_lease_of_a_dead_one_meanwhile_is_named(
+async def test_an_operator_that_acquires_the_expired_lease_first_is_named(
     own_api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with leader(own_api):
@@ -132,7 +134,7 @@ async def test_an_operator_that_takes_the_lease_of_a_dead_one_meanwhile_is_named
     await standby.stop()
 
 
-async def test_a_lease_that_is_not_there_is_made_where_the_operator_asks_for_one(
+async def test_a_missing_lease_is_created_if_leader_election_is_on(
     own_api: Api,
 ) -> None:
     await collected(own_api, elects=False)
@@ -141,7 +143,7 @@ async def test_a_lease_that_is_not_there_is_made_where_the_operator_asks_for_one
     assert (await own_api.client.get(LEASE))["spec"]["holderIdentity"] == ""
 
 
-async def test_from_a_clone_without_settings_the_lease_that_is_missing_is_named(
+async def test_without_settings_a_missing_lease_is_named(
     own_api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scale_to_zero(*_: object, **__: object) -> bool:
@@ -180,7 +182,7 @@ async def test_from_a_clone_without_settings_the_lease_that_is_missing_is_named(
         assert "there is no Lease" not in capsys.readouterr().err
 
 
-async def test_namespaces_are_left_only_when_the_operator_that_stays_serves_them_no_longer(
+async def test_namespaces_are_released_only_when_the_remaining_operator_no_longer_serves_them(
     own_api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with leader(own_api, "ml,other"):

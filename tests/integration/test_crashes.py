@@ -1,7 +1,7 @@
-"""SIGKILL at the n-th write, before and after the API server acts, for every n of a job's life.
+"""SIGKILL at the n-th write, before and after the API server processes it, for every write of a job.
 
 The job of two ranks fails once and then succeeds, so that it is created, launched, restarted,
-cleaned up and finished. Whatever the moment of the crash, the next process takes up.
+cleaned up and finished. The next process continues correctly after a crash at any write.
 """
 
 import asyncio

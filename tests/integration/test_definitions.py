@@ -1,4 +1,4 @@
-"""Definitions that are deleted under a running operator go, and jobs run when they are back."""
+"""CRDs that are deleted while the operator runs: deletion completes, and jobs run once they are re-created."""
 
 import asyncio
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def api_server(
 @pytest.mark.parametrize(
     "everywhere", quick([True, False], in_quick=[True]), ids=["all namespaces", "one namespace"]
 )
-async def test_definitions_go_with_their_objects_and_jobs_run_as_soon_as_they_are_back(
+async def test_deleted_crds_take_their_objects_along_and_jobs_run_once_crds_are_recreated(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, everywhere: bool
 ) -> None:
     settings = {} if everywhere else {"TRAININGJOB_NAMESPACES": api.namespace}
@@ -78,7 +78,7 @@ async def test_definitions_go_with_their_objects_and_jobs_run_as_soon_as_they_ar
     assert code == 0
 
 
-async def test_an_operator_that_comes_before_its_definitions_waits_for_them(
+async def test_an_operator_that_starts_before_its_crds_waits_for_them(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     await delete_definitions(api)

@@ -1,4 +1,4 @@
-"""`trainingjob run` as its users run it: a process, its output, its exit code, and what it leaves."""
+"""`trainingjob run` as a process: its output, its exit code, and the files and processes that remain."""
 
 import ctypes
 import json
@@ -184,7 +184,9 @@ def _file(folder: Path, source: str, **keywords: Any) -> Path:
 
 
 @pytest.mark.long
-def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: StartRun) -> None:
+def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_remains(
+    start: StartRun,
+) -> None:
     run = start("--retain", "5s", ROOT / "manifests" / "samples" / "digits.yaml")
 
     code = run.finish()
@@ -216,7 +218,7 @@ def test_the_digits_sample_trains_on_two_ranks_and_only_its_record_stays(start: 
     assert story, run.output
 
 
-def test_the_demo_is_this_run() -> None:
+def test_make_demo_runs_this_command() -> None:
     made = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", "demo"],
         cwd=ROOT,
@@ -254,7 +256,7 @@ def test_with_the_console_the_page_stays_until_an_interrupt(start: StartRun) -> 
     assert run.finish() == 0, run.output
 
 
-def test_make_console_is_this_run() -> None:
+def test_make_console_runs_this_command() -> None:
     made = subprocess.run(
         ["make", "--dry-run", "console"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -262,7 +264,7 @@ def test_make_console_is_this_run() -> None:
 
 
 @pytest.mark.long
-def test_without_the_record_service_a_run_goes_on_and_says_so(
+def test_a_run_continues_without_the_record_service_and_reports_it(
     start: StartRun, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['fastapi'] = None\n")
@@ -295,7 +297,7 @@ def test_the_token_of_the_record_service_is_on_no_command_line(
 
 
 @pytest.mark.long
-def test_a_failing_job_shows_the_last_words_of_every_attempt(
+def test_a_failing_job_shows_the_end_of_the_log_of_every_attempt(
     start: StartRun, tmp_path: Path
 ) -> None:
     run = start(_file(tmp_path, FAILS, backoff_limit=1))
@@ -310,7 +312,7 @@ def test_a_failing_job_shows_the_last_words_of_every_attempt(
 
 
 @pytest.mark.long
-def test_a_job_that_the_server_refuses_is_bad_input(start: StartRun, tmp_path: Path) -> None:
+def test_a_job_rejected_by_the_api_server_is_bad_input(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, "", nodes=0, framework="Torhc", backofLimit=3))
 
     assert run.finish() == 2, run.output
@@ -323,7 +325,7 @@ def test_a_job_that_the_server_refuses_is_bad_input(start: StartRun, tmp_path: P
 @pytest.mark.parametrize(
     "number", quick([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], in_quick=[signal.SIGINT])
 )
-def test_an_interrupt_cancels_the_job_and_lets_it_say_its_last_words(
+def test_an_interrupt_cancels_the_job_and_shows_the_end_of_its_log(
     start: StartRun, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = start(_file(tmp_path, STOPS_WHEN_ASKED, nodes=2))
@@ -366,7 +368,7 @@ def test_a_cancelled_job_is_not_kept_for_its_retention(start: StartRun, tmp_path
 
 
 @pytest.mark.long
-def test_a_second_interrupt_ends_everything_at_once(start: StartRun, tmp_path: Path) -> None:
+def test_a_second_interrupt_stops_everything_at_once(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, NEVER_STOPS))
     run.until("] hello")
     run.send(signal.SIGINT)
@@ -380,7 +382,7 @@ def test_a_second_interrupt_ends_everything_at_once(start: StartRun, tmp_path: P
 
 
 @pytest.mark.long
-def test_an_interrupt_of_a_finished_jobs_last_words_leaves_its_outcome(
+def test_an_interrupt_while_a_finished_jobs_log_is_shown_keeps_its_outcome(
     start: StartRun, tmp_path: Path
 ) -> None:
     rank_0_fails = "import os, sys\nif os.environ['RANK'] == '0': sys.exit(7)\n" + NEVER_STOPS
@@ -395,7 +397,7 @@ def test_an_interrupt_of_a_finished_jobs_last_words_leaves_its_outcome(
     assert time.monotonic() - started < 15
 
 
-def test_an_interrupt_before_there_is_a_job_ends_everything(start: StartRun) -> None:
+def test_an_interrupt_before_the_job_is_created_stops_everything(start: StartRun) -> None:
     run = start("--sample", "digits")
     run.until("starting")
 
@@ -404,7 +406,7 @@ def test_an_interrupt_before_there_is_a_job_ends_everything(start: StartRun) -> 
     assert run.finish() == 130, run.output
 
 
-def test_after_a_kill_nothing_is_left(start: StartRun, tmp_path: Path) -> None:
+def test_sigkill_leaves_no_process(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, STOPS_WHEN_ASKED, nodes=2))
     run.until("] hello")
 
@@ -414,7 +416,7 @@ def test_after_a_kill_nothing_is_left(start: StartRun, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_reader_that_goes_away_ends_the_run(start: StartRun, tmp_path: Path) -> None:
+def test_a_closed_output_pipe_ends_the_run(start: StartRun, tmp_path: Path) -> None:
     run = start(_file(tmp_path, CHATTERS))
     run.until("] hello")
     assert run.process.stdout is not None
@@ -447,7 +449,7 @@ def test_when_one_of_its_processes_dies_the_end_of_its_log_is_shown(
 
 
 @pytest.mark.long
-def test_a_job_that_fits_nowhere_says_why(start: StartRun, tmp_path: Path) -> None:
+def test_an_unschedulable_job_names_the_reason(start: StartRun, tmp_path: Path) -> None:
     path = _file(tmp_path, "")
     job = yaml.safe_load(path.read_text())
     job["spec"]["template"]["spec"]["nodeSelector"] = {"gpu": "h100"}
@@ -487,7 +489,7 @@ def test_the_work_folder_is_kept_when_asked_for(start: StartRun, tmp: Path) -> N
 
 
 @pytest.mark.long
-def test_on_a_terminal_ranks_are_drawn_and_the_terminal_is_given_back(
+def test_on_a_terminal_ranks_are_drawn_and_the_terminal_is_restored(
     tmp: Path, nothing_is_left: None
 ) -> None:
     ours, theirs = pty.openpty()

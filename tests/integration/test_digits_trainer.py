@@ -1,4 +1,4 @@
-"""The trainer of the digits sample, as real processes on loopback: does it really train as one?"""
+"""The trainer of the digits sample as real processes on loopback: ranks train one model together."""
 
 import contextlib
 import json
@@ -152,7 +152,7 @@ def _difference(left: list[float], right: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(left, right, strict=True))
 
 
-def test_two_ranks_learn_to_read_digits_and_end_with_equal_weights(ranks: StartRanks) -> None:
+def test_two_ranks_learn_to_classify_digits_and_end_with_equal_weights(ranks: StartRanks) -> None:
     outcomes = ranks(2, epochs=3).run()
 
     assert [code for code, _ in outcomes] == [0, 0]
@@ -165,7 +165,7 @@ def test_two_ranks_learn_to_read_digits_and_end_with_equal_weights(ranks: StartR
     assert 0.9 <= accuracies[-1] < 1.0
 
 
-def test_before_training_it_reads_digits_no_better_than_by_chance(ranks: StartRanks) -> None:
+def test_the_accuracy_before_training_is_that_of_chance(ranks: StartRanks) -> None:
     [(code, output)] = ranks(1, epochs=1, images=1).run()
 
     accuracy = float(re.findall(r"held-out accuracy ([\d.]+)", output)[0])
@@ -174,7 +174,7 @@ def test_before_training_it_reads_digits_no_better_than_by_chance(ranks: StartRa
 
 
 @pytest.mark.parametrize("world", quick([2, 3, 8], in_quick=[3]))
-def test_ranks_train_as_one_process_with_all_the_images_does(
+def test_ranks_get_the_weights_of_one_process_with_all_images(
     ranks: StartRanks, tmp_path: Path, world: int
 ) -> None:
     program = _harness(tmp_path)
@@ -188,9 +188,7 @@ def test_ranks_train_as_one_process_with_all_the_images_does(
     assert all(together.weights(rank) == together.weights() for rank in range(world))
 
 
-def test_without_one_ranks_gradients_the_weights_are_others(
-    ranks: StartRanks, tmp_path: Path
-) -> None:
+def test_the_gradients_of_every_rank_affect_the_weights(ranks: StartRanks, tmp_path: Path) -> None:
     """The comparison above would catch an all-reduce that drops or ignores a rank."""
     alone, together = (ranks(size, epochs=2, images=320) for size in (1, 2))
 
@@ -220,7 +218,7 @@ def test_ranks_may_start_before_rank_0(ranks: StartRanks) -> None:
     assert [job.finish(rank)[0] for rank in (0, 1)] == [0, 0]
 
 
-def test_strangers_at_rank_0s_port_are_let_go(ranks: StartRanks) -> None:
+def test_foreign_connections_to_rank_0_are_closed(ranks: StartRanks) -> None:
     job = ranks(2, epochs=1, images=50)
     _read_until(job.start(0), "rank 0 of 2")
     stranger = _connect(job.port)
@@ -246,7 +244,7 @@ def _connect(port: int) -> socket.socket:
 
 
 @pytest.mark.parametrize(("lost", "left"), [(1, 0), pytest.param(0, 1, marks=pytest.mark.long)])
-def test_a_lost_rank_fails_the_others_with_a_clear_line(
+def test_a_lost_rank_fails_the_others_with_a_clear_message(
     ranks: StartRanks, lost: int, left: int
 ) -> None:
     job = ranks(2, epochs=1000, images=50)
@@ -262,7 +260,7 @@ def test_a_lost_rank_fails_the_others_with_a_clear_line(
     assert "Traceback" not in output
 
 
-def test_a_rank_that_never_comes_is_not_waited_for_for_ever(ranks: StartRanks) -> None:
+def test_the_wait_for_a_missing_rank_times_out(ranks: StartRanks) -> None:
     first, second = ranks(3, timeout=0.3), ranks(3, timeout=0.3)
     first.start(0)
     second.start(1)
@@ -274,7 +272,7 @@ def test_a_rank_that_never_comes_is_not_waited_for_for_ever(ranks: StartRanks) -
     assert "rank 1 gives up: no rank 0 after 0.3 s" in joining[1]
 
 
-def test_sigterm_ends_a_rank_with_143(ranks: StartRanks) -> None:
+def test_sigterm_ends_a_rank_with_exit_code_143(ranks: StartRanks) -> None:
     job = ranks(1, epochs=1000, images=50)
     _read_until(job.start(0), "epoch 1/")
 

@@ -1,4 +1,4 @@
-"""Pods that are evicted, rejected and drained: whose fault it is, and what becomes of the job."""
+"""Evicted, rejected and drained pods: disruption or failure, and the effect on the job."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def killed(pod: Object) -> list[Object]:
     ]
 
 
-async def test_a_pod_over_its_own_storage_limit_is_the_jobs_failure(
+async def test_an_eviction_for_the_pods_own_storage_limit_is_a_failure(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("greedy", backoff_limit=1))
@@ -45,7 +45,7 @@ async def test_a_pod_over_its_own_storage_limit_is_the_jobs_failure(
     assert (failed["restarts"], failed["disruptions"]) == (1, 0)
 
 
-async def test_pods_that_nodes_reject_spend_no_try_but_are_not_borne_for_ever(
+async def test_pods_rejected_by_nodes_use_no_retry_up_to_a_limit(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("rejected", backoff_limit=0, disruptionLimit=1))
@@ -70,7 +70,7 @@ async def evict(api: Api, pod: Object) -> None:
     await api.client.create(path, body)
 
 
-async def test_a_rule_about_disruptions_sees_an_evicted_pod_when_it_has_ended(
+async def test_a_failure_policy_rule_for_disruptions_matches_an_evicted_pod_once_it_has_ended(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("drained", nodes=2, podFailurePolicy=FAIL_ON_DISRUPTION))

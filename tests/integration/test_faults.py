@@ -1,4 +1,4 @@
-"""What the operator does when the API server, the network or the watch fails it."""
+"""Faults of the API server, the network and watches, and the operator's reaction."""
 
 import asyncio
 import time
@@ -52,7 +52,7 @@ async def run_to_the_end(api: Api, name: str, attempt: int = 0) -> None:
 
 
 @pytest.mark.parametrize("status", quick([500, 502, 503, 504], in_quick=[503]))
-async def test_a_sick_api_server_fails_no_job(
+async def test_errors_of_the_api_server_fail_no_job(
     operator: OperatorProcess, proxy: FaultProxy, api: Api, status: int
 ) -> None:
     proxy.add(Fault(creates_pod, status=status, times=2))
@@ -86,7 +86,7 @@ async def test_retry_after_is_honoured(
     assert throttled[1] - throttled[0] >= 2.0
 
 
-async def test_an_answer_that_is_lost_creates_no_second_pod(
+async def test_a_lost_response_creates_no_second_pod(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     fault = proxy.add(Fault(creates_pod, after=lambda: None))
@@ -103,7 +103,7 @@ async def test_an_answer_that_is_lost_creates_no_second_pod(
     ]
 
 
-async def test_a_conflict_is_resolved_by_looking_again(
+async def test_a_conflict_is_resolved_by_a_new_read(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     fault = proxy.add(Fault(patches_status, status=409, reason="Conflict", times=3))
@@ -114,7 +114,7 @@ async def test_a_conflict_is_resolved_by_looking_again(
     assert fault.hits == 3
 
 
-async def test_a_request_that_hangs_holds_up_no_other_job(
+async def test_a_hanging_request_blocks_no_other_job(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     await api.apply(make_job("slow", suspend=True))
@@ -130,7 +130,7 @@ async def test_a_request_that_hangs_holds_up_no_other_job(
     await run_to_the_end(api, "slow")  # its own time-out over, it is tried again
 
 
-async def test_a_permanent_refusal_is_not_asked_about_again_and_again(
+async def test_a_permanent_rejection_is_retried_with_backoff(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     fault = proxy.add(
@@ -150,7 +150,7 @@ async def test_a_permanent_refusal_is_not_asked_about_again_and_again(
     assert fault.hits == 1
 
 
-async def test_rights_that_are_missing_for_a_moment_cost_a_job_a_moment(
+async def test_a_job_continues_soon_after_missing_rights_are_granted(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     """An API server that has just started knows no roles, and forbids everybody everything."""
@@ -212,7 +212,7 @@ def gone_once(resource: str, namespace: str) -> Fault:
     )
 
 
-async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
+async def test_objects_deleted_while_the_watch_is_down_are_noticed(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     await api.apply(make_job("gap", nodes=2))
@@ -251,7 +251,7 @@ async def test_what_vanished_while_the_watch_was_not_looking_is_noticed(
 
 
 @pytest.mark.parametrize("plural", ["pods", "trainingjobs"])
-async def test_a_broken_watch_is_opened_again_behind_a_list(
+async def test_a_broken_watch_is_reopened_after_a_new_list(
     operator: OperatorProcess, proxy: FaultProxy, api: Api, plural: str
 ) -> None:
     await api.apply(make_job("patient"))
@@ -274,7 +274,7 @@ async def test_a_broken_watch_is_opened_again_behind_a_list(
     assert operator.probe("/readyz")[0] == 200
 
 
-async def test_a_broken_watch_of_policies_ends_the_process_so_that_it_is_started_again(
+async def test_a_broken_watch_of_policies_exits_so_that_the_pod_is_restarted(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     broken = Fault(
@@ -287,7 +287,7 @@ async def test_a_broken_watch_of_policies_ends_the_process_so_that_it_is_started
     assert await asyncio.to_thread(operator.wait_for_exit, 90) != 0
 
 
-async def test_sigterm_in_the_middle_of_work_ends_in_two_seconds_with_success(
+async def test_sigterm_during_work_exits_in_two_seconds_with_code_0(
     operator: OperatorProcess, proxy: FaultProxy, api: Api
 ) -> None:
     proxy.add(Fault(creates_pod, delay_s=1.5, times=None))
@@ -310,7 +310,7 @@ async def test_sigterm_in_the_middle_of_work_ends_in_two_seconds_with_success(
         "watching for more",
     ],
 )
-async def test_sigterm_while_it_starts_ends_in_two_seconds_with_success(
+async def test_sigterm_during_the_start_exits_in_two_seconds_with_code_0(
     said: str, api: Api, tmp_path: Path
 ) -> None:
     with OperatorProcess(api.server.operator_kubeconfig, tmp_path / "operator.log") as operator:

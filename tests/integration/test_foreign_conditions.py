@@ -1,4 +1,4 @@
-"""Another controller writes conditions into the status of a job while the operator runs it."""
+"""Another controller adds conditions to the status of a job while the operator runs it."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ async def add_conditions(api: Api, job: str, *added: Object) -> None:
             return
 
 
-async def test_a_job_runs_to_its_end_among_conditions_of_others_and_leaves_them_as_they_are(
+async def test_a_job_completes_and_keeps_foreign_conditions_unchanged(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("watched"))
@@ -59,7 +59,7 @@ async def test_a_job_runs_to_its_end_among_conditions_of_others_and_leaves_them_
     assert left == theirs
 
 
-async def test_conditions_of_others_that_would_leave_no_room_are_refused(
+async def test_foreign_conditions_beyond_the_limit_are_rejected(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("crowded"))

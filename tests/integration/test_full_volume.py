@@ -93,7 +93,7 @@ def fill(place: Path) -> None:
 
 
 @pytest.mark.long
-async def test_on_a_full_volume_jobs_end_and_are_recorded_and_the_next_log_has_its_place(
+async def test_on_a_full_volume_jobs_are_recorded_and_later_logs_are_archived_once_there_is_space(
     cluster: Cluster,
 ) -> None:
     with Ledger() as ledger:

@@ -1,4 +1,4 @@
-"""Two gangs that each hold a part of a quota, on an API server: one runs, and then the other."""
+"""Two gangs that each get a part of a quota: one runs, and then the other."""
 
 import asyncio
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ async def run_to_its_end(api: Api, job: str, pods: list[Object]) -> None:
     assert (status["restarts"], status["disruptions"]) == (0, 0)
 
 
-async def test_of_two_gangs_that_share_a_quota_one_gives_back_and_both_finish(
+async def test_of_two_partly_created_gangs_one_deletes_its_pods_and_both_finish(
     operator: OperatorProcess, api: Api
 ) -> None:
     path = f"/api/v1/namespaces/{api.namespace}/resourcequotas"

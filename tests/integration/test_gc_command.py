@@ -1,4 +1,4 @@
-"""`trainingjob gc`: what it would do, what it does, and what it leaves alone."""
+"""`trainingjob gc`: its dry run, what it deletes, and what it keeps."""
 
 import asyncio
 import contextlib
@@ -86,7 +86,7 @@ async def ended(api: Api, name: str, **labels: str) -> None:
     await api.patch_job_status(name, status)
 
 
-async def test_it_tells_what_would_go_and_then_removes_just_that(
+async def test_gc_dry_run_lists_exactly_what_gc_then_deletes(
     api_server: ApiServerUnderTest, api: Api, root: Path
 ) -> None:
     live = await api.apply(make_job("live"))
@@ -122,7 +122,7 @@ async def test_it_tells_what_would_go_and_then_removes_just_that(
     assert not await api.job_is_gone("live")
 
 
-async def test_without_a_complete_list_of_jobs_the_volume_is_left_alone(
+async def test_gc_does_not_touch_the_volume_without_a_complete_list_of_jobs(
     api: Api, root: Path, tmp_path: Path
 ) -> None:
     log = root / f"job_{new_uid()}.log"
@@ -147,7 +147,7 @@ async def test_without_a_complete_list_of_jobs_the_volume_is_left_alone(
     assert log.exists()
 
 
-async def test_without_the_policy_of_an_operator_nothing_is_looked_at(
+async def test_gc_does_nothing_without_a_default_policy(
     api_server: ApiServerUnderTest, api: Api, root: Path
 ) -> None:
     """The kubeconfig of another cluster, or the wrong namespace."""
@@ -164,7 +164,7 @@ async def test_without_the_policy_of_an_operator_nothing_is_looked_at(
 
 
 @pytest.mark.sandbox_only
-async def test_a_cluster_without_the_definitions_knows_of_no_job_and_says_nothing_of_any(
+async def test_gc_does_nothing_on_a_cluster_without_the_crds(
     root: Path, api: Api, tmp_path: Path
 ) -> None:
     log = root / f"job_{new_uid()}.log"

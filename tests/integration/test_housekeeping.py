@@ -1,4 +1,4 @@
-"""RetentionPolicies, and the housekeeping that their timers run: an operator on an API server."""
+"""RetentionPolicies and the retention that their timers run: an operator on an API server."""
 
 import asyncio
 import contextlib
@@ -51,7 +51,7 @@ def _runs(operator: OperatorProcess) -> bool:
     return "Cleanup: run started" in operator.log()
 
 
-async def test_a_policy_of_the_namespace_rules_it_and_its_edits_act_at_once(
+async def test_a_namespaces_policy_applies_to_it_and_edits_take_effect_at_once(
     api_server: ApiServerUnderTest, policies: Api, tmp_path: Path
 ) -> None:
     api = policies
@@ -76,7 +76,7 @@ async def test_a_policy_of_the_namespace_rules_it_and_its_edits_act_at_once(
         await api.wait_for_phase("third", "Succeeded")
 
 
-async def test_the_sweep_finds_what_an_operator_that_was_away_has_missed(
+async def test_the_sweep_deletes_jobs_that_expired_while_no_operator_ran(
     api_server: ApiServerUnderTest, policies: Api, tmp_path: Path
 ) -> None:
     api = policies
@@ -125,7 +125,7 @@ async def test_the_sweep_finds_what_an_operator_that_was_away_has_missed(
     assert any(line.startswith("Cleanup: removed job ") for line in said)
 
 
-async def test_the_default_policy_is_there_is_swept_and_comes_back(
+async def test_the_default_policy_is_created_swept_and_recreated(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     """In a namespace whose jobs are not served: that of the operator."""
@@ -155,7 +155,7 @@ async def test_the_default_policy_is_there_is_swept_and_comes_back(
     )
 
 
-async def test_the_housekeeping_takes_the_files_of_jobs_that_are_gone_and_no_others(
+async def test_the_sweep_deletes_only_files_of_jobs_that_no_longer_exist(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
 ) -> None:
     root = tmp_path / "volume"
@@ -191,7 +191,7 @@ _FILES_LINE = r"Cleanup: removed \d+ log files and \d+ directories \(\d+ bytes\)
 
 
 @pytest.mark.parametrize("moment", ["at its start", "in a run"])
-async def test_an_operator_that_is_told_to_stop_stops_whatever_its_timer_does(
+async def test_sigterm_stops_the_operator_during_a_sweep(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, moment: str
 ) -> None:
     with FaultProxy(api_server.operator_kubeconfig, tmp_path) as proxy:
@@ -213,7 +213,7 @@ async def test_an_operator_that_is_told_to_stop_stops_whatever_its_timer_does(
     assert seconds < 10, log  # its request would hang for 15 s
 
 
-async def test_the_list_of_policies_reads_like_a_log(
+async def test_kubectl_get_shows_the_last_sweep_of_each_policy(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     home = home_of(api_server)
@@ -231,7 +231,7 @@ async def test_the_list_of_policies_reads_like_a_log(
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", due)
 
 
-async def test_memory_pressure_before_the_default_policy_is_known_is_told_afterwards(
+async def test_memory_pressure_before_the_default_policy_is_known_is_reported_later(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
 ) -> None:
     home = home_of(own_api_server)
@@ -257,7 +257,7 @@ async def test_memory_pressure_before_the_default_policy_is_known_is_told_afterw
     assert told[0] in said, "the event says what the log said"
 
 
-async def test_memory_pressure_is_told_by_the_default_policy(
+async def test_memory_pressure_is_reported_by_the_default_policy(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     home = home_of(api_server)

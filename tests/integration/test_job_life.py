@@ -1,7 +1,7 @@
-"""The life of a job, by an operator that runs as a process; the test plays the node's part.
+"""The life cycle of a job, with the operator as a process; the test plays the kubelet.
 
-It plays the scheduler's too: no other is there. Pods that are on no node go at once when they are
-deleted; those that a test has bound stay, as on a cluster, until their node lets them go.
+It plays the scheduler, too. Unbound pods disappear at once when they are deleted; pods that a test has
+bound remain, as on a cluster, until the test terminates them.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ async def test_a_failed_rank_restarts_all_ranks_as_one(
     assert (done["attempt"], done["completedIndexes"]) == (1, "0-1")
 
 
-async def test_the_next_attempt_waits_until_the_last_node_has_let_go(
+async def test_the_next_attempt_waits_until_all_pods_have_terminated(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("held", nodes=2))
@@ -217,7 +217,7 @@ async def test_stop_ends_a_job_as_cancelled_and_stays_latched(
     assert await api.pods("stop") == []
 
 
-async def test_a_stopped_job_is_cancelled_when_its_nodes_have_let_go(
+async def test_a_stopped_job_is_cancelled_once_its_pods_have_terminated(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("slowly"))
@@ -243,7 +243,7 @@ async def test_terminate_ends_a_job_at_once(operator: OperatorProcess, api: Api)
     assert condition(cancelled, "Cancelled")["reason"] == "Terminated"
 
 
-async def test_a_deleted_job_takes_its_pods_along(operator: OperatorProcess, api: Api) -> None:
+async def test_the_pods_of_a_deleted_job_are_deleted(operator: OperatorProcess, api: Api) -> None:
     await api.apply(make_job("gone", nodes=2))
     await start_all(api, "gone", 2)
 
@@ -253,7 +253,9 @@ async def test_a_deleted_job_takes_its_pods_along(operator: OperatorProcess, api
     assert await api.job_is_gone("gone")
 
 
-async def test_a_job_of_the_same_name_starts_afresh(operator: OperatorProcess, api: Api) -> None:
+async def test_a_recreated_job_of_the_same_name_starts_with_a_new_status(
+    operator: OperatorProcess, api: Api
+) -> None:
     old = await api.apply(make_job("twin"))
     await start_all(api, "twin", 1)
 
@@ -270,7 +272,7 @@ async def test_a_job_of_the_same_name_starts_afresh(operator: OperatorProcess, a
     assert (status["launchedAttempt"], status["attempt"]) == (0, 0)
 
 
-async def test_a_lost_rank_restarts_the_gang_and_spends_no_try(
+async def test_a_lost_rank_restarts_the_gang_and_uses_no_retry(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("lost", nodes=2, backoff_limit=0))
@@ -283,7 +285,7 @@ async def test_a_lost_rank_restarts_the_gang_and_spends_no_try(
     assert (status["restarts"], status["disruptions"], status["attempt"]) == (0, 1, 1)
 
 
-async def test_what_keeps_a_pod_from_running_is_said_in_a_condition(
+async def test_a_condition_names_what_keeps_a_pod_from_running(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("stuck"))
@@ -319,7 +321,7 @@ async def test_what_keeps_a_pod_from_running_is_said_in_a_condition(
     assert status["phase"] == "Pending"
 
 
-async def test_a_full_quota_leaves_the_job_pending_and_is_not_asked_about_again_and_again(
+async def test_a_full_quota_leaves_the_job_pending_and_is_retried_with_backoff(
     operator: OperatorProcess, api: Api
 ) -> None:
     quota = {
@@ -345,7 +347,7 @@ async def test_a_full_quota_leaves_the_job_pending_and_is_not_asked_about_again_
     assert await api.pods("queue") == []
 
 
-async def test_a_pod_that_the_api_server_refuses_for_good_fails_its_job(
+async def test_a_permanently_rejected_pod_fails_its_job(
     operator: OperatorProcess, api: Api
 ) -> None:
     job = make_job("invalid")
@@ -359,7 +361,7 @@ async def test_a_pod_that_the_api_server_refuses_for_good_fails_its_job(
     assert "no-such-volume" in condition(failed, "Failed")["message"]
 
 
-async def test_a_pod_of_somebody_else_under_our_name_is_left_alone(
+async def test_a_foreign_pod_with_a_ranks_name_is_not_modified(
     operator: OperatorProcess, api: Api
 ) -> None:
     job = await api.apply(make_job("mine", suspend=True))
@@ -382,7 +384,9 @@ async def test_a_pod_of_somebody_else_under_our_name_is_left_alone(
     assert "deletionTimestamp" not in pod["metadata"]
 
 
-async def test_another_controllers_job_is_left_alone(operator: OperatorProcess, api: Api) -> None:
+async def test_a_job_managed_by_another_controller_is_ignored(
+    operator: OperatorProcess, api: Api
+) -> None:
     await api.apply(make_job("theirs", managedBy="kueue.x-k8s.io/multikueue"))
     await api.apply(make_job("ours"))
 
@@ -391,7 +395,9 @@ async def test_another_controllers_job_is_left_alone(operator: OperatorProcess, 
     assert (await api.job("theirs")).get("status") in (None, {})
 
 
-async def test_every_step_of_a_job_is_an_event(operator: OperatorProcess, api: Api) -> None:
+async def test_every_transition_of_a_job_creates_an_event(
+    operator: OperatorProcess, api: Api
+) -> None:
     await api.apply(make_job("story", backoff_limit=1))
     [pod] = await start_all(api, "story", 1)
     await api.finish_pod(pod, 1)

@@ -1,4 +1,4 @@
-"""The API server seen through kubectl, the client that users judge it by."""
+"""The API server as used through kubectl."""
 
 import subprocess
 import time
@@ -94,7 +94,7 @@ def pod(name: str = "p") -> dict[str, Any]:
 
 
 @pytest.mark.sandbox_only
-def test_the_definitions_are_applied_without_a_flag_and_established(fresh: Kubectl) -> None:
+def test_the_crds_can_be_applied_without_flags_and_are_established(fresh: Kubectl) -> None:
     folder = str(ROOT / "manifests" / "crds")
 
     first, second = fresh("apply", "-f", folder), fresh("apply", "-f", folder)
@@ -104,7 +104,7 @@ def test_the_definitions_are_applied_without_a_flag_and_established(fresh: Kubec
     fresh("wait", "--for=condition=Established", "crd/trainingjobs.trainingjob.dev")
 
 
-def test_apply_creates_leaves_alone_and_changes(kubectl: Kubectl) -> None:
+def test_apply_creates_keeps_and_changes_objects(kubectl: Kubectl) -> None:
     name = "trainingjob.trainingjob.dev/mnist"
 
     assert kubectl.apply(job()) == f"{name} created"
@@ -187,7 +187,7 @@ def test_get_in_chunks_shows_everything(kubectl: Kubectl) -> None:
     assert len(kubectl("get", "pods", "--chunk-size=3", "--no-headers").splitlines()) == 7
 
 
-def test_get_follows_what_happens(kubectl: Kubectl) -> None:
+def test_get_watch_shows_changes(kubectl: Kubectl) -> None:
     kubectl.apply(pod())
     watch = kubectl.start("get", "pods", "-w", "--no-headers", "--output-watch-events")
     try:
@@ -232,7 +232,7 @@ def test_describe_shows_the_object_and_its_events(kubectl: Kubectl) -> None:
     assert "it found its place" in kubectl("events", "--for", "pod/p")
 
 
-def test_explain_tells_what_a_field_means(kubectl: Kubectl) -> None:
+def test_explain_describes_a_field(kubectl: Kubectl) -> None:
     explained = kubectl("explain", "tj.spec.numNodes")
 
     assert "FIELD: numNodes <integer>" in explained
@@ -250,7 +250,7 @@ def test_explain_tells_what_a_field_means(kubectl: Kubectl) -> None:
         ("strategic", '{"metadata": {"labels": {"x": "y"}}}'),
     ],
 )
-def test_patch_comes_in_three_kinds(kubectl: Kubectl, kind: str, patch: str) -> None:
+def test_patch_supports_three_types(kubectl: Kubectl, kind: str, patch: str) -> None:
     kubectl.apply(pod())
 
     kubectl("patch", "pod", "p", "--type", kind, "-p", patch)
@@ -258,7 +258,7 @@ def test_patch_comes_in_three_kinds(kubectl: Kubectl, kind: str, patch: str) -> 
     assert kubectl("get", "pod", "p", "-o", "jsonpath={.metadata.labels.x}") == "y"
 
 
-def test_labels_and_annotations_come_and_go(kubectl: Kubectl) -> None:
+def test_labels_and_annotations_can_be_added_and_removed(kubectl: Kubectl) -> None:
     kubectl.apply(job())
 
     kubectl("label", "tj", "mnist", "a=b")
@@ -273,7 +273,7 @@ def test_labels_and_annotations_come_and_go(kubectl: Kubectl) -> None:
     assert cleared["generation"] == 1
 
 
-def test_wait_ends_when_the_condition_comes_true(kubectl: Kubectl) -> None:
+def test_wait_ends_when_the_condition_becomes_true(kubectl: Kubectl) -> None:
     kubectl.apply(job())
     wait = kubectl.start(
         "wait", "--for=condition=Finished", "tj/mnist", f"--timeout={PATIENCE_S}s"
@@ -312,7 +312,7 @@ def test_delete_waits_for_the_last_finalizer(kubectl: Kubectl) -> None:
     assert out.startswith('pod "p" deleted')
 
 
-def test_delete_takes_what_is_owned_along(kubectl: Kubectl) -> None:
+def test_delete_also_deletes_dependents(kubectl: Kubectl) -> None:
     kubectl.apply(job())
     owner = yaml.safe_load(kubectl("get", "tj", "mnist", "-o", "yaml"))
     owned = pod()
@@ -327,7 +327,7 @@ def test_delete_takes_what_is_owned_along(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.sandbox_only
-def test_a_log_that_a_test_has_given_can_be_read(
+def test_logs_reads_the_log_that_a_test_has_set(
     kubectl: Kubectl, api_server: ApiServerUnderTest
 ) -> None:
     kubectl.apply(pod())
@@ -339,7 +339,7 @@ def test_a_log_that_a_test_has_given_can_be_read(
     assert kubectl("logs", "p", "--tail=1", "-c", "c") == "two"
 
 
-def test_namespaces_are_made_and_go_with_what_is_in_them(kubectl: Kubectl) -> None:
+def test_namespaces_are_created_and_deleted_with_their_objects(kubectl: Kubectl) -> None:
     other = f"{kubectl.namespace}-other"
     kubectl("create", "namespace", other)
     kubectl("-n", other, "create", "configmap", "cm", "--from-literal=a=b")
@@ -358,7 +358,7 @@ def test_namespaces_are_made_and_go_with_what_is_in_them(kubectl: Kubectl) -> No
     assert kubectl("-n", other, "get", "cm", "-o", "name") == ""
 
 
-def test_a_quota_is_enforced_in_the_real_servers_words(kubectl: Kubectl) -> None:
+def test_a_quota_is_enforced_with_the_message_of_a_real_api_server(kubectl: Kubectl) -> None:
     kubectl("create", "quota", "q", "--hard=pods=0")
     kubectl.until("get", "quota", "q", "-o", "jsonpath={.status.used}")
 
@@ -370,7 +370,7 @@ def test_a_quota_is_enforced_in_the_real_servers_words(kubectl: Kubectl) -> None
     )
 
 
-def test_a_definition_goes_with_its_objects(kubectl: Kubectl) -> None:
+def test_a_crd_is_deleted_with_its_objects(kubectl: Kubectl) -> None:
     group = f"{kubectl.namespace}.example.dev"
     kubectl.apply(definition(group))
     # kubectl does not wait for what has no conditions yet.
@@ -409,7 +409,7 @@ def definition(group: str) -> dict[str, Any]:
 
 
 @pytest.mark.sandbox_only
-def test_server_side_apply_says_what_to_use_instead(kubectl: Kubectl) -> None:
+def test_the_error_of_server_side_apply_names_an_alternative(kubectl: Kubectl) -> None:
     done = kubectl.run("apply", "--server-side", "-f", "-", stdin=job())
 
     assert done.returncode == 1
@@ -417,6 +417,6 @@ def test_server_side_apply_says_what_to_use_instead(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.sandbox_only
-def test_the_server_says_who_it_is(kubectl: Kubectl) -> None:
+def test_version_shows_the_server(kubectl: Kubectl) -> None:
     assert "v1.37.2+sandbox" in kubectl("version")
     assert kubectl("get", "--raw", "/readyz") == "ok"

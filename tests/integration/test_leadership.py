@@ -1,4 +1,4 @@
-"""Two operators, of which one works: it is killed, stopped, frozen and cut off, and the other goes on."""
+"""Leader election of two operators: the leader is killed, stopped, frozen or disconnected, and the other takes over."""
 
 import asyncio
 import signal
@@ -140,7 +140,7 @@ async def test_a_standby_is_ready_writes_nothing_and_takes_over_from_a_leader_th
         await _finishes_with_its_only_pod(api, "digits")
 
 
-async def test_a_leader_that_is_told_to_stop_gives_the_lease_back(
+async def test_a_leader_releases_the_lease_on_sigterm(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     hour = {
@@ -156,7 +156,7 @@ async def test_a_leader_that_is_told_to_stop_gives_the_lease_back(
 
 
 @pytest.mark.long
-async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes_and_ends(
+async def test_a_leader_resumed_after_a_freeze_exits_without_a_write(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     async with replicas(api_server, api, tmp_path, QUICK) as [leader, standby]:
@@ -175,7 +175,7 @@ async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes_and_ends(
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", ["hangs", "refuses"])
-async def test_a_leader_that_cannot_renew_ends_and_has_written_nothing_since_the_other_one_leads(
+async def test_a_leader_that_cannot_renew_exits_and_writes_nothing_after_the_takeover(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, fault: str
 ) -> None:
     async with replicas(api_server, api, tmp_path, QUICK) as [leader, standby]:
@@ -206,7 +206,7 @@ async def _renews(leader: Replica, times: int) -> None:
 
 
 @pytest.mark.long
-async def test_a_wall_clock_an_hour_off_gives_the_lease_to_nobody_and_keeps_it_from_nobody(
+async def test_a_wall_clock_an_hour_off_does_not_affect_the_lease(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     clocks = (HOUR_S, -HOUR_S)

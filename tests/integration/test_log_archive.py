@@ -1,4 +1,4 @@
-"""Logs of real processes on a real directory: archived once, whatever goes and whoever dies."""
+"""Logs of real processes are archived exactly once, despite deletions and crashes."""
 
 import asyncio
 import json
@@ -147,7 +147,9 @@ async def cluster(process_node: ProcessNode, tmp_path: Path) -> AsyncIterator[Cl
                     raise
 
 
-async def test_ranks_leave_their_logs_and_the_record_says_where(cluster: Cluster) -> None:
+async def test_the_logs_of_ranks_are_archived_and_the_record_names_the_archive(
+    cluster: Cluster,
+) -> None:
     with Ledger() as ledger, cluster.operator(TRAININGJOB_PERSIST__URL=ledger.url):
         one = await cluster.apply(HELLO)
         two = await cluster.apply(HELLO, nodes=2)
@@ -165,7 +167,7 @@ async def test_ranks_leave_their_logs_and_the_record_says_where(cluster: Cluster
         assert cluster.sections(two) == dict.fromkeys([(0, 0), (0, 1)], "hello from 0\nbye\n")
 
 
-async def test_attempts_that_are_taken_down_leave_their_logs(cluster: Cluster) -> None:
+async def test_the_logs_of_restarted_attempts_are_archived(cluster: Cluster) -> None:
     with cluster.operator():
         command = FAILS_TOGETHER.format(begun=cluster.root.parent / "begun")
         job = await cluster.apply(command, nodes=2, cleanPodPolicy="All")
@@ -181,7 +183,7 @@ async def test_attempts_that_are_taken_down_leave_their_logs(cluster: Cluster) -
             await asyncio.sleep(0.05)
 
 
-async def test_a_job_that_is_deleted_while_it_runs_leaves_what_it_has_written(
+async def test_the_logs_of_a_job_deleted_while_it_runs_are_archived(
     cluster: Cluster,
 ) -> None:
     with Ledger() as ledger, cluster.operator(TRAININGJOB_PERSIST__URL=ledger.url):
@@ -203,7 +205,7 @@ async def _has_said_of_each_log(cluster: Cluster, job: Object) -> bool:
     return {(1, 0), (1, 1)} <= set(cluster.sections(job))
 
 
-async def test_wherever_the_operator_dies_each_log_is_there_once(cluster: Cluster) -> None:
+async def test_each_log_is_archived_once_wherever_the_operator_crashes(cluster: Cluster) -> None:
     jobs = [
         await cluster.apply(FAILS_ONCE, nodes=2, cleanPodPolicy="All", suspend=True)
         for _ in range(2)
@@ -251,7 +253,7 @@ async def test_of_a_long_log_the_newest_ten_mebibytes_are_kept(cluster: Cluster)
         assert "are left out" in logs(status)[2]
 
 
-async def test_where_the_volume_is_gone_jobs_run_all_the_same(cluster: Cluster) -> None:
+async def test_jobs_run_without_the_log_volume(cluster: Cluster) -> None:
     with cluster.operator():
         cluster.root.rename(cluster.root.with_name("elsewhere"))
         cluster.root.mkdir()  # the directory where the volume was mounted
@@ -284,7 +286,7 @@ def _size(cluster: Cluster) -> int:
     return sum(file.stat().st_size for file in cluster.root.glob("job_*.log"))
 
 
-async def test_the_log_of_a_trainer_is_archived_before_what_runs_beside_it_is_stopped(
+async def test_the_log_of_a_trainer_is_archived_before_its_side_containers_are_stopped(
     cluster: Cluster,
 ) -> None:
     beside = {"name": "proxy", "image": "i", "command": ["sh", "-c", FOR_EVER]}

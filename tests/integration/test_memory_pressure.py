@@ -1,4 +1,4 @@
-"""Memory pressure for real: a cgroup with a limit, and a process that fills it."""
+"""Real memory pressure: a cgroup with a limit, and a process that fills it."""
 
 import json
 import subprocess
@@ -81,7 +81,7 @@ asyncio.run(main())
 """
 
 
-def test_a_process_that_fills_its_cgroup_forgets_sooner_and_gives_the_memory_back(
+def test_under_memory_pressure_caches_are_evicted_earlier_and_memory_is_freed(
     tmp_path: Path,
 ) -> None:
     program = tmp_path / "program.py"

@@ -1,4 +1,4 @@
-"""An operator of two namespaces, in one of which its Role is missing, and comes later."""
+"""An operator of two namespaces, one of which lacks its Role at first."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ async def volume_health(api: Api, status: str) -> Object:
             await asyncio.sleep(0.1)
 
 
-async def test_one_namespace_without_a_role_keeps_none_of_the_others_from_being_served(
+async def test_a_namespace_without_a_role_does_not_block_other_namespaces(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
 ) -> None:
     root = tmp_path / "volume"

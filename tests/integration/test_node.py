@@ -1,4 +1,4 @@
-"""The node with real processes, on the sandbox and on a real control plane."""
+"""The process node on the sandbox and on a real control plane."""
 
 # A test has its loop to itself: blocking it harms nobody.
 # ruff: noqa: ASYNC240
@@ -241,7 +241,9 @@ async def test_the_termination_message_is_bounded(client: ApiClient) -> None:
     assert terminated(found)["message"] == "x" * 4096
 
 
-async def test_a_container_without_a_command_says_what_to_write(client: ApiClient) -> None:
+async def test_the_error_for_a_container_without_a_command_says_what_to_set(
+    client: ApiClient,
+) -> None:
     what = pod([])
     del what["spec"]["containers"][0]["command"]
 
@@ -258,7 +260,7 @@ async def test_a_deadline_ends_the_pod(client: ApiClient) -> None:
     assert terminated(found)["exitCode"] == 143
 
 
-async def test_a_condition_of_somebody_else_is_not_overwritten(client: ApiClient) -> None:
+async def test_a_foreign_condition_is_not_overwritten(client: ApiClient) -> None:
     name = await create(client, pod("while [ ! -e $HOME/go ]; do sleep 0.05; done"))
     seen = await wait_for(client, name, running)
     target = {
@@ -431,7 +433,7 @@ async def test_a_container_restarts_where_the_policy_says_so(client: ApiClient) 
 # --- stops ---------------------------------------------------------------------------------------
 
 
-async def test_a_deleted_pod_gets_sigterm_and_its_last_word_is_kept_until_it_is_gone(
+async def test_a_deleted_pod_gets_sigterm_and_its_log_is_readable_until_it_is_removed(
     client: ApiClient, process_node: ProcessNode
 ) -> None:
     script = (
@@ -477,7 +479,7 @@ async def test_a_pod_that_ignores_sigterm_is_killed_with_all_its_daemons(
     assert not processes_mentioning(str(process_node.root / "pods"))
 
 
-async def test_a_shorter_grace_wins(client: ApiClient) -> None:
+async def test_a_shorter_grace_period_wins(client: ApiClient) -> None:
     name = await create(client, pod("trap '' TERM; echo up; while :; do sleep 0.05; done"))
     await wait_for(client, name, running)
     await logs_contain(client, name, "up")
@@ -488,7 +490,7 @@ async def test_a_shorter_grace_wins(client: ApiClient) -> None:
     await wait_gone(client, name)
 
 
-async def test_a_pod_that_is_forced_away_is_killed_at_once(
+async def test_a_force_deleted_pod_is_killed_at_once(
     client: ApiClient, process_node: ProcessNode
 ) -> None:
     name = await create(client, pod("trap '' TERM; while :; do sleep 0.05; done"))
@@ -503,7 +505,7 @@ async def test_a_pod_that_is_forced_away_is_killed_at_once(
 # --- logs ----------------------------------------------------------------------------------------
 
 
-async def test_logs_can_be_cut_at_both_ends(client: ApiClient) -> None:
+async def test_logs_can_be_limited_at_both_ends(client: ApiClient) -> None:
     name = (await finish(client, pod("seq 1 100")))["metadata"]["name"]
 
     assert await logs(client, name) == "".join(f"{i}\n" for i in range(1, 101))
@@ -559,7 +561,9 @@ while True:
 """
 
 
-async def test_two_jobs_meet_on_the_same_port_at_once(client: ApiClient) -> None:
+async def test_two_jobs_can_use_the_same_rendezvous_port_at_the_same_time(
+    client: ApiClient,
+) -> None:
     jobs = [await create_job(client) for _ in range(2)]
     names = []
     for rank in (1, 0):  # rank 1 first: it must know rank 0's address before rank 0 runs
@@ -585,7 +589,7 @@ async def test_two_jobs_meet_on_the_same_port_at_once(client: ApiClient) -> None
 # --- what it does not run ------------------------------------------------------------------------
 
 
-async def test_a_pod_of_nobody_is_refused_with_a_reason(client: ApiClient) -> None:
+async def test_a_pod_without_an_owner_is_rejected_with_a_reason(client: ApiClient) -> None:
     [node], _ = await client.list("/api/v1/nodes")
     what = pod("echo run", nodeName=node["metadata"]["name"])
 
@@ -595,7 +599,7 @@ async def test_a_pod_of_nobody_is_refused_with_a_reason(client: ApiClient) -> No
     assert "TrainingJobs only" in found["status"]["message"]
 
 
-async def test_a_pod_of_nobody_stays_pending_and_kubectl_describe_says_why(
+async def test_a_pod_without_an_owner_stays_pending_and_kubectl_describe_shows_why(
     client: ApiClient, process_node: ProcessNode
 ) -> None:
     what = pod("echo run") | {"metadata": {"name": "foreign-and-free"}}
@@ -621,7 +625,7 @@ async def test_a_pod_of_nobody_stays_pending_and_kubectl_describe_says_why(
 
 
 @pytest.mark.sandbox_only
-async def test_a_pod_that_makes_no_sense_holds_up_no_other(client: ApiClient) -> None:
+async def test_an_invalid_pod_blocks_no_other(client: ApiClient) -> None:
     """A real API server refuses more of it than ours, which takes this one."""
     volume = {"name": "v", "persistentVolumeClaim": ["not a map"]}
     name = await create(client, pod("exit 0", volumes=[volume]))
@@ -658,7 +662,7 @@ async def test_a_pod_with_the_label_of_another_job_is_never_started(client: ApiC
         ),
     ],
 )
-async def test_a_pod_that_can_never_fit_says_so(
+async def test_a_pod_too_large_for_the_node_reports_it(
     client: ApiClient, spec: Object, message: str
 ) -> None:
     name = await create(client, pod("exit 0", **spec))
@@ -680,7 +684,7 @@ def second_node(root: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("nonce", ["", "0" * 32])
-def test_a_node_refuses_a_cluster_that_does_not_carry_its_nonce(
+def test_a_node_rejects_a_cluster_without_its_nonce(
     process_node: ProcessNode, tmp_path: Path, nonce: str
 ) -> None:
     with process_node.process(*second_node(tmp_path / "root"), nonce=nonce) as node:
@@ -693,7 +697,7 @@ def test_a_node_refuses_a_cluster_that_does_not_carry_its_nonce(
     assert not (tmp_path / "root").exists()
 
 
-async def test_nothing_survives_a_killed_node_and_its_successor_says_so(
+async def test_no_process_survives_a_killed_node_and_the_next_node_reports_the_lost_pods(
     client: ApiClient, process_node: ProcessNode, tmp_path: Path
 ) -> None:
     mark = await client.get("/api/v1/namespaces/kube-system/configmaps/trainingjob-sandbox")

@@ -1,4 +1,4 @@
-"""Sidecars (init containers that restart always) as processes, on the sandbox and a real server."""
+"""Sidecars (init containers with `restartPolicy: Always`) as processes, on the sandbox and a real API server."""
 
 # A test has its loop to itself: blocking it harms nobody.
 
@@ -67,7 +67,7 @@ def waits_for(path: Path) -> str:
     return f"until [ -e {path} ]; do sleep 0.05; done"
 
 
-async def test_a_sidecar_runs_beside_what_comes_later_and_ends_after_the_main_container(
+async def test_a_sidecar_runs_during_later_containers_and_stops_after_the_main_container(
     client: ApiClient, tmp_path: Path
 ) -> None:
     served, done = tmp_path / "served", tmp_path / "done"
@@ -101,7 +101,7 @@ async def test_sidecars_are_stopped_in_the_opposite_order(
     assert codes == [3, 4, 7]
 
 
-async def test_what_a_sidecar_returns_decides_nothing(client: ApiClient, tmp_path: Path) -> None:
+async def test_the_exit_code_of_a_sidecar_is_ignored(client: ApiClient, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     # Without a pause the main container may be the first to end, and the sidecar be stopped.
     main = f"{waits_for(ran)}; sleep 0.5"
@@ -111,7 +111,7 @@ async def test_what_a_sidecar_returns_decides_nothing(client: ApiClient, tmp_pat
     assert ended(status, "side")["exitCode"] == 5
 
 
-async def test_an_init_container_that_fails_takes_the_sidecar_along(client: ApiClient) -> None:
+async def test_a_failed_init_container_also_stops_the_sidecar(client: ApiClient) -> None:
     before = [sidecar("sleep 60"), init("exit 6")]
     status = await finished(client, pod(["true"], initContainers=before))
     assert status["phase"] == "Failed"
@@ -137,7 +137,7 @@ async def test_a_pod_that_is_deleted_stops_its_sidecar_after_the_main_container(
     assert seen.exists()
 
 
-async def test_a_sidecar_that_ignores_its_stop_is_killed_when_the_grace_is_over(
+async def test_a_sidecar_that_ignores_sigterm_is_killed_after_the_grace_period(
     client: ApiClient, tmp_path: Path
 ) -> None:
     up = tmp_path / "up"

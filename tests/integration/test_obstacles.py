@@ -1,4 +1,4 @@
-"""A job says what it waits for, and what was in the way when its time was over."""
+"""A job's status names what it waits for, and what blocked it when its deadline expired."""
 
 from tests.support.apiserver.api import Api, condition
 from tests.support.builders import make_job
@@ -24,7 +24,9 @@ async def test_a_job_that_waits_for_scheduling_gates_names_them(
     await api.wait_for_phase("gated", "Succeeded")
 
 
-async def test_a_deadline_says_which_rank_did_not_run(operator: OperatorProcess, api: Api) -> None:
+async def test_the_message_of_an_expired_deadline_names_the_rank_that_did_not_run(
+    operator: OperatorProcess, api: Api
+) -> None:
     await api.apply(make_job("late", preRunningDeadlineSeconds=1, backoff_limit=0))
 
     status = await api.wait_for_phase("late", "Failed")

@@ -1,8 +1,7 @@
-"""The promise, in one test: many jobs finish while the endpoint is down, the operator is
-killed in the middle, and when the endpoint is back there is exactly one row for each job.
+"""Many jobs finish while the record endpoint is down, and the operator is killed meanwhile.
 
-Memory is compared as it is: from the start of the first process, when it has seen no job, to the
-highest that either process ever had.
+Once the endpoint is back, there is exactly one row for each job. Memory is compared between the
+start of the first process, before any job, and the peak of either process.
 """
 
 import asyncio
@@ -193,7 +192,7 @@ def nearly_all(taken: list[float]) -> float:
         pytest.param(MANY, marks=(pytest.mark.long, pytest.mark.anew)),
     ],
 )
-async def test_an_outage_loses_nothing_and_grows_nothing(
+async def test_an_outage_loses_no_record_and_memory_stays_bounded(
     api_server: ApiServerUnderTest, api: Api, its_turn: Turn, tmp_path: Path, jobs: int
 ) -> None:
     count = how_many(api_server, jobs)

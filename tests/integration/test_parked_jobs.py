@@ -1,4 +1,4 @@
-"""More suspended jobs of one namespace than the operator can follow, and a live one of another."""
+"""More suspended jobs in one namespace than the operator's limit, and an active job in another."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ MAX_JOBS = 3
 PARKED = [f"parked-{number}" for number in range(4 * MAX_JOBS)]
 
 
-async def test_suspended_jobs_beyond_the_limit_leave_another_namespace_its_places(
+async def test_suspended_jobs_beyond_the_limit_do_not_use_another_namespaces_share(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     async with Api(api_server, f"other-{uuid4().hex[:8]}") as other:

@@ -1,4 +1,4 @@
-"""A hundred jobs that no schema would let through neither delay a healthy one nor crash anything."""
+"""A hundred jobs that violate the schema neither delay a valid one nor crash the operator."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ def put_job(server: ApiServerUnderTest, name: str, spec: Any) -> None:
     server.inside.call(lambda inside: put_raw(inside.store, job))
 
 
-async def test_poisoned_jobs_fail_alone(
+async def test_invalid_jobs_fail_without_affecting_others(
     operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
 ) -> None:
     for copy in range(5):
@@ -109,7 +109,7 @@ async def test_poisoned_jobs_fail_alone(
     assert "Traceback" not in operator.log()
 
 
-async def test_a_name_too_long_for_a_pod_is_refused_without_a_hot_loop(
+async def test_a_name_too_long_for_a_pod_is_rejected_without_a_hot_loop(
     operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
 ) -> None:
     put_job(own_api_server, "n" * 300, make_job()["spec"])
@@ -122,7 +122,7 @@ async def test_a_name_too_long_for_a_pod_is_refused_without_a_hot_loop(
     assert operator.log().count("at most 63 characters") == 1
 
 
-async def test_an_invalid_pod_template_fails_alone(
+async def test_an_invalid_pod_template_fails_only_its_job(
     operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
 ) -> None:
     put_job(own_api_server, "odd", template(name=None))
@@ -132,7 +132,7 @@ async def test_an_invalid_pod_template_fails_alone(
     assert condition(status, "Failed")["reason"] in {"InvalidPodTemplate", "InvalidSpec"}
 
 
-async def test_garbage_in_the_status_is_not_believed(
+async def test_an_invalid_status_is_ignored(
     operator: OperatorProcess, own_api_server: ApiServerUnderTest, own_api: Api
 ) -> None:
     job = make_job("edited")

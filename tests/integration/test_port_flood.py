@@ -1,4 +1,4 @@
-"""Somebody holds hundreds of connections to the operator's port open: jobs run all the same."""
+"""Hundreds of open connections to the operator's port do not affect jobs."""
 
 import resource
 import socket
@@ -41,7 +41,7 @@ def flood(address: tuple[str, int], held: list[socket.socket]) -> None:
 
 
 @pytest.mark.usefixtures("few_files")
-async def test_hundreds_of_connections_stop_neither_jobs_nor_probes_and_fill_no_log(
+async def test_hundreds_of_connections_block_neither_jobs_nor_probes_and_do_not_flood_the_log(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

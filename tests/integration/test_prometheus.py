@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes operator and record service: every expression of ours has an answer."""
+"""A real Prometheus scrapes operator and record service: every alert and dashboard expression returns series."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ def asked(expression: str) -> str:
 
 
 @pytest.mark.long
-async def test_every_expression_of_the_alerts_and_of_the_dashboard_has_an_answer(
+async def test_every_expression_of_alerts_and_dashboard_returns_series(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     root = tmp_path / "volume"

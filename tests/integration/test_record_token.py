@@ -1,4 +1,4 @@
-"""The token of the record service: made once, in the cluster, and then kept."""
+"""The token of the record service is created once, in the cluster, and then kept."""
 
 import asyncio
 import base64
@@ -72,7 +72,7 @@ async def test_each_key_has_a_token_of_its_own(api: Api, tmp_path: Path) -> None
     assert len(made["read-token"]) > 40
 
 
-async def test_many_at_once_agree_on_one(api: Api) -> None:
+async def test_concurrent_creators_agree_on_one_token(api: Api) -> None:
     await make_secret(api)
     connection = await connect(str(api.server.kubeconfig))
     async with SecretGateway(connection, timeout_s=15) as gateway:
@@ -88,7 +88,7 @@ async def test_many_at_once_agree_on_one(api: Api) -> None:
     assert await secret_data(api) == {"token": told[0]}
 
 
-async def test_without_the_secret_one_line_says_so(api: Api, tmp_path: Path) -> None:
+async def test_a_missing_secret_is_reported_in_one_line(api: Api, tmp_path: Path) -> None:
     done = await ensure(api, tmp_path / "token", secret="nowhere")
     assert done.code == 1
     assert done.errors == (
@@ -96,7 +96,7 @@ async def test_without_the_secret_one_line_says_so(api: Api, tmp_path: Path) -> 
     )
 
 
-async def test_without_the_folder_one_line_says_so(api: Api, tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported_in_one_line(api: Api, tmp_path: Path) -> None:
     await make_secret(api)
     done = await ensure(api, tmp_path / "missing" / "token")
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""Records of finished jobs, by an operator that runs as a process against a real HTTP endpoint."""
+"""Records of finished jobs, sent by an operator process to a real HTTP endpoint."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ async def wait_for_release(api: Api, name: str) -> Object:
     return job
 
 
-async def test_a_finished_job_is_in_the_ledger(
+async def test_a_finished_job_is_recorded(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     with recording(api_server, api, tmp_path, ledger):
@@ -99,7 +99,7 @@ async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
     assert sorted(row["name"] for row in ledger.rows.values()) == names
 
 
-async def test_a_job_that_is_deleted_while_it_runs_leaves_a_record_and_goes(
+async def test_a_job_deleted_while_it_runs_is_recorded_and_then_removed(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     with recording(api_server, api, tmp_path, ledger):
@@ -143,7 +143,7 @@ async def test_recording_can_be_switched_off_and_on_around_jobs(
     assert {row["name"] for row in ledger.rows.values()} == {"owing", "running"}
 
 
-async def test_no_secret_is_anywhere(
+async def test_no_secret_is_exposed(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -227,7 +227,7 @@ async def three_held_objects(api: Api) -> None:
     await api.client.create(path, policy)
 
 
-async def test_when_the_operator_goes_nothing_holds_a_namespace(
+async def test_after_an_uninstall_no_finalizer_blocks_a_namespace(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     ledger.go_down()
@@ -256,7 +256,7 @@ async def test_when_the_operator_goes_nothing_holds_a_namespace(
             await asyncio.sleep(0.1)
 
 
-async def test_what_an_uninstall_cannot_store_waits_in_the_job_and_the_next_install_stores_it(
+async def test_a_record_that_an_uninstall_cannot_store_is_kept_in_the_job_for_the_next_installation(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     ledger.go_down()
@@ -292,7 +292,7 @@ async def exists(api: Api, path: str) -> bool:
     return True
 
 
-async def test_what_waits_is_stored_on_the_way_out(
+async def test_pending_records_are_stored_on_uninstall(
     api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
 ) -> None:
     ledger.go_down()

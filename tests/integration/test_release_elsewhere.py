@@ -1,4 +1,4 @@
-"""`trainingjob release-finalizers`: on which cluster, and in which namespaces."""
+"""`trainingjob release-finalizers`: selection of the cluster and the namespaces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from trainingjob_sandbox.apiserver.server_thread import kubeconfig
 
 @pytest.mark.sandbox_only
 @pytest.mark.parametrize("is_its_cluster", [True, False])
-async def test_nothing_is_held_only_where_the_operator_is_known_to_have_run(
+async def test_nothing_to_release_is_reported_only_where_the_operator_is_known_to_have_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -48,7 +48,7 @@ async def test_nothing_is_held_only_where_the_operator_is_known_to_have_run(
 
 
 @pytest.mark.sandbox_only
-async def test_only_the_namespaces_that_are_left_are_freed(own_api: Api) -> None:
+async def test_finalizers_are_released_only_in_removed_namespaces(own_api: Api) -> None:
     """The settings name what is served: there the operator would put the finalizer back.
 
     On a server of its own: `--all-but` frees the jobs of all other tests.
@@ -78,7 +78,7 @@ async def test_only_the_namespaces_that_are_left_are_freed(own_api: Api) -> None
 
 @pytest.mark.parametrize("name", ["", "team-*", "team-a,team-b"])
 @pytest.mark.parametrize("option", ["--only", "--all-but"])
-def test_what_cannot_be_a_namespace_is_not_taken_for_one(
+def test_invalid_namespace_names_are_rejected(
     option: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["release-finalizers", option, name]) == WRONG_USE
@@ -86,7 +86,7 @@ def test_what_cannot_be_a_namespace_is_not_taken_for_one(
 
 
 @pytest.mark.parametrize("option", ["--only", "--all-but"])
-def test_an_operator_that_stays_is_not_stopped(
+def test_stop_is_rejected_for_an_operator_that_is_not_uninstalled(
     option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["release-finalizers", "--stop", "trainingjob-operator", option, "team-a"]

@@ -1,4 +1,4 @@
-"""A cluster that was restored from a backup: jobs that are known are followed as they are now."""
+"""A cluster restored from a backup: the operator follows the restored state of jobs that it already knows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Finished jobs leave the cluster: an operator that runs as a process, on an API server."""
+"""Finished jobs are deleted by retention: an operator process on an API server."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ def _deletes_a_job(seen: Seen) -> bool:
     return (seen.verb, seen.resource) == ("delete", "trainingjobs")
 
 
-async def test_jobs_go_however_they_ended_and_their_pods_with_them(
+async def test_finished_jobs_are_deleted_with_their_pods_for_every_outcome(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     with operating(api_server, api, tmp_path, **AT_ONCE) as operator:
@@ -59,7 +59,7 @@ async def test_jobs_go_however_they_ended_and_their_pods_with_them(
         )
 
 
-async def test_a_job_goes_after_its_own_time_and_after_its_record(
+async def test_a_job_is_deleted_after_its_own_ttl_and_after_its_record(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     with (
@@ -84,7 +84,7 @@ async def test_a_job_goes_after_its_own_time_and_after_its_record(
     assert created["metadata"]["uid"] in ledger.rows
 
 
-async def test_pinned_suspended_unfinished_and_gitops_jobs_stay(
+async def test_pinned_suspended_unfinished_and_gitops_jobs_are_kept(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     with operating(api_server, api, tmp_path, TRAININGJOB_GC__INTERVAL="1", **AT_ONCE) as operator:
@@ -107,7 +107,7 @@ async def test_pinned_suspended_unfinished_and_gitops_jobs_stay(
             await api.wait_until_gone(name)
 
 
-async def test_what_argo_cd_would_create_again_stays_by_the_label_that_it_goes_by(
+async def test_jobs_that_argo_cd_would_recreate_are_kept_by_its_tracking_label(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     chosen = {"TRAININGJOB_GC__ARGOCD_LABEL": "example.com/app"}
@@ -121,7 +121,7 @@ async def test_what_argo_cd_would_create_again_stays_by_the_label_that_it_goes_b
 
 
 @pytest.mark.parametrize("change", ["longer", "pinned", "namesake"])
-async def test_what_changes_between_the_look_and_the_deletion_lives(
+async def test_a_job_that_changes_between_read_and_deletion_is_kept(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, change: str
 ) -> None:
     """The operator's DELETE is held while a user changes the job: the preconditions refuse it."""
@@ -156,7 +156,7 @@ async def test_what_changes_between_the_look_and_the_deletion_lives(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_an_operator_that_is_killed_at_the_deletion_leaves_it_to_the_next(
+async def test_the_next_operator_completes_a_deletion_after_a_crash(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path, moment: str
 ) -> None:
     loop, crashed = asyncio.get_running_loop(), asyncio.Event()

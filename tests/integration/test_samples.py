@@ -1,4 +1,4 @@
-"""A job that really trains, from `kubectl apply` to its end: on the sandbox and on a real cluster.
+"""Sample jobs that train, from `kubectl apply` to completion, on the sandbox and on a real cluster.
 
 The operator and the node are processes; on a real control plane its scheduler puts the pods there.
 """

@@ -1,4 +1,4 @@
-"""Containers beside the main one: they keep no rank running, and decide nothing."""
+"""Containers beside the main one neither keep a rank running nor decide its outcome."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ async def report(api: Api, pod: Object, phase: str, *, trainer: Object, proxy: O
     await api.set_pod_status(pod, status)
 
 
-async def test_a_rank_is_done_with_its_trainer_and_its_pod_is_stopped_gracefully(
+async def test_a_rank_completes_with_its_trainer_and_its_pod_is_stopped_gracefully(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("beside", nodes=2, template=template(), cleanPodPolicy="None"))
@@ -82,7 +82,7 @@ async def test_the_exit_code_of_a_side_container_fails_no_job(
     assert (done["exitCode"], done["completedIndexes"]) == (0, "0")
 
 
-async def test_a_trainer_that_failed_beside_a_container_that_runs_on_is_the_jobs_failure(
+async def test_a_failed_trainer_fails_the_job_while_another_container_still_runs(
     operator: OperatorProcess, api: Api
 ) -> None:
     await api.apply(make_job("broken", template=template(), backoff_limit=0))

@@ -1,4 +1,4 @@
-"""`trainingjob smoke`: a job from its submission to its record, and what it says of an install that fails."""
+"""`trainingjob smoke`: a job from submission to its record, and the messages about a broken installation."""
 
 import asyncio
 from pathlib import Path
@@ -34,7 +34,7 @@ async def jobs(api: Api) -> list[dict[str, Any]]:
     return list((await api.client.list(path))[0])
 
 
-async def test_a_job_goes_through_all_steps_or_the_step_that_failed_is_named(
+async def test_smoke_reports_all_steps_or_names_the_failed_one(
     api_server: ApiServerUnderTest,
     api: Api,
     tmp_path: Path,
@@ -81,7 +81,7 @@ async def test_a_job_goes_through_all_steps_or_the_step_that_failed_is_named(
             assert "but it cannot be read from the endpoint: HTTP 401" in said
 
 
-async def test_without_an_operator_it_says_so_and_leaves_nothing(
+async def test_without_an_operator_smoke_reports_it_and_leaves_no_objects(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(api.server.kubeconfig)
@@ -93,7 +93,7 @@ async def test_without_an_operator_it_says_so_and_leaves_nothing(
 
 
 @pytest.mark.sandbox_only
-async def test_without_the_definitions_it_says_so(
+async def test_smoke_reports_missing_crds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "kubeconfig"

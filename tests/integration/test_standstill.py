@@ -1,4 +1,4 @@
-"""SIGSTOP for a few seconds, with intervals of one: what was due meanwhile is done once."""
+"""SIGSTOP for several intervals: work that became due meanwhile is done once."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ def runs(operator: OperatorProcess) -> int:
     return operator.log().count("Cleanup: run started")
 
 
-async def test_an_operator_that_was_stopped_goes_on_without_a_burst_and_deletes_nothing_too_early(
+async def test_an_operator_resumed_after_sigstop_causes_no_burst_and_no_early_deletion(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path
 ) -> None:
     root = tmp_path / "volume"

@@ -1,4 +1,4 @@
-"""The sandbox as a program: how it comes up, and that it takes everything along when it ends."""
+"""The sandbox as a program: its start, and that it stops all of its processes when it ends."""
 
 # A test has its loop to itself: blocking it harms nobody.
 # ruff: noqa: ASYNC220
@@ -113,7 +113,7 @@ async def test_pods_end_with_the_sandbox(number: signal.Signals) -> None:
 
 
 @pytest.mark.long
-async def test_pods_get_their_grace_and_no_more() -> None:
+async def test_pods_get_their_grace_period_at_most() -> None:
     with up("--grace", "30") as (process, kubeconfig):
         await run_pod(kubeconfig, STUBBORN, grace_s=1)
         began = time.monotonic()
@@ -125,7 +125,7 @@ async def test_pods_get_their_grace_and_no_more() -> None:
     assert not processes_mentioning(str(kubeconfig.parent))
 
 
-async def test_a_second_ctrl_c_ends_the_pods_at_once() -> None:
+async def test_a_second_ctrl_c_kills_the_pods_at_once() -> None:
     with up("--grace", "600") as (process, kubeconfig):
         await run_pod(kubeconfig, STUBBORN, grace_s=600)
         process.send_signal(signal.SIGINT)
@@ -150,7 +150,7 @@ async def test_a_killed_sandbox_leaves_no_process() -> None:
     shutil.rmtree(root)
 
 
-async def test_it_ends_when_its_node_does() -> None:
+async def test_the_sandbox_ends_when_its_node_ends() -> None:
     with up() as (process, kubeconfig):
         root = str(kubeconfig.parent)
         await run_pod(kubeconfig, "trap '' TERM; (setsid sleep 600 &); exec sleep 600")
@@ -193,7 +193,7 @@ def refused(root: Path) -> str:
     return line
 
 
-def test_a_folder_of_the_users_own_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected_and_not_modified(tmp_path: Path) -> None:
     manifest = tmp_path / "pods" / "mine.yaml"
     manifest.parent.mkdir()
     manifest.touch()
@@ -211,7 +211,7 @@ async def test_a_second_sandbox_in_the_same_folder_is_refused(tmp_path: Path) ->
             assert len((await client.list("/api/v1/nodes"))[0]) == 1
 
 
-async def test_it_dies_with_its_parent_when_asked_to(tmp_path: Path) -> None:
+async def test_the_sandbox_ends_with_its_parent_on_request(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys\n"
         "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)\n"
@@ -247,7 +247,7 @@ async def test_a_sandbox_is_a_context_manager() -> None:
     assert not sandbox.root.exists()
 
 
-async def test_versions_grow_from_one_sandbox_to_the_next() -> None:
+async def test_resource_versions_increase_across_sandboxes() -> None:
     jobs = "/apis/trainingjob.dev/v1alpha1/trainingjobs"
     with Sandbox() as sandbox:
         async with ApiClient.from_kubeconfig(sandbox.kubeconfig) as client:
@@ -262,7 +262,7 @@ async def test_versions_grow_from_one_sandbox_to_the_next() -> None:
     assert (resumed["type"], resumed["object"]["code"]) == ("ERROR", 410)
 
 
-def test_a_port_that_is_taken_is_said_in_one_line() -> None:
+def test_a_port_in_use_is_reported_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         failed = subprocess.run(

@@ -1,4 +1,4 @@
-"""An operator that is killed in the middle of a sweep: the next one finishes it, or takes it back."""
+"""An operator is killed during a sweep: the next one completes it or restores the entries."""
 
 import asyncio
 from pathlib import Path
@@ -81,7 +81,7 @@ async def sweeps(api: Api, count: int) -> Object:
     return status
 
 
-async def test_what_a_killed_sweep_has_taken_goes_back_or_goes_for_good(
+async def test_entries_in_the_trash_of_a_killed_sweep_are_restored_or_deleted(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path, root: Root
 ) -> None:
     doomed, young, condemned = new_uid(), new_uid(), new_uid()
@@ -118,7 +118,7 @@ async def test_what_a_killed_sweep_has_taken_goes_back_or_goes_for_good(
     assert status["totals"]["errors"] == 0
 
 
-async def test_what_was_taken_and_is_old_goes_but_not_what_is_of_a_job_that_lives(
+async def test_old_entries_in_the_trash_are_deleted_except_those_of_existing_jobs(
     own_api_server: ApiServerUnderTest, own_api: Api, tmp_path: Path, root: Root
 ) -> None:
     gone, condemned = new_uid(), new_uid()

@@ -1,4 +1,4 @@
-"""Two clusters with default settings, one directory: what the first one's jobs own stays."""
+"""Two clusters with default settings share a log directory: the entries of the first one's jobs are kept."""
 
 import asyncio
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ from tests.support.processes.operator import sweeping
 pytestmark = pytest.mark.sandbox_only
 
 
-async def test_the_operator_of_another_cluster_takes_nothing_from_a_volume_that_has_an_owner(
+async def test_an_operator_deletes_nothing_on_a_volume_owned_by_another_cluster(
     tmp_path: Path,
 ) -> None:
     root, folders = tmp_path / "volume", [tmp_path / "first", tmp_path / "second"]

@@ -1,4 +1,4 @@
-"""What the tests of a real control plane share. They play the node's part: no pod is scheduled."""
+"""Fixtures for tests on a real control plane. The tests play the kubelet: no pod is scheduled."""
 
 from collections.abc import Iterator
 from pathlib import Path

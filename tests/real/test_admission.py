@@ -1,6 +1,6 @@
-"""What admission on a real API server does to a job's pods, and what its user reads about it.
+"""Admission of a job's pods on a real API server, and the messages that the user reads.
 
-The control plane's own quota, Pod Security, limits and policies: their words are the server's.
+Quota, Pod Security, limits and policies are the control plane's own, and so are their messages.
 """
 
 import asyncio

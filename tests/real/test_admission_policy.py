@@ -1,7 +1,6 @@
-"""The chart's admission policy on a real API server: who may write which template.
+"""The chart's admission policy on a real API server: which users may write which templates.
 
-A Role gives each user of a test exactly these rights; what a template is judged to be is asked with
-a dry run.
+A Role gives each user of a test exactly these rights; templates are validated with a dry run.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The chart's admission policies in the operator's own namespace, on a real API server.
 
-There the logs and the records of all teams are, and the Services of the release.
+This namespace has the logs and records of all teams, and the Services of the release.
 """
 
 import json

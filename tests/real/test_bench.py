@@ -1,4 +1,4 @@
-"""The bench, small: what it counts holds on a machine of any speed."""
+"""The benchmark at a small size: its counts are the same on a machine of any speed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A cluster whose admission lets nobody put our finalizer on a job: its user gets to know."""
+"""A cluster whose admission rejects the operator's finalizer on jobs: the job's status reports it."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Both definitions as a real API server takes them, from an administrator's `kubectl apply`."""
+"""Both CRDs on a real API server, applied by an administrator with `kubectl apply`."""
 
 import json
 from collections.abc import Iterator

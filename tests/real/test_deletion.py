@@ -1,4 +1,4 @@
-"""Jobs, pods and namespaces that are deleted, with the control plane's own garbage collector."""
+"""Deletion of jobs, pods and namespaces, with the control plane's own garbage collector."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Scheduling gates on a real API server: the time of a pod that somebody holds is not counted."""
+"""Scheduling gates on a real API server: the time of a gated pod does not count."""
 
 import pytest
 

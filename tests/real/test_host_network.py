@@ -1,4 +1,4 @@
-"""A gang on the host's network: a real control plane publishes the names by which ranks meet."""
+"""A gang with `hostNetwork`: a real control plane publishes the DNS names of its ranks."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Who did what, as the API server records it, and jobs that are applied by the server."""
+"""Field managers recorded by the API server, and server-side apply of jobs."""
 
 import pytest
 

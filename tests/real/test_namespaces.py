@@ -1,4 +1,4 @@
-"""What the operator asks for while a namespace goes, and after it has gone."""
+"""The operator's requests while a namespace is terminating, and after it is deleted."""
 
 import asyncio
 from collections.abc import Iterator

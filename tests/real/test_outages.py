@@ -1,4 +1,4 @@
-"""An API server that restarts, and a history that is compacted away under a watch and a list."""
+"""Restarts of the API server, and etcd compaction during a watch and a paged list."""
 
 import asyncio
 import os

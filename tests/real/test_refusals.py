@@ -1,4 +1,4 @@
-"""What the API server refuses, in the sentence that its user reads."""
+"""Objects that the API server rejects, and the messages that users read."""
 
 import copy
 from typing import Any

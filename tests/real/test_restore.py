@@ -1,4 +1,4 @@
-"""etcd's data, put back as they were: the operator follows what the cluster knows by then."""
+"""etcd restored from a snapshot: the operator follows the restored state."""
 
 import shutil
 from collections.abc import Iterator

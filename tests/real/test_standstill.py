@@ -1,4 +1,4 @@
-"""The operator's Deployment is brought to a standstill before its finalizers are freed."""
+"""The operator's Deployment is scaled to zero before its finalizers are released."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What docs/security.md says of namespaces of several teams, and of the operator's token."""
+"""The statements of docs/security.md about multi-tenant namespaces and the operator's token."""
 
 import asyncio
 

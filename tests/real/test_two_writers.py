@@ -1,6 +1,6 @@
-"""Two operators and fifty random faults: never do two of them write at the same time.
+"""Two operators and fifty random faults: only the holder of the Lease writes.
 
-What they wrote, and when, is read from the API server's audit log.
+Their writes, with times, are read from the API server's audit log.
 """
 
 import asyncio

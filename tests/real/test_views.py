@@ -1,4 +1,4 @@
-"""How jobs and policies look to their users, through kubectl and a real API server."""
+"""Jobs and policies in kubectl on a real API server: columns, field selectors and explain."""
 
 import asyncio
 from typing import Any
@@ -158,7 +158,7 @@ async def test_short_names_and_the_category_find_both_kinds(jobs: Api, kubectl: 
         ("rp.spec.byOutcome", ["complete\t<integer>", "cancelled\t<integer>"]),
     ],
 )
-async def test_explain_tells_what_a_field_means(
+async def test_explain_describes_a_field(
     api: Api, kubectl: Kubectl, path: str, expected: list[str]
 ) -> None:
     said = kubectl("explain", path)

@@ -1,4 +1,4 @@
-"""A namespace on the API server under test, and a console before it."""
+"""Fixtures: a namespace on the API server under test, and a console for it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

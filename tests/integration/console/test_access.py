@@ -1,4 +1,4 @@
-"""Two users with different rights, and none: the console shows and does what the API server lets each."""
+"""Log-in, cookies and RBAC: users with different rights see and do in the console what the API server permits."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def browser_of(console: ConsoleUnderTest, token: str) -> AsyncIterator[Con
         yield browser
 
 
-async def test_each_user_sees_and_does_what_the_api_server_lets_it(
+async def test_each_user_sees_and_does_only_what_rbac_permits(
     api: Api, guarded: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -90,7 +90,7 @@ async def test_each_user_sees_and_does_what_the_api_server_lets_it(
     assert not [secret for secret in ALL if secret[:20] in caplog.text]
 
 
-async def test_a_log_out_in_one_tab_ends_the_sockets_of_all_tabs_with_that_token(
+async def test_a_log_out_in_one_tab_closes_the_sockets_of_all_tabs_with_that_token(
     guarded: ConsoleUnderTest,
 ) -> None:
     async with browser_of(guarded, ADMIN) as ada:
@@ -110,7 +110,7 @@ async def test_a_log_out_in_one_tab_ends_the_sockets_of_all_tabs_with_that_token
             tab.close()
 
 
-async def test_without_a_known_token_nothing_is_shown(
+async def test_requests_without_a_valid_token_are_unauthorized(
     guarded: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -126,7 +126,7 @@ async def test_without_a_known_token_nothing_is_shown(
     assert STRANGER not in caplog.text
 
 
-async def test_tokens_that_are_nobodys_push_out_no_user_and_no_token_is_kept(
+async def test_invalid_tokens_evict_no_user_from_the_cache_and_no_token_is_stored(
     guarded: ConsoleUnderTest,
 ) -> None:
     async with browser_of(guarded, ADMIN) as ada:
@@ -152,7 +152,7 @@ async def test_a_token_in_a_header_needs_no_cookie(guarded: ConsoleUnderTest) ->
     assert answer.json["results"][0]["message"] == "it no longer exists"
 
 
-async def test_the_cookie_is_for_this_host_and_no_script(guarded: ConsoleUnderTest) -> None:
+async def test_the_cookie_is_host_only_and_http_only(guarded: ConsoleUnderTest) -> None:
     async def cookie(**headers: str) -> str:
         answer = await guarded.post("/api/login", {"token": ADMIN}, headers=headers)
         assert answer.status == 204, answer
@@ -171,7 +171,7 @@ async def test_the_cookie_is_for_this_host_and_no_script(guarded: ConsoleUnderTe
 
 
 @pytest.mark.usefixtures("guarded")  # the server knows its users
-async def test_two_consoles_on_ports_of_one_machine_have_two_log_ins(api: Api) -> None:
+async def test_two_consoles_on_ports_of_one_host_have_separate_log_ins(api: Api) -> None:
     users = {"ada": ADMIN, "rita": READER}
     async with (
         running_console(api.server, auth="token") as first,
@@ -199,7 +199,7 @@ async def test_two_consoles_on_ports_of_one_machine_have_two_log_ins(api: Api) -
         ("localhost:8070;a=b", "trainingjob-80-0"),
     ],
 )
-async def test_the_cookie_over_plain_http_is_called_by_the_port(
+async def test_the_name_of_the_cookie_over_plain_http_contains_the_port(
     guarded: ConsoleUnderTest, host: str, name: str
 ) -> None:
     headers = {"Host": host, "Origin": f"http://{host}"}
@@ -219,7 +219,7 @@ async def test_the_cookie_over_plain_http_is_called_by_the_port(
     ],
 )
 @pytest.mark.usefixtures("guarded")  # the server knows its users
-async def test_a_proxy_that_says_how_the_browser_came_is_believed_before_the_settings(
+async def test_the_scheme_forwarded_by_a_proxy_overrides_the_settings(
     api: Api, forwarded: str | None, taken: bool
 ) -> None:
     name = {"Host": "jobs.example.com"}
@@ -239,7 +239,7 @@ async def test_a_proxy_that_says_how_the_browser_came_is_believed_before_the_set
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://localhost.evil.example"]
 )
-async def test_a_page_of_another_origin_changes_nothing(
+async def test_requests_from_another_origin_are_rejected(
     console: ConsoleUnderTest, origin: str
 ) -> None:
     for path in ("/api/actions", "/api/login", "/api/logout"):

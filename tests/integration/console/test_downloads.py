@@ -1,4 +1,4 @@
-"""A download takes as long as its reader needs: the deadline of a request is not for it."""
+"""Downloads of logs, which have no request deadline: a slow reader gets the whole file."""
 
 import asyncio
 from pathlib import Path
@@ -40,7 +40,7 @@ async def pod_of(api: Api, job: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("source", ["live:0:0:main", "merged"])
-async def test_a_slow_reader_gets_all_of_it(
+async def test_a_slow_reader_gets_the_whole_download(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     monkeypatch.setattr(connections, "_CHECK_EVERY_S", 0.02)
@@ -65,7 +65,7 @@ async def test_a_slow_reader_gets_all_of_it(
         assert found == LOG
 
 
-async def test_a_download_whose_archive_is_cut_is_not_taken_for_the_whole(
+async def test_a_download_fails_if_its_archive_is_truncated_meanwhile(
     api: Api, tmp_path: Path
 ) -> None:
     uid = (await api.apply(make_job("cut")))["metadata"]["uid"]
@@ -82,7 +82,7 @@ async def test_a_download_whose_archive_is_cut_is_not_taken_for_the_whole(
                 await response.read()
 
 
-async def test_what_cannot_be_downloaded_is_refused_before_the_answer_begins(api: Api) -> None:
+async def test_a_failed_download_gets_an_error_status_before_the_response_begins(api: Api) -> None:
     job = await api.apply(make_job("silent"))
     async with running_console(api.server, namespaces=[api.namespace]) as console:
         await listed(console, lambda answer: answer["total"] == 1)

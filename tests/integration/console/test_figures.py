@@ -1,4 +1,4 @@
-"""Figures of all jobs together are for users with a right to them, and no internals are told to others."""
+"""Cluster-wide figures are visible only to users with the right to them, and internals to no others."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,7 +40,7 @@ async def get(console: ConsoleUnderTest, path: str, token: str) -> tuple[int, An
 
 
 @pytest.mark.sandbox_only
-async def test_figures_are_for_who_lists_all_jobs_or_may_get_the_metrics(
+async def test_figures_require_the_right_to_list_all_jobs_or_to_get_the_metrics(
     guarded: ConsoleUnderTest,
 ) -> None:
     for token, may in ((ADMIN, True), (MONITOR, True), (USER, False)):
@@ -58,7 +58,7 @@ async def test_figures_are_for_who_lists_all_jobs_or_may_get_the_metrics(
 
 
 @pytest.mark.sandbox_only
-async def test_a_page_that_is_open_gets_no_figures_once_the_right_is_gone(
+async def test_an_open_page_gets_no_figures_after_the_right_is_revoked(
     api: Api, guarded: ConsoleUnderTest
 ) -> None:
     page = await guarded.socket(MONITOR)
@@ -71,7 +71,7 @@ async def test_a_page_that_is_open_gets_no_figures_once_the_right_is_gone(
     page.close()
 
 
-async def test_who_may_see_nothing_learns_no_address_when_the_api_server_does_not_answer(
+async def test_an_error_does_not_reveal_the_api_servers_address_to_a_user_without_rights(
     tmp_path: Path, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = api.server.kubeconfig.read_text()

@@ -1,4 +1,4 @@
-"""Jobs of the past come after those that live, each job once, from a real record service."""
+"""Deleted jobs from a real record service are listed after the existing ones, each job once."""
 
 import json
 from base64 import b64decode, urlsafe_b64encode
@@ -49,7 +49,7 @@ async def all_pages(console: ConsoleUnderTest, query: str) -> list[Any]:
         cursor = f"&cursor={answer.json['next']}"
 
 
-async def test_the_past_comes_after_what_lives_and_each_job_once(
+async def test_recorded_jobs_follow_existing_jobs_without_duplicates(
     api: Api, records: RecordServiceProcess
 ) -> None:
     await records.wait_until_ready()
@@ -90,7 +90,7 @@ async def test_the_past_comes_after_what_lives_and_each_job_once(
         assert [row["name"] for row in only_live["items"]] == ["alive"]
 
 
-async def test_without_the_record_service_what_lives_is_listed_all_the_same(
+async def test_existing_jobs_are_listed_without_the_record_service(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     await api.apply(make_job("alive"))
@@ -118,7 +118,7 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> se
 
 
 @pytest.mark.sandbox_only
-async def test_a_user_sees_the_past_of_its_namespaces_in_this_cluster_and_learns_of_no_other(
+async def test_a_user_sees_records_only_of_permitted_namespaces_of_this_cluster(
     api: Api, records: RecordServiceProcess, sizes: set[int]
 ) -> None:
     # Nothing lives in the user's namespace. Of six records one is the user's; the others have the
@@ -165,7 +165,7 @@ async def test_a_user_sees_the_past_of_its_namespaces_in_this_cluster_and_learns
         accounts.clear()
 
 
-async def test_a_name_that_no_record_of_this_cluster_has_is_said_once_in_the_log(
+async def test_a_cluster_name_without_any_record_is_logged_once(
     api: Api, records: RecordServiceProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     await records.wait_until_ready()

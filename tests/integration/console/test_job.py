@@ -1,4 +1,4 @@
-"""One job in full, and what can be done to it."""
+"""The details of one job, and the actions on it."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ async def test_a_job_is_shown_with_its_ranks_events_and_conditions(
         assert (refusal.status, refusal.json["error"]["reason"]) == (404, "NotFound")
 
 
-async def test_actions_say_what_they_would_do_then_do_it_to_that_very_job(
+async def test_actions_have_a_preview_and_then_change_only_the_job_with_that_uid(
     api: Api, console: ConsoleUnderTest
 ) -> None:
     await api.apply(make_job("held"))
@@ -132,7 +132,7 @@ async def test_actions_say_what_they_would_do_then_do_it_to_that_very_job(
     assert (gone["ok"], gone["message"]) == (False, "it no longer exists")
 
 
-async def test_what_is_no_action_is_refused_in_a_sentence(console: ConsoleUnderTest) -> None:
+async def test_an_unknown_action_is_rejected_with_a_message(console: ConsoleUnderTest) -> None:
     job = {"namespace": "a", "name": "b", "uid": "c"}
     wrong: list[tuple[str, Any]] = [
         ("action", {"action": "explode", "jobs": [job]}),

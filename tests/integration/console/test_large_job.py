@@ -1,4 +1,4 @@
-"""A job of a thousand ranks whose pods are large is shown, however many look at it at once."""
+"""A job of a thousand ranks with large pods can be viewed by many users at the same time."""
 
 import asyncio
 from pathlib import Path
@@ -10,7 +10,9 @@ from tests.support.console.running import running_console
 RANKS = 1000
 
 
-async def test_a_job_whose_pods_are_more_than_an_answer_may_hold_is_shown(tmp_path: Path) -> None:
+async def test_a_job_whose_pods_exceed_the_size_limit_of_a_response_is_shown(
+    tmp_path: Path,
+) -> None:
     async with (
         padded_pods(tmp_path, [17_500] * RANKS) as server,
         running_console(server.kubeconfig) as console,

@@ -1,4 +1,4 @@
-"""`/api/jobs` before a real API server: what lives is listed, and changes arrive."""
+"""`/api/jobs` with a real API server: existing jobs are listed, and changes arrive."""
 
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
@@ -6,7 +6,9 @@ from tests.support.builders import make_job
 from tests.support.console.running import ConsoleUnderTest
 
 
-async def test_jobs_come_change_and_go(api: Api, console: ConsoleUnderTest) -> None:
+async def test_created_changed_and_deleted_jobs_are_listed_correctly(
+    api: Api, console: ConsoleUnderTest
+) -> None:
     empty = await listed(console, lambda _: True)
     assert (empty["items"], empty["total"], empty["next"]) == ([], 0, None)
     await api.apply(make_job("first", nodes=2))
@@ -30,7 +32,7 @@ async def test_jobs_come_change_and_go(api: Api, console: ConsoleUnderTest) -> N
     await listed(console, lambda answer: answer["total"] == 1)
 
 
-async def test_what_is_not_understood_is_refused_in_a_sentence(console: ConsoleUnderTest) -> None:
+async def test_an_invalid_query_is_rejected_with_a_message(console: ConsoleUnderTest) -> None:
     for query in ("sort=size", "limit=0", "limit=201", "cursor=x", "label=a", "page=2", "since=x"):
         answer = await console.get(f"/api/jobs?{query}")
         assert (answer.status, answer.json["error"]["reason"]) == (400, "BadRequest"), query

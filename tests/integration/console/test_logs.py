@@ -1,4 +1,4 @@
-"""The log of a real process, in one piece: followed while it is written, then from the archive."""
+"""The log of a real process is followed while it is written, then read from the archive without a gap."""
 
 import asyncio
 import re

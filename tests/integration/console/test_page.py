@@ -1,4 +1,4 @@
-"""The shell, its files, the headers of every answer, and the probes."""
+"""The HTML shell, static files, response headers, probes and metrics."""
 
 import asyncio
 import gzip
@@ -12,7 +12,7 @@ from trainingjob_console.sockets.limits import Limits
 PATHS = ("/", "/jobs/ml/mnist", "/healthz", "/api/session", "/api/nothing", "/static/0/no.js")
 
 
-async def test_every_answer_carries_the_headers_that_forbid_what_the_page_does_not_need(
+async def test_every_response_has_restrictive_security_headers(
     console: ConsoleUnderTest,
 ) -> None:
     for path in PATHS:
@@ -25,7 +25,7 @@ async def test_every_answer_carries_the_headers_that_forbid_what_the_page_does_n
         assert "server" not in {name.lower() for name in answer.headers}, path
 
 
-async def test_the_shell_is_served_for_every_path_of_the_page_and_for_no_other(
+async def test_the_shell_is_served_only_for_paths_of_the_page(
     console: ConsoleUnderTest,
 ) -> None:
     shell = await console.get("/")
@@ -49,14 +49,14 @@ async def test_the_shell_is_compressed_once(console: ConsoleUnderTest) -> None:
     assert "Content-Encoding" not in plain.headers
 
 
-async def test_it_is_ready_once_the_jobs_were_listed(console: ConsoleUnderTest) -> None:
+async def test_the_console_is_ready_once_jobs_are_listed(console: ConsoleUnderTest) -> None:
     async with asyncio.timeout(30):
         while (answer := await console.get("/readyz")).status != 200:
             await asyncio.sleep(0.01)
     assert answer.text == "ok\n"
 
 
-async def test_every_metric_is_on_the_page_of_metrics_and_counts_sockets_by_reason(
+async def test_every_metric_is_documented_and_sockets_are_counted_by_reason(
     api: Api,
 ) -> None:
     limits = Limits(sockets=1)

@@ -1,4 +1,4 @@
-"""The console behind proxies that speak TLS with browsers, with the configurations of docs/console.md."""
+"""The console behind TLS-terminating proxies, with the configurations of docs/console.md."""
 
 import asyncio
 import ssl
@@ -118,7 +118,7 @@ async def until_ended(socket: Socket) -> None:
                 await socket.send_json({"type": "pong"})
 
 
-async def test_a_page_lives_through_idle_minutes_and_a_reload_of_the_proxy(
+async def test_a_page_survives_idle_minutes_and_a_reload_of_the_proxy(
     kind: type[Proxy], api: Api, tmp_path: Path
 ) -> None:
     async with (
@@ -138,7 +138,7 @@ async def test_a_page_lives_through_idle_minutes_and_a_reload_of_the_proxy(
             assert job["metadata"]["uid"] in str(await receive(socket, "delta"))
 
 
-async def test_a_page_that_was_cut_at_a_reload_goes_on_where_it_was(
+async def test_a_page_resumes_after_a_proxy_reload_closed_its_socket(
     kind: type[Proxy], api: Api, tmp_path: Path
 ) -> None:
     async with (
@@ -159,7 +159,7 @@ async def test_a_page_that_was_cut_at_a_reload_goes_on_where_it_was(
         assert first["metadata"]["uid"] not in str(frame)
 
 
-async def test_what_the_server_does_not_ping_is_ended_after_the_minute(
+async def test_a_proxy_closes_a_connection_without_pings_after_a_minute(
     kind: type[Proxy], api: Api, tmp_path: Path
 ) -> None:
     """So the tests above are of the proxy's own limit."""
@@ -172,7 +172,7 @@ async def test_what_the_server_does_not_ping_is_ended_after_the_minute(
             await until_ended(socket)
 
 
-async def test_nobody_logs_in_where_the_proxy_has_a_token_of_its_own_for_each_user(
+async def test_no_log_in_is_needed_if_the_proxy_sends_a_token_for_each_user(
     api: Api, tmp_path: Path
 ) -> None:
     Nginx.find()

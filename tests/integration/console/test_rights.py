@@ -1,4 +1,4 @@
-"""A right that is taken away: a page that is open is sent nothing of the namespace any more."""
+"""Revoked rights: an open page receives no more data of the namespace."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ async def _all_until_now(page: RawSocket) -> list[dict[str, Any]]:
     return found
 
 
-async def test_the_log_of_a_namespace_whose_right_was_lost_is_sent_no_further(
+async def test_a_followed_log_ends_when_the_right_to_its_namespace_is_revoked(
     api: Api, guarded: ConsoleUnderTest
 ) -> None:
     job = await api.apply(make_job("mine"))
@@ -88,7 +88,7 @@ async def test_the_log_of_a_namespace_whose_right_was_lost_is_sent_no_further(
         page.close()
 
 
-async def test_a_namespace_that_was_empty_when_its_right_was_lost_is_not_shown_when_a_job_comes(
+async def test_a_new_job_is_hidden_if_the_right_was_revoked_while_its_namespace_was_empty(
     api: Api, guarded: ConsoleUnderTest
 ) -> None:
     job = await api.apply(make_job("first"))
@@ -104,7 +104,7 @@ async def test_a_namespace_that_was_empty_when_its_right_was_lost_is_not_shown_w
     page.close()
 
 
-async def test_namespaces_that_a_user_may_not_look_at_are_not_asked_about_again_and_new_ones_are(
+async def test_denied_namespaces_are_not_reviewed_again_but_new_ones_are(
     api: Api, guarded: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     components = guarded.console.components
@@ -135,7 +135,7 @@ async def test_namespaces_that_a_user_may_not_look_at_are_not_asked_about_again_
     page.close()
 
 
-async def test_the_first_job_of_a_namespace_is_soon_seen_by_a_user_who_may_not_list_all(
+async def test_the_first_job_of_a_namespace_soon_appears_for_a_user_with_rights_to_it_alone(
     api: Api, guarded: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _let_rita(api, True, "granted-1", "granted-2")

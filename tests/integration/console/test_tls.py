@@ -1,4 +1,4 @@
-"""The console with a certificate of its own, over real TLS."""
+"""The console with its own certificate, over real TLS."""
 
 import asyncio
 import socket
@@ -61,7 +61,7 @@ def authority(tmp_path: Path) -> Authority:
     return found
 
 
-async def test_the_page_and_its_socket_come_over_tls_and_not_without(
+async def test_the_page_and_its_socket_are_served_over_tls_only(
     api: Api, authority: Authority
 ) -> None:
     async with running_console(
@@ -79,7 +79,7 @@ async def test_the_page_and_its_socket_come_over_tls_and_not_without(
 
 
 @pytest.mark.sandbox_only  # which knows every token
-async def test_a_log_in_over_tls_is_taken_under_any_name_and_its_cookie_stays_on_tls(
+async def test_a_log_in_over_tls_works_under_any_host_name_and_its_cookie_is_secure(
     api: Api, authority: Authority
 ) -> None:
     async def log_in(console: ConsoleUnderTest, scheme: str) -> tuple[int, str]:
@@ -98,7 +98,7 @@ async def test_a_log_in_over_tls_is_taken_under_any_name_and_its_cookie_stays_on
         assert "; Secure" in cookie
 
 
-async def test_a_certificate_that_changes_is_shown_without_a_restart(
+async def test_a_rotated_certificate_is_used_without_a_restart(
     api: Api, authority: Authority
 ) -> None:
     async with running_console(api.server, **authority.files) as console:
@@ -109,7 +109,7 @@ async def test_a_certificate_that_changes_is_shown_without_a_restart(
         assert await authority.shown(console) == "second"
 
 
-async def test_who_never_speaks_tls_keeps_nobody_out_and_holds_no_more_than_its_places(
+async def test_connections_without_a_tls_handshake_are_limited_and_block_no_client(
     api: Api, authority: Authority
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -133,7 +133,9 @@ async def test_who_never_speaks_tls_keeps_nobody_out_and_holds_no_more_than_its_
         )
 
 
-async def test_files_that_are_no_certificate_are_named(api: Api, authority: Authority) -> None:
+async def test_invalid_certificate_files_are_named_in_the_error(
+    api: Api, authority: Authority
+) -> None:
     authority.files["tls_key"].write_text("no key")
     given = {"kubeconfig": api.server.kubeconfig, "auth": "none", **authority.files}
     with pytest.raises(SettingsError, match=r"TLS_CERT: cannot use .*tls\.crt"):

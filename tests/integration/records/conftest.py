@@ -1,4 +1,4 @@
-"""Each test of the record service runs on SQLite and on PostgreSQL."""
+"""Fixtures: each test of the record service runs on SQLite and on PostgreSQL."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path

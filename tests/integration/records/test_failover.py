@@ -69,7 +69,7 @@ def follows_synchronously(primary: Postgres) -> bool:
 
 
 @pytest.mark.parametrize("found_by", ["its address", "two hosts"])
-async def test_with_a_synchronous_standby_a_fail_over_loses_no_acknowledged_record(
+async def test_a_failover_to_a_synchronous_standby_loses_no_acknowledged_record(
     tmp_path: Path, found_by: str
 ) -> None:
     acknowledged: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The list: filters, order, pages that lose and repeat nothing, and bounds."""
+"""The list of records: filters, order, pagination without gaps or duplicates, and limits."""
 
 import asyncio
 import random
@@ -47,7 +47,7 @@ async def names(client: Client, namespace: str, *query: tuple[str, str]) -> list
             return found
 
 
-async def test_the_newest_come_first_and_equal_times_are_ordered_by_uid(client: Client) -> None:
+async def test_records_are_ordered_newest_first_and_then_by_uid(client: Client) -> None:
     namespace = await seed(client, 9)
     page = await client.list(("namespace", namespace))
     keys = [(item["completedAt"], item["uid"]) for item in page["items"]]
@@ -55,7 +55,7 @@ async def test_the_newest_come_first_and_equal_times_are_ordered_by_uid(client: 
     assert (len(keys), page["next"]) == (9, None)
 
 
-async def test_a_summary_has_what_a_table_shows_and_not_the_spec(client: Client) -> None:
+async def test_a_summary_has_the_columns_of_a_table_and_no_spec(client: Client) -> None:
     record = a_record(namespace=f"one-{uuid4().hex[:8]}")
     await client.put(record)
     (item,) = (await client.list(("namespace", record["namespace"])))["items"]
@@ -151,7 +151,7 @@ async def test_an_invalid_query_is_explained(
     assert (answer.status, answer.json["error"].startswith(sentence)) == (422, True), answer
 
 
-async def test_times_at_the_ends_of_the_calendar_are_only_times(client: Client) -> None:
+async def test_the_minimum_and_maximum_datetime_are_valid_filters(client: Client) -> None:
     for time in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
         for name in ("since", "until"):
             answer = await client.get("/api/v1/jobs", params=[(name, time)])

@@ -44,7 +44,7 @@ async def test_the_migrations_have_one_head(database: Database) -> None:
     assert len(await database.write(heads)) == 1
 
 
-async def test_services_that_start_at_once_migrate_once(dsn: str) -> None:
+async def test_services_that_start_concurrently_migrate_once(dsn: str) -> None:
     databases = [Database(Settings(database=dsn)) for _ in range(4)]
     await asyncio.gather(*(database.prepare() for database in databases))
     for database in databases:
@@ -52,7 +52,7 @@ async def test_services_that_start_at_once_migrate_once(dsn: str) -> None:
         await database.close()
 
 
-async def test_a_database_of_a_later_version_is_left_alone(dsn: str, tmp_path: Path) -> None:
+async def test_a_database_of_a_later_version_is_not_modified(dsn: str, tmp_path: Path) -> None:
     database = Database(Settings(database=dsn))
     await database.prepare()
     later = text("UPDATE alembic_version SET version_num = '9999'")
@@ -89,7 +89,7 @@ async def test_every_commit_to_the_file_is_synced(tmp_path: Path) -> None:
     await database.close()
 
 
-def test_the_file_of_a_closed_service_is_one_file(tmp_path: Path) -> None:
+def test_a_stopped_service_leaves_a_single_database_file(tmp_path: Path) -> None:
     file = tmp_path / "records.db"
     with RecordServiceProcess(tmp_path, f"sqlite:///{file}") as service:
         asyncio.run(service.wait_until_ready())

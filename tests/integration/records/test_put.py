@@ -140,7 +140,9 @@ async def test_a_body_changed_in_transit_is_detected(client: Client) -> None:
     assert foreign.status == 200
 
 
-async def test_a_body_over_the_limit_is_refused_however_it_is_sent(client: Client) -> None:
+async def test_a_body_over_the_limit_is_rejected_for_every_transfer_encoding(
+    client: Client,
+) -> None:
     record = a_record(message="x" * LIMIT)
 
     async def in_pieces() -> AsyncIterator[bytes]:
@@ -223,7 +225,7 @@ async def test_an_unknown_record_is_a_404(client: Client) -> None:
     assert (await client.request("DELETE", "/api/v1/jobs/nobody")).status == 405
 
 
-async def test_the_metrics_have_no_name_of_a_job_in_them(client: Client) -> None:
+async def test_metrics_contain_no_job_names(client: Client) -> None:
     record = a_record(name="very-private", namespace="very-private-too")
     await client.put(record)
     await client.request("BREW", "/some/path")
@@ -240,7 +242,7 @@ async def test_the_metrics_are_those_in_the_docs(client: Client) -> None:
     assert exposed_metrics(text) == documented_metrics("trainingjob_records_")
 
 
-async def test_the_log_holds_no_secret(service: RecordServiceProcess, client: Client) -> None:
+async def test_the_log_contains_no_secret(service: RecordServiceProcess, client: Client) -> None:
     await client.put(a_record(message="a-private-message"))
     async with Client(service.url, token="a-wrong-token") as stranger:
         await stranger.put(a_record())

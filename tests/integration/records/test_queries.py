@@ -1,4 +1,4 @@
-"""The statements: each filter is served by an index in the order of the list."""
+"""SQL statements: each filter uses an index in the order of the list."""
 
 import json
 from collections.abc import AsyncIterator
@@ -118,7 +118,7 @@ async def test_a_search_scans_a_bounded_number_of_rows_and_returns_a_cursor(
     assert 4 <= pages <= 7
 
 
-async def test_rows_hold_the_body_as_it_was_sent(database: Database) -> None:
+async def test_rows_contain_the_body_as_it_was_sent(database: Database) -> None:
     (entry,) = entries(1)
     await database.write(partial(store, entries=[entry]))
     async with database.reading() as connection:

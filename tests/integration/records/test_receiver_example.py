@@ -1,4 +1,4 @@
-"""The receiver in docs/persistence.md keeps the contract that the page describes."""
+"""The example receiver in docs/persistence.md fulfils the contract that the page describes."""
 
 import io
 import re
@@ -39,7 +39,7 @@ def receiver(tmp_path: Path) -> Iterator[str]:
         process.kill()
 
 
-async def test_the_example_keeps_the_contract(receiver: str) -> None:
+async def test_the_example_receiver_fulfils_the_contract(receiver: str) -> None:
     record = a_record()
     path = f"/records/{record['uid']}"
 
@@ -63,5 +63,5 @@ async def test_the_example_keeps_the_contract(receiver: str) -> None:
         assert (await stranger.request("PUT", path, data=encode(record))).status == 401
 
 
-def test_the_example_is_short_enough_to_read() -> None:
+def test_the_example_receiver_is_short() -> None:
     assert len([line for line in example().splitlines() if line.strip()]) <= 50

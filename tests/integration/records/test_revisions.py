@@ -1,4 +1,4 @@
-"""Any order and repetition of writes ends with the highest revision."""
+"""The highest revision is kept for any order and repetition of writes."""
 
 from collections.abc import Sequence
 

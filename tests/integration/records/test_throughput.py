@@ -22,7 +22,7 @@ async def metric(client: Client, name: str) -> float:
 
 @pytest.mark.serial
 @pytest.mark.long
-async def test_many_records_share_a_commit(
+async def test_many_records_are_stored_in_one_commit(
     service: RecordServiceProcess, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = iter([a_record(str(uuid4()), labels={"a": "1", "b": "2"}) for _ in range(RECORDS)])
