@@ -318,25 +318,27 @@ _UPDATES: Final = (
         _set(shutdown="Stop"),
         "cannot go back from Terminate to Stop",
     ),
-    _update("managedBy set", _FRESH, _set(managedBy="example.com/mine"), "managedBy is set when"),
+    _update(
+        "managedBy set", _FRESH, _set(managedBy="example.com/mine"), "managedBy cannot be changed"
+    ),
     _update(
         "managedBy changed",
         make_job(managedBy="example.com/mine"),
         _set(managedBy="example.com/yours"),
-        "managedBy is set when",
+        "managedBy cannot be changed",
     ),
     _update(
         "managedBy removed",
         make_job(managedBy="example.com/mine"),
         _set(managedBy=None),
-        "managedBy is set when",
+        "managedBy cannot be changed",
     ),
     *(
         _update(
             f"rendezvousPort {what}",
             make_job(rendezvousPort=before, suspend=True),
             _set(rendezvousPort=after),
-            "rendezvousPort is set when",
+            "rendezvousPort cannot be changed",
         )
         for what, before, after in (("set", None, 3333), ("changed", 1, 2), ("removed", 1, None))
     ),
@@ -344,7 +346,7 @@ _UPDATES: Final = (
         "managedBy of a suspended job",
         _suspended(),
         _set(managedBy="example.com/mine"),
-        "managedBy is set when",
+        "managedBy cannot be changed",
     ),
 )
 
