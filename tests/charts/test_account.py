@@ -165,7 +165,7 @@ async def forget_policy(api: Api, home: str) -> None:
     await api.client.patch(path, {"metadata": {"finalizers": None}})
 
 
-async def test_the_rights_are_those_that_the_operator_uses(
+async def test_the_operator_uses_all_of_its_rights_and_needs_no_others(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     kubeconfig = account_kubeconfig(
@@ -200,7 +200,7 @@ async def test_the_rights_are_those_that_the_operator_uses(
     assert {asked(request) for request in requests} == granted - NEVER_ASKED | OF_ITS_LEASE
 
 
-async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
+async def test_an_operator_with_watch_namespaces_sends_no_requests_outside_them(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     server = ApiServerUnderTest(strict_plane.kubeconfig, plane=strict_plane)
@@ -243,7 +243,7 @@ async def test_an_operator_of_named_namespaces_asks_for_nothing_outside(
     assert asked_in[account_namespace] == at_home | OF_ITS_LEASE
 
 
-async def test_an_operator_with_a_volume_reads_its_own_namespace_and_no_other(
+async def test_an_operator_with_a_volume_reads_only_its_own_namespace_object(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     """Its uid says whose the volume is."""

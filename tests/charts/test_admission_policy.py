@@ -122,7 +122,7 @@ SOURCES = {
 """Of a projected volume. Of volumes, those that are not named are refused."""
 
 
-def test_every_field_of_a_pod_has_been_thought_about() -> None:
+def test_every_field_of_a_pod_is_classified() -> None:
     pod = pod_template_schema()["properties"]["spec"]["properties"]
     assert set(pod) == JUDGED_OF_PODS | LEFT_TO_THE_NAMESPACE
     security = set(pod["securityContext"]["properties"])
@@ -135,7 +135,7 @@ def test_every_field_of_a_pod_has_been_thought_about() -> None:
     assert set(projected["sources"]["items"]["properties"]) == SOURCES
 
 
-def test_it_judges_templates_and_never_a_status() -> None:
+def test_the_policy_applies_to_templates_and_never_to_the_status() -> None:
     objects = render()
     policy, binding = one(objects, POLICY, NAME)["spec"], one(objects, BINDING, NAME)["spec"]
     [rule] = policy["matchConstraints"]["resourceRules"]
@@ -144,7 +144,7 @@ def test_it_judges_templates_and_never_a_status() -> None:
     assert binding == {"policyName": NAME, "validationActions": ["Deny"]}
 
 
-def test_the_one_on_parts_of_the_release_is_for_its_namespace_and_enforced_as_the_other() -> None:
+def test_the_policy_for_the_releases_namespace_is_enforced_like_the_other() -> None:
     tried: Values = {
         "watchNamespaces": ["team-a"],
         "admissionPolicy": {"validationActions": ["Warn", "Audit"]},
@@ -156,7 +156,7 @@ def test_the_one_on_parts_of_the_release_is_for_its_namespace_and_enforced_as_th
     assert binding == {"policyName": PARTS, "validationActions": ["Warn", "Audit"]}
 
 
-def test_it_is_for_the_namespaces_that_are_served() -> None:
+def test_the_policy_applies_to_the_watched_namespaces() -> None:
     binding = one(render({"watchNamespaces": ["team-a", "team-b"]}), BINDING, NAME)["spec"]
     [term] = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
     assert term == {
@@ -198,7 +198,7 @@ FURTHER: Values = {
         ),
     ],
 )
-def test_it_knows_the_claims_of_the_release(
+def test_the_policy_lists_the_claims_of_the_release(
     major: Major, given: Values, of_logs: str, others: str
 ) -> None:
     objects = render(given, major=major)
@@ -209,7 +209,7 @@ def test_it_knows_the_claims_of_the_release(
     assert by_logs.endswith(f"in [{others}])")  # of the log volume jobs may have a directory
 
 
-def test_the_log_volume_is_nobodys_claim_also_where_it_is_called_like_the_records() -> None:
+def test_the_log_volume_is_no_protected_claim_even_if_named_like_the_records() -> None:
     objects = render({"logVolume": {"existingClaim": "trainingjob-operator-records"}})
     validations = one(objects, POLICY, PARTS)["spec"]["validations"]
     # An empty list would be one of the claim '', which a job has that names none.
@@ -217,7 +217,7 @@ def test_the_log_volume_is_nobodys_claim_also_where_it_is_called_like_the_record
     assert judging(one(objects, POLICY, PARTS)["spec"], "app.kubernetes.io/instance")
 
 
-def test_it_knows_the_labels_of_the_release_by_any_name(major: Major) -> None:
+def test_the_policy_lists_the_labels_of_the_release_under_any_name(major: Major) -> None:
     long = "n" * 60
     values: Values = {"nameOverride": long, "fullnameOverride": "short"}
     objects = render(values, major=major)
@@ -233,7 +233,7 @@ def test_it_knows_the_labels_of_the_release_by_any_name(major: Major) -> None:
         assert f"!= '{long}'" in judged
 
 
-def test_it_can_be_tried_first_and_left_out() -> None:
+def test_the_policy_can_be_audit_only_or_disabled() -> None:
     tried: Values = {"admissionPolicy": {"validationActions": ["Warn", "Audit"]}}
     assert one(render(tried), BINDING, NAME)["spec"]["validationActions"] == ["Warn", "Audit"]
     kinds = {found["kind"] for found in render({"admissionPolicy": {"enabled": False}})}
@@ -241,12 +241,12 @@ def test_it_can_be_tried_first_and_left_out() -> None:
 
 
 @pytest.mark.parametrize("actions", [[], ["Refuse"], ["Deny", "Warn"], ["Audit", "Audit"]])
-def test_actions_that_the_api_server_would_refuse_are_refused_before(actions: list[str]) -> None:
+def test_invalid_validation_actions_are_rejected_by_the_chart(actions: list[str]) -> None:
     with pytest.raises(RenderError, match="validationActions"):
         render({"admissionPolicy": {"validationActions": actions}})
 
 
-def test_it_is_left_out_where_the_api_server_does_not_serve_the_kind(major: Major) -> None:
+def test_the_policy_is_omitted_if_the_api_server_does_not_serve_its_kind(major: Major) -> None:
     def kinds(*served: str) -> set[str]:
         apis = [word for api in served for word in ("--api-versions", api)]
         text = run_helm(major, "template", "trainingjob-operator", CHART, *apis)

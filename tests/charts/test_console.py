@@ -41,11 +41,11 @@ def mounts(values: Values) -> dict[str, Object]:
     return {mount["name"]: mount for mount in found}
 
 
-def test_it_can_be_left_out_and_nothing_of_it_is_left() -> None:
+def test_the_console_can_be_disabled_completely() -> None:
     assert CONSOLE not in str(render({"console": {"enabled": False}}, hooks=None))
 
 
-def test_its_own_account_follows_jobs_and_may_do_nothing_else() -> None:
+def test_the_consoles_account_may_only_list_and_watch_jobs() -> None:
     rule = {
         "apiGroups": ["trainingjob.dev"],
         "resources": ["trainingjobs"],
@@ -61,7 +61,7 @@ def test_its_own_account_follows_jobs_and_may_do_nothing_else() -> None:
     assert settings_of(NAMED).namespaces == ("team-a", "team-b")
 
 
-def test_its_users_have_two_roles_that_nobody_is_bound_to() -> None:
+def test_there_are_two_unbound_roles_for_users_of_the_console() -> None:
     def granted(name: str) -> dict[str, list[str]]:
         role = one(render(), "ClusterRole", f"trainingjob-operator-console-{name}", part=CONSOLE)
         assert "aggregate" not in str(role)
@@ -88,7 +88,7 @@ def test_only_its_own_pod_gets_a_token() -> None:
     assert pod_spec(objects, part=CONSOLE)["automountServiceAccountToken"] is True
 
 
-def test_the_default_values_are_its_own_defaults() -> None:
+def test_the_default_values_are_the_consoles_own_defaults() -> None:
     chart, own = settings_of({}), Settings.from_environment({})
     ours = (
         *("address", "metrics_address", "log_format", "records_url", "records_token_file"),
@@ -102,7 +102,7 @@ def test_the_default_values_are_its_own_defaults() -> None:
 @pytest.mark.parametrize(
     "values", [{"clusterName": "west"}, {"config": {"TRAININGJOB_CLUSTER_NAME": "west"}}]
 )
-def test_it_shows_the_records_of_the_cluster_that_the_operator_names(values: Values) -> None:
+def test_the_console_shows_records_of_the_operators_cluster_name(values: Values) -> None:
     assert environment(render(values))["TRAININGJOB_CLUSTER_NAME"] == "west"
     assert settings_of(values).cluster_name == "west"
 
@@ -110,7 +110,7 @@ def test_it_shows_the_records_of_the_cluster_that_the_operator_names(values: Val
 # --- history and logs ---------------------------------------------------------------------------
 
 
-def test_it_reads_history_with_a_token_that_stores_nothing() -> None:
+def test_the_console_reads_history_with_a_read_only_token() -> None:
     records = environment(render(), part="record-service")
     secret = one(render(), "Secret", part="record-service")["metadata"]["name"]
     settings = settings_of({})
@@ -127,7 +127,7 @@ def test_it_reads_history_with_a_token_that_stores_nothing() -> None:
 
 
 @pytest.mark.parametrize(("read_key", "shown"), [("", "t"), ("readers", "readers")])
-def test_of_a_secret_of_ones_own_it_has_the_readers_key_where_there_is_one(
+def test_with_an_existing_secret_the_console_gets_the_readers_key_if_there_is_one(
     read_key: str, shown: str
 ) -> None:
     token = {"name": "bearer", "key": "t", "readKey": read_key}
@@ -138,7 +138,7 @@ def test_of_a_secret_of_ones_own_it_has_the_readers_key_where_there_is_one(
     assert readers == (f"/var/run/trainingjob/token/{read_key}" if read_key else None)
 
 
-def test_it_reads_history_elsewhere_or_nowhere() -> None:
+def test_the_console_can_read_history_from_another_url_or_not_at_all() -> None:
     url = "https://records.example:8443/api/v1/jobs"
     elsewhere: Values = {"console": {"records": {"url": url}}}
     assert settings_of(elsewhere).records_url == url
@@ -156,7 +156,7 @@ def test_it_reads_history_elsewhere_or_nowhere() -> None:
         assert volumes(none) == {}
 
 
-def test_it_reads_archived_logs_and_writes_none() -> None:
+def test_the_console_mounts_archived_logs_read_only() -> None:
     settings = settings_of(SHARED)
     assert volumes(SHARED)["log-volume"]["persistentVolumeClaim"] == {"claimName": "logs"}
     assert mounts(SHARED)["log-volume"] == {
@@ -192,7 +192,7 @@ def test_a_volume_for_one_node_is_the_operators_unless_the_values_put_both_there
     assert "log-volume" not in volumes({"console": {"archivedLogs": True}})
 
 
-def test_it_finds_all_operators_by_one_name_without_a_right_to_pods() -> None:
+def test_the_console_finds_all_operators_by_dns_without_a_right_to_pods() -> None:
     objects = render({"web": {"port": 9000}})
     service = one(objects, "Service", "trainingjob-operator-metrics", part=CONSOLE)
     spec = service["spec"]
@@ -207,7 +207,7 @@ def test_it_finds_all_operators_by_one_name_without_a_right_to_pods() -> None:
 
 
 @pytest.mark.parametrize("named", [{}, NAMED], ids=["all", "named"])
-def test_for_metrics_that_ask_for_a_right_it_has_it_and_knows_the_operators_by_their_certificate(
+def test_for_secure_metrics_the_console_has_the_right_and_verifies_the_certificate(
     named: Values,
 ) -> None:
     secure = {"enabled": True, "certificateSecret": "metrics-tls", "port": 9443}
@@ -246,7 +246,7 @@ def test_for_metrics_that_ask_for_a_right_it_has_it_and_knows_the_operators_by_t
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_the_new_one_is_ready_before_the_old_one_goes_and_a_drain_takes_one_of_several(
+def test_the_rolling_update_has_no_gap_and_the_disruption_budget_permits_one_pod(
     replicas: int,
 ) -> None:
     objects = render({"console": {"replicas": replicas}})
@@ -267,7 +267,7 @@ def test_the_new_one_is_ready_before_the_old_one_goes_and_a_drain_takes_one_of_s
     assert term["podAffinityTerm"]["labelSelector"] == spec["selector"]
 
 
-def test_its_probes_ask_the_port_that_browsers_do_not_reach(major: Major) -> None:
+def test_the_consoles_probes_use_the_internal_port(major: Major) -> None:
     objects = render({"console": {"port": 9000, "metricsPort": 9001}}, major=major)
     found = container(objects, part=CONSOLE)
     ports = {port["name"]: port["containerPort"] for port in found["ports"]}
@@ -283,7 +283,7 @@ def test_its_probes_ask_the_port_that_browsers_do_not_reach(major: Major) -> Non
     assert (port["port"], port["targetPort"]) == (9000, "http")
 
 
-def test_its_values_reach_its_pods() -> None:
+def test_the_consoles_values_reach_its_pods() -> None:
     spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     objects = render(
         {
@@ -329,7 +329,7 @@ def ingress_rules(values: Values) -> list[Object]:
     return list(policy["spec"]["ingress"])
 
 
-def test_nobody_reaches_the_page_but_who_is_named() -> None:
+def test_the_network_policy_admits_only_the_named_clients_to_the_page() -> None:
     [metrics] = ingress_rules({})
     assert metrics["ports"] == [{"port": "metrics"}]
     page, _ = ingress_rules({"console": LET_IN})
@@ -337,13 +337,13 @@ def test_nobody_reaches_the_page_but_who_is_named() -> None:
     assert ingress_rules({"console": {"networkPolicy": {"metricsFrom": []}}}) == []
 
 
-def test_a_browser_stays_at_one_console() -> None:
+def test_the_service_has_session_affinity() -> None:
     # The place in the changes that a list has is known to the console that made the list.
     spec = one(render({"console": {"replicas": 2}}), "Service", NAME, part=CONSOLE)["spec"]
     assert spec["sessionAffinity"] == "ClientIP"
 
 
-def test_an_ingress_speaks_tls_and_its_origin_is_the_consoles(major: Major) -> None:
+def test_an_ingress_uses_tls_and_its_origin_is_allowed_by_the_console(major: Major) -> None:
     ingress: Any = {"enabled": True, "host": "jobs.example.com", "className": "nginx"}
     values: Values = {"console": LET_IN | {"ingress": ingress}}
     spec = one(render(values, major=major), "Ingress", part=CONSOLE)["spec"]
@@ -404,7 +404,7 @@ def notes(values: Values) -> str:
     return said.partition("NOTES:")[2]
 
 
-def test_the_notes_say_how_to_look_at_it() -> None:
+def test_the_notes_explain_how_to_open_the_console() -> None:
     said = notes({})
     forward = f"kubectl -n {NAMESPACE} port-forward service/trainingjob-operator-console 8070 &"
     assert forward in said

@@ -81,7 +81,7 @@ async def two_teams(plane: ControlPlane) -> AsyncIterator[tuple[Api, Api]]:
         yield ours, theirs
 
 
-async def test_the_console_follows_jobs_and_its_users_see_and_do_what_their_roles_say(
+async def test_the_console_and_its_users_have_exactly_the_rights_of_their_roles(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     home = account_namespace
@@ -134,7 +134,7 @@ async def test_the_console_follows_jobs_and_its_users_see_and_do_what_their_role
         assert token not in json.dumps([own, looked, done])
 
 
-async def test_a_console_of_named_namespaces_asks_for_nothing_outside(
+async def test_a_console_with_watch_namespaces_sends_no_requests_outside_them(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     async with two_teams(strict_plane) as (api, _):

@@ -80,7 +80,7 @@ async def work_with(page: Page, api: Api, name: str) -> None:
     await api.wait_until_gone(name)
 
 
-async def test_one_user_works_with_a_job_and_another_may_only_look_on(
+async def test_an_editor_can_change_a_job_and_a_viewer_cannot(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     expect.set_options(timeout=PATIENCE_MS)

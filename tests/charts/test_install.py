@@ -39,7 +39,7 @@ def changed_chart(folder: Path) -> Path:
     return copy
 
 
-def test_a_namespace_that_enforces_restricted_takes_the_pod(cluster: Cluster) -> None:
+def test_a_namespace_that_enforces_restricted_admits_the_pod(cluster: Cluster) -> None:
     said = cluster.install()
 
     pods = {
@@ -65,7 +65,7 @@ def test_a_namespace_that_enforces_restricted_takes_the_pod(cluster: Cluster) ->
     assert not [bad for bad in ("WARNING", "nil", "%!") if bad in notes]
 
 
-def test_the_account_can_do_its_work_and_nothing_beside(cluster: Cluster) -> None:
+def test_the_account_has_only_the_rights_it_needs(cluster: Cluster) -> None:
     cluster.install({"watchNamespaces": [cluster.team]})
     account = f"system:serviceaccount:{cluster.namespace}:trainingjob-operator"
 
@@ -115,7 +115,7 @@ def test_an_upgrade_brings_the_new_crds_and_keeps_the_jobs(
     assert cluster.has_job()
 
 
-def test_an_uninstall_keeps_crds_and_jobs_and_the_next_install_takes_them(
+def test_an_uninstall_keeps_crds_and_jobs_and_the_next_install_adopts_them(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.install()
@@ -132,7 +132,7 @@ def test_an_uninstall_keeps_crds_and_jobs_and_the_next_install_takes_them(
     assert cluster.has_job()
 
 
-def test_crds_and_jobs_stay_when_the_crds_become_somebody_elses_business(
+def test_crds_and_jobs_are_kept_when_the_chart_stops_managing_crds(
     cluster: Cluster,
 ) -> None:
     cluster.install()
@@ -144,7 +144,7 @@ def test_crds_and_jobs_stay_when_the_crds_become_somebody_elses_business(
     assert cluster.has_job()
 
 
-def test_an_uninstall_takes_the_crds_if_it_was_told_so(cluster: Cluster, tmp_path: Path) -> None:
+def test_an_uninstall_deletes_the_crds_on_request(cluster: Cluster, tmp_path: Path) -> None:
     said = cluster.install({"crds": {"keep": False}})
     assert "WARNING: crds.keep is false" in said
     cluster.apply_job()
@@ -168,9 +168,7 @@ def test_crds_that_kubectl_applied_can_be_taken_over(cluster: Cluster) -> None:
     assert cluster.has_job()
 
 
-def test_whoever_scaled_it_to_zero_finds_it_so_after_an_upgrade(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_an_upgrade_keeps_zero_replicas(cluster: Cluster, tmp_path: Path) -> None:
     cluster.install()
     name = "deployment/trainingjob-operator"
     cluster.kubectl("-n", cluster.namespace, "scale", name, "--replicas=0")
@@ -237,7 +235,7 @@ def shell(cluster: Cluster, command: str) -> None:
     subprocess.run(script, cwd=ROOT, env=environment, check=True, timeout=120)
 
 
-def test_an_uninstall_by_kubectl_takes_the_name_of_the_image_and_replaces_an_earlier_job(
+def test_an_uninstall_by_kubectl_uses_the_given_image_and_replaces_an_earlier_job(
     cluster_for_kubectl: Cluster,
 ) -> None:
     cluster = cluster_for_kubectl
@@ -261,7 +259,7 @@ def test_an_uninstall_by_kubectl_takes_the_name_of_the_image_and_replaces_an_ear
     cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
 
 
-def test_the_manifest_installs_and_goes_again_while_there_are_jobs(
+def test_the_manifest_can_be_installed_and_deleted_while_there_are_jobs(
     cluster_for_kubectl: Cluster,
 ) -> None:
     cluster = cluster_for_kubectl
@@ -282,7 +280,7 @@ def is_going(found: Object) -> bool:
     return "deletionTimestamp" in found["metadata"]
 
 
-def test_every_set_of_values_installs_upgrades_rolls_back_and_goes(
+def test_every_set_of_values_installs_upgrades_rolls_back_and_uninstalls(
     cluster_for_kubectl: Cluster,
 ) -> None:
     """Where nothing runs the pods, Helm does not wait for them, nor for the Job of an uninstall.

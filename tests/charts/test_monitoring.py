@@ -25,7 +25,7 @@ def rules_of(objects: list[Object]) -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_the_alerts_are_made_on_request_as_they_are_tested(major: Major) -> None:
+def test_the_alerts_are_rendered_on_request_as_tested(major: Major) -> None:
     assert not [found for found in render(major=major) if found["kind"] == "PrometheusRule"]
     values = {"prometheusRule": {"enabled": True, "labels": {"release": "mine"}}}
     objects = render(values, major=major)
@@ -67,7 +67,7 @@ def test_runbooks_are_linked_where_they_are_served_and_alerts_can_be_left_out() 
     assert len(one(render(values), "PrometheusRule")["spec"]["groups"]) == 1
 
 
-def test_what_is_no_name_of_an_alert_is_refused() -> None:
+def test_an_unknown_alert_name_is_rejected() -> None:
     with pytest.raises(RenderError, match="disabled"):
         render({"prometheusRule": {"enabled": True, "disabled": ["Watchdog"]}})
 
@@ -81,7 +81,7 @@ def test_the_dashboard_is_a_config_map_for_the_sidecar_of_grafana(major: Major) 
     assert made["data"] == {"trainingjob-operator.json": written}
 
 
-def test_the_dashboard_has_the_labels_and_annotations_that_ones_own_sidecar_looks_for() -> None:
+def test_the_dashboard_gets_custom_labels_and_annotations() -> None:
     values: Values = {
         "dashboard": {
             "enabled": True,
@@ -152,7 +152,7 @@ def test_with_tls_the_metrics_have_a_port_a_certificate_and_rights(major: Major)
     assert reader["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
 
 
-def test_the_pod_monitor_shows_the_token_that_it_is_given() -> None:
+def test_the_pod_monitor_uses_the_configured_token() -> None:
     secure = SECURE["metrics"]["secure"] | {"tokenSecret": {"name": "scraper", "key": "t"}}
     objects = render(SECURE | {"metrics": {"secure": secure}})
     [endpoint] = one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
@@ -162,7 +162,7 @@ def test_the_pod_monitor_shows_the_token_that_it_is_given() -> None:
     }
 
 
-def test_without_tls_there_is_nothing_of_it() -> None:
+def test_without_tls_no_tls_objects_are_rendered() -> None:
     assert "reviews" not in str(render())
     assert "https" not in str(one(render(), "Deployment"))
     with pytest.raises(RenderError, match="certificateSecret"):

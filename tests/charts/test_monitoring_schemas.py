@@ -58,12 +58,12 @@ def made() -> dict[str, Object]:
     }
 
 
-def test_every_object_of_another_projects_kinds_is_looked_at() -> None:
+def test_every_third_party_kind_is_validated() -> None:
     assert set(made()) == set(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_it_is_valid_and_a_typo_in_it_would_be_found(name: str) -> None:
+def test_each_object_is_valid_and_a_typo_is_detected(name: str) -> None:
     found, schema = made()[name], schema_of(*KINDS[name])
     jsonschema.validate(found, schema)
     for field, value in found["spec"].items():

@@ -70,7 +70,7 @@ def asked_by_the_job(cluster: Cluster) -> list[Object]:
     return requests_of(cluster.plane, cluster.namespace, NARROWED)
 
 
-async def test_what_is_held_in_dropped_namespaces_is_freed_by_the_upgrade(
+async def test_the_upgrade_releases_finalizers_in_removed_namespaces(
     cluster_for_kubectl: Cluster, tmp_path: Path
 ) -> None:
     cluster = cluster_for_kubectl
@@ -122,7 +122,7 @@ async def test_what_is_held_in_dropped_namespaces_is_freed_by_the_upgrade(
             assert would_free(cluster, {"watchNamespaces": [kept]}) == []
 
 
-def test_what_an_upgrade_could_not_free_the_next_one_frees(
+def test_the_next_upgrade_releases_what_an_upgrade_could_not_release(
     cluster_for_kubectl: Cluster,
 ) -> None:
     """There is no node that could run the hook's Job."""
@@ -154,7 +154,9 @@ def test_what_an_upgrade_could_not_free_the_next_one_frees(
     assert would_free(cluster, narrow) == []
 
 
-def test_the_step_from_all_namespaces_to_some_spares_these(cluster: Cluster) -> None:
+def test_narrowing_from_all_namespaces_keeps_finalizers_in_the_watched_ones(
+    cluster: Cluster,
+) -> None:
     cluster.install()
     hooks = would_free(cluster, {"watchNamespaces": [cluster.team]})
     assert arguments(hooks) == ["release-finalizers", "--all-but", cluster.team]
@@ -163,7 +165,7 @@ def test_the_step_from_all_namespaces_to_some_spares_these(cluster: Cluster) -> 
     assert would_free(cluster, off) == []
 
 
-def test_an_upgrade_that_is_rendered_without_a_cluster_frees_nothing() -> None:
+def test_an_upgrade_rendered_without_a_cluster_releases_nothing() -> None:
     values = {"watchNamespaces": ["team-a"]}
     text = run_helm(4, "template", RELEASE, CHART, "--is-upgrade", values=values)
     objects = [found for found in yaml.safe_load_all(text) if found]

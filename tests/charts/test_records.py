@@ -43,7 +43,7 @@ def parts(values: Values) -> set[str]:
     return {component(found) for found in render(values)}
 
 
-def test_the_operator_sends_to_the_service_that_the_chart_makes() -> None:
+def test_the_operator_sends_records_to_the_charts_service() -> None:
     objects = render()
     service = one(objects, "Service", part=RECORDS)
     settings = Settings.from_environment(environment(objects))
@@ -60,7 +60,7 @@ def test_the_operator_sends_to_the_service_that_the_chart_makes() -> None:
     assert service["spec"]["selector"].items() <= labels.items()
 
 
-def test_both_have_the_token_of_the_same_secret() -> None:
+def test_operator_and_record_service_use_the_token_of_the_same_secret() -> None:
     objects = render()
     secret = one(objects, "Secret", part=RECORDS)["metadata"]["name"]
 
@@ -86,7 +86,7 @@ def test_both_have_the_token_of_the_same_secret() -> None:
     assert volume(objects, shared)["emptyDir"]["medium"] == "Memory"
 
 
-def test_its_values_reach_its_pod() -> None:
+def test_the_record_services_values_reach_its_pod() -> None:
     url = {"name": "TRAININGJOB_RECORDS_DATABASE", "value": "postgresql://db/a?sslmode=disable"}
     objects = render(
         {
@@ -113,14 +113,14 @@ def test_its_values_reach_its_pod() -> None:
     }
 
 
-def test_no_manifest_holds_a_secret() -> None:
+def test_no_manifest_contains_a_secret_value() -> None:
     # Nothing is made at random either: a GitOps tool that renders again finds no difference.
     for values in ({}, POSTGRES):
         secret = one(render(values), "Secret", part=RECORDS)
         assert {"data", "stringData"} & set(secret) == set()
 
 
-def test_only_the_maker_of_the_token_reaches_the_api_server() -> None:
+def test_only_the_token_init_container_has_api_access() -> None:
     objects = render()
     spec = pod_spec(objects, part=RECORDS)
     assert spec["automountServiceAccountToken"] is False
@@ -131,7 +131,7 @@ def test_only_the_maker_of_the_token_reaches_the_api_server() -> None:
     assert api not in mounted
 
 
-def test_the_records_are_on_the_claim_and_stay_when_the_release_goes() -> None:
+def test_the_records_are_on_a_claim_that_is_kept_on_uninstall() -> None:
     objects = render()
     claim = one(objects, "PersistentVolumeClaim", part="records")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
@@ -199,20 +199,20 @@ def test_a_secret_of_ones_own_is_mounted_where_it_can_be_rotated() -> None:
     assert volume(objects, "record-token", part="operator")["secret"]["secretName"] == "bearer"
 
 
-def test_another_endpoint_takes_its_place() -> None:
+def test_another_endpoint_replaces_the_record_service() -> None:
     assert parts(ENDPOINT) == {"operator", "console"}
     settings = Settings.from_environment(environment(render(ENDPOINT)))
     assert settings.persist.url == ENDPOINT["persist"]["url"]
     assert settings.persist.token_file is None
 
 
-def test_it_can_be_left_out_and_then_there_are_no_records() -> None:
+def test_the_record_service_can_be_disabled() -> None:
     values = {"recordService": {"enabled": False}}
     assert parts(values) == {"operator", "console"}
     assert Settings.from_environment(environment(render(values))).persist.url == ""
 
 
-def test_its_settings_reach_it() -> None:
+def test_the_record_services_settings_reach_it() -> None:
     service = {
         "config": {"TRAININGJOB_RECORDS_MAX_BODY_BYTES": 1048576},
         "port": 9100,
@@ -252,7 +252,7 @@ FRIENDS = [{"namespaceSelector": {"matchLabels": {"team": "ml"}}}]
         pytest.param({"recordService": {"networkPolicy": {"from": []}}}, [], id="nobody-else"),
     ],
 )
-def test_the_operator_the_hooks_and_who_is_named_reach_the_record_service(
+def test_the_network_policy_admits_operator_hooks_and_named_clients_to_the_record_service(
     values: Values, others: list[Object]
 ) -> None:
     objects = render(values, hooks=None)
@@ -292,7 +292,7 @@ def test_the_operator_the_hooks_and_who_is_named_reach_the_record_service(
         ),
     ],
 )
-def test_only_who_is_named_reaches_the_port_of_the_operator(
+def test_the_network_policy_admits_only_named_clients_to_the_operator(
     values: Values, ingress: list[Object]
 ) -> None:
     objects = render(values)
@@ -305,7 +305,7 @@ def test_only_who_is_named_reaches_the_port_of_the_operator(
     assert {port["port"] for rule in ingress for port in rule["ports"]} <= ports
 
 
-def test_a_network_policy_selects_the_pods_of_its_own_part_alone() -> None:
+def test_a_network_policy_selects_only_the_pods_of_its_component() -> None:
     objects = render()
     labels = {
         component(found): found["spec"]["template"]["metadata"]["labels"].items()
@@ -326,7 +326,7 @@ def test_network_policies_can_be_left_out() -> None:
     assert "NetworkPolicy" not in {found["kind"] for found in render(off)}
 
 
-def test_no_part_takes_the_pods_of_another_for_its_own() -> None:
+def test_no_selector_matches_pods_of_another_component() -> None:
     objects = render(hooks=None)
     labels = {
         component(found): found["spec"]["template"]["metadata"]["labels"]
@@ -343,7 +343,7 @@ def test_no_part_takes_the_pods_of_another_for_its_own() -> None:
 # --- the uninstall ------------------------------------------------------------------------------
 
 
-def test_the_uninstall_stores_where_the_operator_does_and_keeps_its_log_for_a_day() -> None:
+def test_the_uninstall_job_uses_the_operators_endpoint_and_is_kept_for_a_day() -> None:
     objects = render(hooks=None)
     job = one(objects, "Job", part="uninstall")
     found = container(objects, part="uninstall")
@@ -366,14 +366,14 @@ def test_the_uninstall_stores_where_the_operator_does_and_keeps_its_log_for_a_da
         ({"crds": {"keep": False, "enabled": False}}, []),
     ],
 )
-def test_the_uninstall_gives_records_up_only_if_told_and_knows_when_the_jobs_go_too(
+def test_the_uninstall_discards_records_only_on_request_and_knows_if_crds_are_deleted(
     values: Values, added: list[str]
 ) -> None:
     arguments = container(render(values, hooks=True), part="uninstall")["args"]
     assert arguments == ["release-finalizers", *added, "--stop=trainingjob-operator"]
 
 
-def test_the_rights_of_the_uninstall_go_with_it_however_it_ends() -> None:
+def test_the_rights_of_the_uninstall_job_are_deleted_for_every_outcome() -> None:
     rights = [found for found in render(hooks=True) if found["kind"] != "Job"]
     assert {found["kind"] for found in rights} == {
         "ServiceAccount",

@@ -125,7 +125,7 @@ def used_by(cluster: Cluster, account: str) -> set[tuple[str, str]]:
     return {asked(request) for request in requests}
 
 
-async def test_the_defaults_keep_records_and_an_upgrade_keeps_them_and_the_token(
+async def test_records_and_token_survive_an_upgrade_with_default_values(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     async with installed(cluster, tmp_path) as (node, api):
@@ -201,7 +201,7 @@ def may_look(cluster: Cluster, bearer: str, kubeconfig: Path) -> None:
         cluster.kubectl("-n", "default", "delete", kind, "job-viewer")
 
 
-async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(
+async def test_after_an_uninstall_no_finalizer_blocks_jobs_policies_or_namespaces(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     async with installed(cluster, tmp_path) as (node, api):
@@ -248,7 +248,7 @@ async def test_after_an_uninstall_nothing_holds_jobs_policies_and_namespaces(
         await namespace_goes(cluster, cluster.namespace)
 
 
-async def test_what_waits_at_an_uninstall_is_stored_and_the_next_install_has_it(
+async def test_records_pending_at_an_uninstall_are_stored_and_available_to_the_next_install(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     async with installed(cluster, tmp_path) as (node, api):
@@ -271,7 +271,7 @@ async def test_what_waits_at_an_uninstall_is_stored_and_the_next_install_has_it(
         assert await listed(node, token(cluster)) == (200, ["late"])
 
 
-async def test_kubectl_installs_it_with_one_command_and_uninstalls_it_as_the_readme_says(
+async def test_kubectl_installs_and_uninstalls_as_the_readme_says(
     cluster_for_kubectl: Cluster, tmp_path: Path
 ) -> None:
     cluster = cluster_for_kubectl

@@ -148,14 +148,14 @@ def sort_key(found: Object) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("values", CASES)
-def test_both_helms_find_nothing_to_complain_about(major: Major, values: Values) -> None:
+def test_helm_lint_passes_in_both_versions(major: Major, values: Values) -> None:
     said = run_helm(major, "lint", "--strict", CHART, values=values)
     assert "1 chart(s) linted, 0 chart(s) failed" in said
     assert "[WARNING]" not in said
 
 
 @pytest.mark.parametrize("values", CASES)
-def test_both_helms_render_the_same(values: Values) -> None:
+def test_both_helm_versions_render_the_same_objects(values: Values) -> None:
     by_helm = [sorted(render(values, major=major, hooks=None), key=sort_key) for major in MAJORS]
     assert by_helm[0] == by_helm[1]
 
@@ -163,7 +163,7 @@ def test_both_helms_render_the_same(values: Values) -> None:
 # --- objects ------------------------------------------------------------------------------------
 
 
-def test_the_defaults_make_exactly_these_objects() -> None:
+def test_the_defaults_render_exactly_these_objects() -> None:
     assert sorted(f"{found['kind']} {found['metadata']['name']}" for found in render()) == [
         "ClusterRole trainingjob-operator",
         "ClusterRole trainingjob-operator-admin",
@@ -202,7 +202,7 @@ def test_the_defaults_make_exactly_these_objects() -> None:
     ]
 
 
-def test_the_crds_are_those_of_the_models(major: Major) -> None:
+def test_the_crds_equal_those_generated_from_the_models(major: Major) -> None:
     rendered = {
         found["metadata"]["name"]: found
         for found in render(major=major)
@@ -226,7 +226,7 @@ def test_the_crds_are_kept_unless_the_values_say_otherwise() -> None:
 
 
 @pytest.mark.parametrize("values", CASES)
-def test_every_object_carries_the_labels_that_tools_look_for(values: Values) -> None:
+def test_every_object_has_the_recommended_labels(values: Values) -> None:
     for found in render(values, hooks=None):
         labels = found["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "trainingjob-operator"
@@ -235,7 +235,7 @@ def test_every_object_carries_the_labels_that_tools_look_for(values: Values) -> 
         assert labels["helm.sh/chart"] == f"trainingjob-operator-{__version__}"
 
 
-def test_labels_of_ones_own_are_everywhere_and_leave_the_selector_alone() -> None:
+def test_custom_labels_are_on_every_object_but_not_in_selectors() -> None:
     objects = render(FULL, hooks=None)
     assert {found["metadata"]["labels"]["team"] for found in objects} == {"ml"}
     deployment = one(objects, "Deployment")
@@ -263,7 +263,7 @@ GROUP = {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
 
 
 @pytest.mark.parametrize("values", CASES)
-def test_the_pods_can_do_nothing_that_they_need_not(values: Values) -> None:
+def test_the_pods_have_a_minimal_security_context(values: Values) -> None:
     objects = render(values, hooks=None)
     kinds = {"Deployment", "Job", "Pod"}
     parts = {component(found) for found in objects if found["kind"] in kinds}
@@ -311,7 +311,7 @@ def test_a_log_volume_is_mounted_and_its_settings_are_set() -> None:
     assert container(objects)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_a_new_log_volume_is_given_to_the_operators_group() -> None:
+def test_a_new_log_volume_gets_the_operators_group() -> None:
     claim = {"existingClaim": "logs"}
     assert GROUP.items() <= pod_spec(render({"logVolume": claim}))["securityContext"].items()
     own = render({"logVolume": claim, "podSecurityContext": {"fsGroup": 2000}})
@@ -320,7 +320,7 @@ def test_a_new_log_volume_is_given_to_the_operators_group() -> None:
         assert "fsGroup" not in pod_spec(render({"logVolume": none}))["securityContext"]
 
 
-def test_root_on_the_log_volume_may_read_and_remove_files_and_nothing_else() -> None:
+def test_root_with_a_log_volume_has_only_capabilities_to_read_and_remove_files() -> None:
     objects = render({"logVolume": {"existingClaim": "logs", "asRoot": True}})
     assert container(objects)["securityContext"] == {
         "runAsNonRoot": False,
@@ -332,7 +332,7 @@ def test_root_on_the_log_volume_may_read_and_remove_files_and_nothing_else() -> 
     }
 
 
-def test_without_a_log_volume_nobody_becomes_root() -> None:
+def test_without_a_log_volume_no_container_runs_as_root() -> None:
     objects = render({"logVolume": {"asRoot": True}})
     assert "runAsUser" not in container(objects)["securityContext"]
     assert "TRAININGJOB_VOLUME__ROOT" not in environment(objects)
@@ -359,7 +359,7 @@ def test_only_the_operators_own_pod_gets_a_token() -> None:
         ),
     ],
 )
-def test_there_are_two_operators_where_one_waits_and_both_can_have_the_volume(
+def test_replicas_strategy_and_disruption_budget_follow_the_values(
     values: Values, replicas: int, strategy: str
 ) -> None:
     objects = render(values)
@@ -372,7 +372,7 @@ def test_there_are_two_operators_where_one_waits_and_both_can_have_the_volume(
         assert budget["spec"]["selector"] == spec["selector"]
 
 
-def test_operators_rather_run_on_different_nodes_unless_an_affinity_is_given() -> None:
+def test_operators_prefer_different_nodes_unless_an_affinity_is_given() -> None:
     [term] = pod_spec(render())["affinity"]["podAntiAffinity"][
         "preferredDuringSchedulingIgnoredDuringExecution"
     ]
@@ -393,7 +393,7 @@ def test_without_leader_election_there_is_no_right_to_leases() -> None:
     assert not [rule for rule in rules if "leases" in rule["resources"]]
 
 
-def test_the_probes_ask_the_port_that_the_operator_serves(major: Major) -> None:
+def test_the_probes_use_the_operators_port(major: Major) -> None:
     for values, port in (({}, 8080), ({"web": {"port": 9000}}, 9000)):
         objects = render(values, major=major)
         found = container(objects)
@@ -429,7 +429,7 @@ def test_the_image_is_named_as_the_values_say(image: Values, name: str) -> None:
 
 
 @pytest.mark.parametrize("values", CASES)
-def test_no_variable_stands_twice(major: Major, values: Values) -> None:
+def test_no_environment_variable_is_set_twice(major: Major, values: Values) -> None:
     names = [entry["name"] for entry in container(render(values, major=major))["env"]]
     assert sorted(set(names)) == sorted(names)
 
@@ -472,7 +472,7 @@ def test_config_wins_over_values_and_extra_env_over_both() -> None:
     assert settings.logging.level == "warning"
 
 
-def test_variables_of_ones_own_keep_their_order() -> None:
+def test_custom_variables_keep_their_order() -> None:
     entries = container(render(FULL))["env"]
     assert entries[-2:] == [
         {"name": "ZONE", "value": "$(HTTPS_PROXY)"},
@@ -515,7 +515,7 @@ def test_the_uninstall_manifest_is_the_charts_hook_and_its_job_comes_last() -> N
     assert sorted(objects, key=sort_key) == without_helm(render(hooks=True))
 
 
-def test_an_older_kubernetes_is_refused(major: Major) -> None:
+def test_an_older_kubernetes_version_is_rejected(major: Major) -> None:
     command = ("template", "x", CHART, "--kube-version")
     with pytest.raises(RenderError, match="incompatible with Kubernetes"):
         run_helm(major, *command, "1.31.9")
@@ -524,7 +524,9 @@ def test_an_older_kubernetes_is_refused(major: Major) -> None:
 
 @pytest.mark.parametrize("version", quick([OLDEST, NEWEST], in_quick=[OLDEST]))
 @pytest.mark.parametrize("values", CASES)
-def test_every_kubernetes_that_we_serve_knows_every_field(values: Values, version: str) -> None:
+def test_all_fields_exist_in_every_supported_kubernetes_version(
+    values: Values, version: str
+) -> None:
     objects = render(values, hooks=None)
     assert objects
     for found in objects:
@@ -532,19 +534,21 @@ def test_every_kubernetes_that_we_serve_knows_every_field(values: Values, versio
 
 
 @pytest.mark.parametrize("version", quick(SERVED, in_quick=[OLDEST, NEWEST]))
-def test_every_kubernetes_that_we_serve_knows_every_field_of_the_manifests(version: str) -> None:
+def test_all_fields_of_the_manifests_exist_in_every_supported_kubernetes_version(
+    version: str,
+) -> None:
     for found in [*documents(INSTALL), *documents(UNINSTALL), *render()]:
         validate(json.dumps(found), version)
 
 
-def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
+def test_an_unknown_field_is_detected() -> None:
     deployment = one(render(), "Deployment")
     deployment["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
         kubernetes_validate.validate(deployment, OLDEST, strict=True)
 
 
-def test_the_oldest_kubernetes_is_that_of_the_chart() -> None:
+def test_the_minimum_kubernetes_version_is_that_of_the_chart() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["kubeVersion"] == f">={OLDEST}.0-0"
     assert kubernetes_version().startswith(f"{NEWEST}.")
@@ -566,7 +570,7 @@ def test_what_the_catalogue_shows_is_so() -> None:
 # --- metrics ------------------------------------------------------------------------------------
 
 
-def test_a_pod_monitor_is_made_on_request_and_finds_the_pod() -> None:
+def test_a_pod_monitor_is_rendered_on_request_and_selects_the_pod() -> None:
     assert not [found for found in render() if found["kind"] == "PodMonitor"]
     values = {"podMonitor": {"enabled": True, "interval": "1m", "labels": {"release": "mine"}}}
     objects = render(values)
@@ -583,7 +587,7 @@ def test_a_pod_monitor_is_made_on_request_and_finds_the_pod() -> None:
 # --- what is made on request --------------------------------------------------------------------
 
 
-def test_a_claim_for_logs_is_made_on_request_and_outlives_the_release() -> None:
+def test_a_log_claim_is_rendered_on_request_and_kept_on_uninstall() -> None:
     made: Values = {"create": True, "size": "5Gi", "storageClass": "fast"}
     objects = render({"logVolume": made})
     claim = one(objects, "PersistentVolumeClaim", part="logs")
@@ -603,7 +607,7 @@ def test_a_claim_for_logs_is_made_on_request_and_outlives_the_release() -> None:
     assert one(shared, "Deployment")["spec"]["replicas"] == 2
 
 
-def test_operators_are_spread_as_told_and_old_replica_sets_are_few() -> None:
+def test_topology_spread_and_revision_history_limit_are_set() -> None:
     theirs = {"matchLabels": {"a": "b"}}
     rule = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
     objects = render({"topologySpreadConstraints": [rule, rule | {"labelSelector": theirs}]})
@@ -621,7 +625,7 @@ def egress(objects: list[Object], *, part: str) -> list[Object]:
     return list(policy["egress"])
 
 
-def test_what_the_pods_may_reach_is_restricted_on_request() -> None:
+def test_egress_of_the_pods_is_restricted_on_request() -> None:
     for part in ("operator", "record-service", "console"):
         assert one(render(), "NetworkPolicy", part=part)["spec"]["policyTypes"] == ["Ingress"]
     peers = [{"ipBlock": {"cidr": "10.0.0.10/32"}}]
@@ -650,7 +654,7 @@ def test_what_the_pods_may_reach_is_restricted_on_request() -> None:
         assert egress(elsewhere, part="operator")[-1] == {"ports": [{"port": port}]}
 
 
-def test_objects_of_ones_own_come_along_as_maps_or_as_text() -> None:
+def test_extra_objects_can_be_maps_or_text() -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text\n"
     as_map: Object = {
         "apiVersion": "v1",

@@ -61,7 +61,7 @@ def granted(role: Object, *, of: str | None = None) -> dict[str, set[str]]:
     return table
 
 
-def test_the_operator_of_all_namespaces_may_do_exactly_this() -> None:
+def test_the_operator_of_all_namespaces_has_exactly_these_rights() -> None:
     objects = render()
     assert granted(one(objects, "ClusterRole", "trainingjob-operator")) == IN_NAMESPACES | {
         "apiextensions.k8s.io/customresourcedefinitions": {"list", "watch"}
@@ -75,7 +75,7 @@ def test_the_operator_of_all_namespaces_may_do_exactly_this() -> None:
     assert lease == {"coordination.k8s.io/leases": {"get", "update"}}
 
 
-def test_the_record_service_may_look_after_its_own_secret_and_nothing_else() -> None:
+def test_the_record_service_has_rights_to_its_own_secret_only() -> None:
     [role] = [
         found
         for found in render()
@@ -91,7 +91,7 @@ def test_the_record_service_may_look_after_its_own_secret_and_nothing_else() -> 
     }
 
 
-def test_the_uninstall_may_stop_the_operator_and_free_what_it_holds() -> None:
+def test_the_uninstall_job_may_scale_the_operator_and_release_finalizers() -> None:
     objects = render(hooks=True)
     cluster_wide = granted(one(objects, "ClusterRole", part="uninstall"))
     assert cluster_wide == UNINSTALL
@@ -133,7 +133,7 @@ OF_CALLERS = {
 """Asks who reads the metrics; only where they are served over TLS."""
 
 
-def test_callers_of_the_metrics_are_looked_at_only_where_they_need_a_right() -> None:
+def test_rights_to_review_tokens_exist_only_with_secure_metrics() -> None:
     secure = {"metrics": {"secure": {"enabled": True, "certificateSecret": "tls"}}}
     for values in ({}, NAMED):
         role = one(render(values | secure), "ClusterRole", "trainingjob-operator-metrics")
@@ -152,7 +152,7 @@ def test_logs_are_read_only_where_there_is_a_volume_for_them() -> None:
     assert "/pods/log" not in IN_NAMESPACES
 
 
-def test_the_operators_own_namespace_is_read_where_a_volume_has_to_be_known_as_ours() -> None:
+def test_the_right_to_read_the_operators_namespace_exists_only_with_a_volume() -> None:
     for values in ({}, NAMED):
         with_volume = render(values | {"logVolume": {"existingClaim": "logs"}})
         role = one(with_volume, "Role", "trainingjob-operator-policy")
@@ -162,7 +162,7 @@ def test_the_operators_own_namespace_is_read_where_a_volume_has_to_be_known_as_o
         )
 
 
-def test_the_operator_of_named_namespaces_has_rights_nowhere_else() -> None:
+def test_an_operator_with_watch_namespaces_has_no_rights_elsewhere() -> None:
     objects = service_account_objects(NAMED | {"rbac": {"aggregateClusterRoles": False}})
     roles = [found for found in objects if found["kind"] == "Role"]
     assert [role["metadata"]["namespace"] for role in roles] == [NAMESPACE, "team-a", "team-b"]
@@ -188,7 +188,7 @@ def test_every_binding_names_the_account_that_the_pod_runs_as() -> None:
             ]
 
 
-def test_the_roles_of_people_grow_by_exactly_this() -> None:
+def test_the_aggregated_user_roles_get_exactly_these_rights() -> None:
     objects = render()
     gained: dict[str, dict[str, set[str]]] = {"view": {}, "edit": {}, "admin": {}}
     for name in gained:
@@ -205,7 +205,7 @@ def test_the_roles_of_people_grow_by_exactly_this() -> None:
     assert gained["admin"] == view | {jobs: READ | WRITE, policies: READ | WRITE}
 
 
-def test_rights_can_be_left_to_somebody_else() -> None:
+def test_rbac_objects_can_be_omitted() -> None:
     kinds = {found["kind"] for found in render({"rbac": {"create": False}}, hooks=None)}
     assert kinds == {
         "CustomResourceDefinition",

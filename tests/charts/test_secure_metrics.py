@@ -59,7 +59,7 @@ def scrape(operator: OperatorProcess, authority: Path, token: str = "") -> tuple
             return error.code, error.read().decode()
 
 
-def test_the_leader_and_the_standby_show_their_metrics_to_whom_the_cluster_lets_read_them(
+def test_leader_and_standby_show_metrics_only_to_authorized_callers(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     namespace = account_namespace
@@ -122,7 +122,7 @@ def test_the_leader_and_the_standby_show_their_metrics_to_whom_the_cluster_lets_
     assert may not in json.dumps(requests)
 
 
-async def test_the_console_of_the_same_release_shows_what_they_say(
+async def test_the_console_of_the_same_release_shows_the_operators_metrics(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
     namespace = account_namespace

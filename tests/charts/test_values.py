@@ -66,7 +66,7 @@ def schema_leaves(node: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]
 LEAVES = sorted(leaves(VALUES))
 
 
-def test_every_value_is_documented_and_nothing_else_is() -> None:
+def test_exactly_the_existing_values_are_documented() -> None:
     assert sorted(value.path for value in documented_values(TEXT)) == LEAVES
 
 
@@ -147,7 +147,9 @@ OF_ONE_POD = {"accessMode": "ReadWriteOncePod"}
         ({"podAnnotations": {"a": 1}}, "podAnnotations"),
     ],
 )
-def test_both_helms_refuse_a_typo_and_say_where(major: Major, values: Values, where: str) -> None:
+def test_both_helm_versions_reject_a_typo_with_its_location(
+    major: Major, values: Values, where: str
+) -> None:
     with pytest.raises(RenderError, match=where):
         render(values, major=major)
 
@@ -161,7 +163,7 @@ def test_both_helms_refuse_a_typo_and_say_where(major: Major, values: Values, wh
         {"console": {"enabled": False, **SHOWS_LOGS}, "logVolume": {"create": True, **OF_ONE_POD}},
     ],
 )
-def test_a_volume_of_one_pod_is_refused_to_nobody_but_a_console_that_would_mount_it(
+def test_a_read_write_once_pod_volume_is_rejected_only_if_the_console_would_mount_it(
     values: Values,
 ) -> None:
     assert render(values)

@@ -70,13 +70,13 @@ async def subject(request: pytest.FixtureRequest, api: Api) -> AsyncIterator[Sub
         yield Subject(gateway, api.namespace, api.apply)
 
 
-async def test_what_is_not_there_is_none(subject: Subject) -> None:
+async def test_a_missing_object_is_none(subject: Subject) -> None:
     assert await subject.cluster.get_job(subject.key("absent")) is None
     assert await subject.cluster.get_pod(subject.namespace, "absent") is None
     assert await subject.cluster.get_service(subject.namespace, "absent") is None
 
 
-async def test_a_name_is_taken_once(subject: Subject) -> None:
+async def test_a_name_can_be_created_once(subject: Subject) -> None:
     created = await subject.cluster.create_pod(subject.pod("one"))
     with pytest.raises(AlreadyExistsError):
         await subject.cluster.create_pod(subject.pod("one"))
@@ -85,7 +85,7 @@ async def test_a_name_is_taken_once(subject: Subject) -> None:
     assert found["metadata"]["uid"] == created["metadata"]["uid"]
 
 
-async def test_only_the_very_pod_is_deleted(subject: Subject) -> None:
+async def test_a_pod_is_deleted_only_with_the_same_uid(subject: Subject) -> None:
     created = await subject.cluster.create_pod(subject.pod("one"))
     with pytest.raises(ConflictError):
         await subject.cluster.delete_pod(subject.namespace, "one", uid="another")
@@ -99,18 +99,18 @@ async def test_only_the_very_pod_is_deleted(subject: Subject) -> None:
     await subject.cluster.delete_pod(subject.namespace, "one", uid=uid)  # gone already: fine
 
 
-async def test_the_log_of_a_pod_that_is_gone_is_an_error_of_its_own(subject: Subject) -> None:
+async def test_the_log_of_a_deleted_pod_raises_a_specific_error(subject: Subject) -> None:
     with pytest.raises(GoneError):
         _ = [p async for p in subject.cluster.pod_log(subject.namespace, "absent", container="c")]
 
 
-async def test_a_container_that_a_pod_has_not_has_no_log(subject: Subject) -> None:
+async def test_an_unknown_container_has_no_log(subject: Subject) -> None:
     await subject.cluster.create_pod(subject.pod("one"))
     with pytest.raises(InvalidError):
         _ = [p async for p in subject.cluster.pod_log(subject.namespace, "one", container="x")]
 
 
-async def test_a_template_is_judged_by_itself_and_nothing_comes_of_it(subject: Subject) -> None:
+async def test_a_template_is_validated_by_dry_run_without_a_pod(subject: Subject) -> None:
     pod = subject.pod("one")
     pod["metadata"] |= {"annotations": {}}
     await subject.cluster.try_pod_template(template_of(pod))
@@ -122,7 +122,7 @@ async def test_a_template_is_judged_by_itself_and_nothing_comes_of_it(subject: S
         await subject.cluster.try_pod_template(template_of(pod))
 
 
-async def test_a_template_that_cannot_be_read_is_called_that(api: Api) -> None:
+async def test_an_unparsable_template_is_reported_as_such(api: Api) -> None:
     manifest = {
         "apiVersion": "v1",
         "kind": "PodTemplate",
@@ -192,7 +192,7 @@ async def test_a_null_removes_a_field_of_the_status(subject: Subject) -> None:
 FINALIZER = "trainingjob.dev/record"
 
 
-async def test_our_finalizer_is_set_on_the_version_that_was_seen(subject: Subject) -> None:
+async def test_the_record_finalizer_is_set_only_on_the_observed_version(subject: Subject) -> None:
     seen = job_view(await subject.apply(make_job("held")))
     cluster = subject.cluster
 
@@ -215,7 +215,7 @@ async def test_our_finalizer_is_set_on_the_version_that_was_seen(subject: Subjec
 
 
 @pytest.mark.parametrize("before", [[], ["orphan"]])  # which the garbage collector takes off
-async def test_our_finalizer_comes_and_goes_beside_those_of_others(
+async def test_the_record_finalizer_is_added_and_removed_without_touching_others(
     subject: Subject, before: list[str]
 ) -> None:
     job = make_job("shared")
@@ -252,7 +252,7 @@ async def test_jobs_are_found_by_the_state_of_their_record(subject: Subject) -> 
     assert await page(token) == (["d"], "")
 
 
-async def test_a_job_is_deleted_in_the_very_version_that_was_seen(subject: Subject) -> None:
+async def test_a_job_is_deleted_only_in_the_observed_version(subject: Subject) -> None:
     seen = job_view(await subject.apply(make_job("over")))
     status = {"metadata": {"uid": seen.uid, "resourceVersion": seen.resource_version}}
     await subject.cluster.patch_job_status(seen.key, status | {"status": {"phase": "Pending"}})

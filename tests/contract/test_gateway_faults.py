@@ -69,9 +69,7 @@ def pod(api: Api, name: str) -> Object:
     }
 
 
-async def test_a_server_that_never_answers_is_left_after_the_deadline(
-    api: Api, proxy: FaultProxy
-) -> None:
+async def test_a_server_that_never_responds_times_out(api: Api, proxy: FaultProxy) -> None:
     proxy.add(Fault(lambda seen: str(seen) == "get trainingjobs", hang=True))
     deadline_s = 4 * DEADLINE_S  # the next request, which is to be answered, has no longer either
     async with Gateway(await connect(str(proxy.kubeconfig)), timeout_s=deadline_s) as hasty:
@@ -85,7 +83,7 @@ async def test_a_server_that_never_answers_is_left_after_the_deadline(
         assert await hasty.get_job(JobKey(api.namespace, "absent")) is None, "the next one is well"
 
 
-async def test_a_server_that_asks_for_patience_says_for_how_long(
+async def test_the_seconds_of_retry_after_are_read(
     api: Api, proxy: FaultProxy, gateway: Gateway
 ) -> None:
     fault = Fault(lambda seen: str(seen) == "create pods", status=429, message="too many requests")
@@ -108,7 +106,7 @@ async def test_a_server_that_asks_for_patience_says_for_how_long(
         (503, UnavailableError),
     ],
 )
-async def test_a_refusal_keeps_the_servers_words_and_is_asked_about_once(
+async def test_a_rejection_keeps_the_servers_message_and_is_not_retried(
     api: Api, proxy: FaultProxy, gateway: Gateway, status: int, kind: type[KubernetesError]
 ) -> None:
     proxy.add(Fault(lambda seen: seen.verb == "delete", status=status, message="because"))
@@ -118,7 +116,7 @@ async def test_a_refusal_keeps_the_servers_words_and_is_asked_about_once(
     assert proxy.count("delete pods") == 1
 
 
-async def test_an_answer_that_is_lost_is_no_answer_although_the_pod_is_there(
+async def test_a_lost_response_is_an_error_although_the_pod_was_created(
     api: Api, proxy: FaultProxy, gateway: Gateway
 ) -> None:
     proxy.add(Fault(lambda seen: str(seen) == "create pods", after=lambda: None))
@@ -129,7 +127,9 @@ async def test_an_answer_that_is_lost_is_no_answer_although_the_pod_is_there(
     assert await gateway.get_pod(api.namespace, "one") is not None
 
 
-async def test_a_server_that_is_down_is_told_at_once(proxy: FaultProxy, gateway: Gateway) -> None:
+async def test_an_unreachable_server_is_reported_at_once(
+    proxy: FaultProxy, gateway: Gateway
+) -> None:
     proxy.stop()
     with pytest.raises(UnavailableError) as caught:
         await gateway.get_job(KEY)
@@ -138,7 +138,7 @@ async def test_a_server_that_is_down_is_told_at_once(proxy: FaultProxy, gateway:
     assert await gateway.get_job(JobKey("default", "absent")) is None
 
 
-async def test_a_list_whose_next_page_has_expired_is_not_taken_for_complete(
+async def test_a_list_with_an_expired_continue_token_is_not_taken_for_complete(
     api: Api, proxy: FaultProxy, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(response_reader, "MAX_ITEMS", 2)
@@ -212,7 +212,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b" ")
 
 
-async def test_the_deadline_is_for_the_whole_answer_and_not_for_each_byte(tmp_path: Path) -> None:
+async def test_the_deadline_applies_to_the_whole_response(tmp_path: Path) -> None:
     async with talking_to(drip, tmp_path, timeout_s=DEADLINE_S) as gateway:
         began = time.monotonic()
         with pytest.raises(UnavailableError) as caught:
@@ -236,9 +236,7 @@ async def test_the_deadline_is_for_the_whole_answer_and_not_for_each_byte(tmp_pa
     ],
     ids=["html", "empty", "cut", "binary", "list", "null", "short", "400 of a proxy", "401"],
 )
-async def test_an_answer_that_makes_no_sense_is_no_answer(
-    tmp_path: Path, talk: Talk, words: str
-) -> None:
+async def test_a_malformed_response_is_an_error(tmp_path: Path, talk: Talk, words: str) -> None:
     async with talking_to(talk, tmp_path) as gateway:
         with pytest.raises(UnavailableError) as caught:
             await gateway.get_job(KEY)

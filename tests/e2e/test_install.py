@@ -8,7 +8,7 @@ from tests.support.tree import ROOT
 pytestmark = pytest.mark.e2e
 
 
-def test_two_operators_run_and_one_of_them_works(installed: Installed) -> None:
+def test_two_operators_run_and_one_is_the_leader(installed: Installed) -> None:
     pods = installed.operators()
     assert len(pods) == 2
     installed.wait(lambda: installed.leader() != "", "a leader")
@@ -26,7 +26,7 @@ def test_the_sample_trains_over_the_headless_service(installed: Installed) -> No
     )
 
 
-def test_the_claim_of_the_team_is_the_same_volume(installed: Installed) -> None:
+def test_the_teams_claim_is_bound_to_the_same_volume(installed: Installed) -> None:
     def phases() -> list[str]:
         claims = [installed.get("pvc", LOGS, "-n", each)["status"] for each in (SYSTEM, TEAM)]
         return [claim["phase"] for claim in claims]

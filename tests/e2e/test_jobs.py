@@ -98,7 +98,7 @@ def test_a_full_quota_is_named(jobs: Installed) -> None:
     jobs.kubectl("delete", "quota", "pods", "-n", SMALL)
 
 
-def test_what_the_kernel_kills_for_its_memory_says_so(jobs: Installed) -> None:
+def test_an_oom_killed_trainer_is_reported_as_such(jobs: Installed) -> None:
     ends = [jobs.finished(each) for each in OUT_OF_MEMORY]
     for kind, reason, message in ends:
         assert (kind, reason) == ("Failed", "BackoffLimitExceeded")
@@ -125,7 +125,7 @@ def test_a_stop_lets_the_trainer_save_within_its_grace_period(jobs: Installed) -
     assert (jobs.directory("stop") / "checkpoint").read_text() == "saved\n"
 
 
-def test_a_suspended_job_gives_its_node_back_and_is_resumed(jobs: Installed) -> None:
+def test_a_suspended_job_frees_its_node_and_can_be_resumed(jobs: Installed) -> None:
     jobs.running("resume")
     suspend = '{"spec":{"suspend":%s}}'
     jobs.kubectl("patch", "tj/resume", "-n", TEAM, "--type=merge", "-p", suspend % "true")
@@ -134,7 +134,9 @@ def test_a_suspended_job_gives_its_node_back_and_is_resumed(jobs: Installed) -> 
     assert jobs.finished("resume")[:2] == ("Complete", "CompletionsReached")
 
 
-def test_an_init_container_prepares_and_a_sidecar_holds_nothing_up(jobs: Installed) -> None:
+def test_an_init_container_runs_first_and_a_sidecar_does_not_delay_completion(
+    jobs: Installed,
+) -> None:
     assert jobs.finished("sidecar")[0] == "Complete"
     assert "prepared" in jobs.archived("sidecar")
 
@@ -144,7 +146,7 @@ def test_an_init_container_that_fails_fails_the_job_with_its_code(jobs: Installe
     assert (kind, "5" in message) == ("Failed", True)
 
 
-def test_a_deadline_ends_what_runs(jobs: Installed) -> None:
+def test_an_expired_deadline_stops_running_pods(jobs: Installed) -> None:
     assert jobs.finished("deadline")[:2] == ("Failed", "DeadlineExceeded")
 
 
@@ -156,7 +158,7 @@ def test_a_deadline_ends_what_runs(jobs: Installed) -> None:
         ("no-claim", "Unschedulable", "missing"),
     ],
 )
-def test_what_a_pod_lacks_is_said_and_waited_for(
+def test_a_missing_dependency_of_a_pod_is_named_and_waited_for(
     jobs: Installed, name: str, reason: str, words: str
 ) -> None:
     def says_it() -> bool:
@@ -168,7 +170,7 @@ def test_what_a_pod_lacks_is_said_and_waited_for(
     jobs.kubectl("delete", "tj", name, "-n", TEAM)
 
 
-def test_trainers_that_may_not_be_root_are_refused_by_the_restricted_namespace(
+def test_trainers_without_run_as_non_root_are_rejected_by_a_restricted_namespace(
     jobs: Installed,
 ) -> None:
     job = shell_job("as-root", "true")
@@ -178,6 +180,6 @@ def test_trainers_that_may_not_be_root_are_refused_by_the_restricted_namespace(
     jobs.kubectl("delete", "tj", "as-root", "-n", SYSTEM)
 
 
-def test_the_job_that_the_quota_held_has_run_since_there_is_room(jobs: Installed) -> None:
+def test_the_job_blocked_by_the_quota_runs_once_quota_is_free(jobs: Installed) -> None:
     jobs.wait(lambda: says(jobs, "waits", SMALL, "CompletionsReached"), "it to run")
     jobs.kubectl("delete", "namespace", SMALL)

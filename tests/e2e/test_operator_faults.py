@@ -14,7 +14,7 @@ def attempts(installed: Installed, name: str) -> int:
     return installed.archived(name).count("] attempt ")
 
 
-def test_a_killed_leader_is_replaced_and_no_rank_starts_again(installed: Installed) -> None:
+def test_a_killed_leader_is_replaced_and_no_rank_restarts(installed: Installed) -> None:
     installed.submit(held_job("led", nodes=2))
     installed.running("led")
     installed.wait(lambda: installed.leader() != "", "a leader")
@@ -29,7 +29,7 @@ def test_a_killed_leader_is_replaced_and_no_rank_starts_again(installed: Install
     installed.wait(lambda: len(installed.operators()) == 2, "two operators")
 
 
-def test_jobs_run_on_while_no_operator_does(installed: Installed) -> None:
+def test_jobs_keep_running_without_an_operator(installed: Installed) -> None:
     installed.submit(held_job("alone"))
     installed.running("alone")
     scale = ("-n", SYSTEM, "scale", f"deployment/{RELEASE}")
@@ -44,7 +44,7 @@ def test_jobs_run_on_while_no_operator_does(installed: Installed) -> None:
     assert attempts(installed, "alone") == 1
 
 
-def test_an_upgrade_with_jobs_that_run_restarts_none(installed: Installed) -> None:
+def test_an_upgrade_restarts_no_running_job(installed: Installed) -> None:
     installed.submit(held_job("upgraded", nodes=2))
     installed.running("upgraded")
     installed.install({"gc": {"ttl": "1h", "interval": "30s"}}, command="upgrade")
@@ -53,7 +53,7 @@ def test_an_upgrade_with_jobs_that_run_restarts_none(installed: Installed) -> No
     assert attempts(installed, "upgraded") == 2
 
 
-def test_records_wait_while_their_service_is_down(installed: Installed) -> None:
+def test_records_are_kept_while_their_service_is_down(installed: Installed) -> None:
     workload = installed.kubectl(
         "-n", SYSTEM, "get", "deployment,statefulset", "-o", "name", *OF_THE_RECORDS
     ).strip()
@@ -71,7 +71,7 @@ def test_records_wait_while_their_service_is_down(installed: Installed) -> None:
     )
 
 
-def test_a_drain_is_a_disruption_and_spends_no_try(installed: Installed) -> None:
+def test_a_drain_is_a_disruption_and_uses_no_retry(installed: Installed) -> None:
     # An eviction waits for nobody: the logs are read while the trainers end.
     script = (
         'echo attempt $TRAININGJOB_ATTEMPT; trap "sleep 5; exit 143" TERM; '
@@ -87,7 +87,7 @@ def test_a_drain_is_a_disruption_and_spends_no_try(installed: Installed) -> None
     assert attempts(installed, "drained") == 4
 
 
-def test_a_namespace_goes_with_a_job_that_runs_in_it(installed: Installed) -> None:
+def test_a_namespace_with_a_running_job_can_be_deleted(installed: Installed) -> None:
     installed.kubectl("create", "namespace", "leaving")
     job = shell_job("leaves", 'trap "exit 0" TERM; while :; do sleep 0.2; done')
     job["metadata"]["namespace"] = "leaving"
@@ -98,7 +98,7 @@ def test_a_namespace_goes_with_a_job_that_runs_in_it(installed: Installed) -> No
     installed.kubectl("delete", "namespace", "leaving", "--timeout=180s")
 
 
-def test_a_dead_kubelet_holds_a_job_and_loses_nothing(installed: Installed) -> None:
+def test_a_dead_kubelet_blocks_a_job_without_losing_data(installed: Installed) -> None:
     installed.submit(held_job("silent"))
     installed.running("silent")
     installed.node.stop_kubelet()

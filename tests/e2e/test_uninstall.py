@@ -51,9 +51,7 @@ def is_over(job: Object) -> bool:
     return "completionTime" in job.get("status", {})
 
 
-def test_a_hundred_jobs_leave_nothing_in_memory(
-    installed: Installed, say: Callable[[str], None]
-) -> None:
+def test_a_hundred_jobs_leak_no_memory(installed: Installed, say: Callable[[str], None]) -> None:
     installed.install({"gc": {"ttl": "5s", "interval": "10s"}}, command="upgrade")
     before, peak, submitted = resident_mib(installed), 0.0, 0
 
@@ -77,7 +75,9 @@ def test_a_hundred_jobs_leave_nothing_in_memory(
     assert peak < 1.5 * before
 
 
-def test_an_uninstall_frees_all_and_the_next_install_follows_it(installed: Installed) -> None:
+def test_an_uninstall_releases_all_finalizers_and_a_new_installation_continues(
+    installed: Installed,
+) -> None:
     installed.submit(held_job("survives"))
     installed.running("survives")
     installed.helm("uninstall", "--wait", "--timeout", "6m")

@@ -29,13 +29,13 @@ def python(image: str, program: str) -> str:
     return printed.strip()
 
 
-def test_it_says_its_version(image: str) -> None:
+def test_the_image_prints_its_version(image: str) -> None:
     code, printed = run_command(image, "version")
     assert code == 0
     assert printed.startswith("trainingjob-operator: 0.")
 
 
-def test_it_is_nobody_and_may_write_nowhere(image: str) -> None:
+def test_the_image_runs_as_nobody_without_a_writable_path(image: str) -> None:
     program = """
 import os
 print(os.getuid(), os.getgid(), [line for line in open("/proc/self/status")
@@ -51,7 +51,7 @@ for folder in ("/", "/tmp", "/opt/venv", os.environ["HOME"]):
     assert python(image, program) == f"65532 65532 {nothing}"
 
 
-def test_it_has_what_its_lock_names_and_nothing_of_the_laptop_mode(image: str) -> None:
+def test_the_image_contains_exactly_the_locked_packages_and_no_sandbox(image: str) -> None:
     program = """
 from importlib import metadata, util
 print(*(d.name.lower() for d in metadata.distributions()))
@@ -62,7 +62,7 @@ assert not any(map(util.find_spec, ("trainingjob_sandbox", "cel", "jsonschema", 
     assert installed == locked | {"trainingjob-operator"}
 
 
-def test_it_can_delete_in_a_process_of_its_own(image: str) -> None:
+def test_the_image_can_delete_in_a_separate_process(image: str) -> None:
     program = """
 import os
 from trainingjob_operator.volume.sweep.deleter_pool import Deletion, Deleter
@@ -83,7 +83,7 @@ print(answer.tally, answer.error, os.listdir("/trash"), deleter.process.returnco
 
 
 @pytest.mark.parametrize("command", [["run", "job.yaml"], ["sandbox", "up"]])
-def test_the_laptop_mode_is_refused_in_one_line(image: str, command: list[str]) -> None:
+def test_sandbox_commands_are_rejected_in_one_line(image: str, command: list[str]) -> None:
     code, printed = run_command(image, *command)
     assert code == 2
     assert len(printed.splitlines()) == 1
@@ -91,7 +91,7 @@ def test_the_laptop_mode_is_refused_in_one_line(image: str, command: list[str]) 
     assert "pip install '.[sandbox]'" in printed
 
 
-def test_without_a_cluster_it_says_in_one_line_what_to_do(image: str) -> None:
+def test_without_a_cluster_the_image_prints_a_one_line_hint(image: str) -> None:
     code, printed = run_command(image)
     assert code == 2
     assert len(printed.splitlines()) == 1
@@ -99,7 +99,7 @@ def test_without_a_cluster_it_says_in_one_line_what_to_do(image: str) -> None:
     assert "KUBECONFIG" in printed
 
 
-def test_all_that_the_operator_imports_is_compiled(image: str) -> None:
+def test_all_modules_of_the_operator_are_precompiled(image: str) -> None:
     program = """
 import os, sys
 import trainingjob_cli.main, trainingjob_operator.logging_setup, trainingjob_operator.runtime
@@ -140,7 +140,7 @@ print(*(s.name for s in sources if not os.path.exists(s.cached)))
 """
 
 
-def test_all_that_the_record_service_imports_is_compiled(image: str) -> None:
+def test_all_modules_of_the_record_service_are_precompiled(image: str) -> None:
     code, printed = run_command(image, "-c", SERVE, entrypoint=PYTHON, scratch="/scratch")
     assert (code, printed.strip()) == (0, "")
 
@@ -179,13 +179,13 @@ print(*(s.name for s in sources if not os.path.exists(s.cached)))
 """
 
 
-def test_all_that_the_console_imports_is_compiled(image: str) -> None:
+def test_all_modules_of_the_console_are_precompiled(image: str) -> None:
     code, printed = run_command(image, "-c", LOOK, entrypoint=PYTHON, scratch="/scratch")
     # What it says of the API server that is not there comes first.
     assert (code, printed.splitlines()[-1]) == (0, ""), printed
 
 
-async def test_its_record_service_keeps_a_record_through_a_kill(
+async def test_the_images_record_service_keeps_a_record_after_sigkill(
     image: str, tmp_path: Path
 ) -> None:
     record = a_record()
@@ -205,7 +205,7 @@ async def test_its_record_service_keeps_a_record_through_a_kill(
         assert seconds < 2.0
 
 
-async def test_it_brings_a_job_to_its_end_and_leaves_at_once_on_sigterm(
+async def test_the_images_operator_completes_a_job_and_exits_at_once_on_sigterm(
     image: str, api: Api, tmp_path: Path
 ) -> None:
     with ImageProcess(image, api.server.operator_kubeconfig, tmp_path / "op.log") as operator:

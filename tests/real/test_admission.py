@@ -265,7 +265,7 @@ async def stage(api_server: ApiServerUnderTest) -> AsyncIterator[Stage]:
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=[*OBSTACLES])
-async def test_a_job_whose_pods_are_refused_waits_and_says_so_in_the_servers_words(
+async def test_a_job_whose_pods_are_rejected_waits_and_shows_the_servers_message(
     operator: OperatorProcess, stage: Stage, api: Api, obstacle: Obstacle
 ) -> None:
     await stage(api, obstacle)
@@ -283,7 +283,7 @@ async def test_a_job_whose_pods_are_refused_waits_and_says_so_in_the_servers_wor
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=[*OBSTACLES])
-async def test_a_refusal_is_not_asked_about_again_and_again(
+async def test_a_rejection_is_retried_with_backoff(
     operator: OperatorProcess,
     operator_user: str,
     audit: AuditLog,
@@ -320,7 +320,7 @@ async def namespaces(api_server: ApiServerUnderTest) -> AsyncIterator[dict[str, 
         }
 
 
-async def test_a_job_starts_by_itself_when_nothing_is_in_its_way_any_more(
+async def test_a_job_starts_once_its_pods_are_admitted(
     operator: OperatorProcess, stage: Stage, namespaces: dict[str, Api]
 ) -> None:
     for name, api in namespaces.items():
@@ -340,7 +340,7 @@ async def test_a_job_starts_by_itself_when_nothing_is_in_its_way_any_more(
         assert condition(status, "PodsReady")["reason"] == "PodsReady"
 
 
-async def test_an_account_that_comes_a_moment_later_is_hardly_waited_for(
+async def test_a_service_account_created_shortly_after_the_job_delays_it_little(
     operator: OperatorProcess, api: Api
 ) -> None:
     """As the default account of a namespace that was made with the job in one `kubectl apply`."""
@@ -353,7 +353,7 @@ async def test_an_account_that_comes_a_moment_later_is_hardly_waited_for(
     await api.wait_for_pods("blocked", 3, patience_s=TRIED_AGAIN_AFTER_S / 3)
 
 
-async def test_a_job_starts_that_is_applied_together_with_its_namespace(
+async def test_a_job_applied_together_with_its_namespace_starts(
     operator: OperatorProcess, api_server: ApiServerUnderTest, admin_kubectl: Kubectl
 ) -> None:
     name = f"test-{uuid4().hex[:8]}"
@@ -371,7 +371,7 @@ async def test_a_job_starts_that_is_applied_together_with_its_namespace(
         await client.delete(f"/api/v1/namespaces/{name}")
 
 
-async def test_what_admission_adds_to_a_pod_is_no_reason_to_make_it_again(
+async def test_fields_added_by_admission_do_not_recreate_a_pod(
     operator: OperatorProcess, api: Api
 ) -> None:
     await set_limits(api)

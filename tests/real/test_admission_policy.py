@@ -183,7 +183,9 @@ async def users(policy: str, plane: ControlPlane, api: Api) -> AsyncIterator[Use
         yield made
 
 
-async def test_who_may_only_create_jobs_gains_nothing_by_it(users: Users, policy: str) -> None:
+async def test_the_right_to_create_jobs_does_not_escalate_privileges(
+    users: Users, policy: str
+) -> None:
     jobs_only = await users.add(JOBS)
 
     for pod in PLAIN.values():
@@ -200,14 +202,14 @@ async def test_who_may_only_create_jobs_gains_nothing_by_it(users: Users, policy
     assert HOST in await jobs_only.refusal(job_with(REFUSED["hostPID"][0], suspend=True))
 
 
-async def test_who_may_create_pods_is_let_through(users: Users) -> None:
+async def test_users_who_may_create_pods_are_admitted(users: Users) -> None:
     pods_too = await users.add(JOBS, PODS)
     await pods_too.creates(job_with(ALL_AT_ONCE))
     for pod, _ in REFUSED.values():
         await pods_too.creates(job_with(pod))
 
 
-async def test_a_right_of_its_own_opens_one_door_and_no_other(users: Users) -> None:
+async def test_each_additional_right_admits_only_its_own_templates(users: Users) -> None:
     robots = await users.add(JOBS, ROBOT)
     await robots.creates(job_with({"serviceAccountName": "robot"}))  # with its token
     await robots.creates(job_with({"serviceAccount": "robot"}))
@@ -224,7 +226,7 @@ async def test_a_right_of_its_own_opens_one_door_and_no_other(users: Users) -> N
             assert words in await readers.refusal(job_with(pod)), name
 
 
-async def test_what_was_let_in_is_asked_about_again_only_when_its_template_changes(
+async def test_an_admitted_job_is_checked_again_only_if_its_template_changes(
     users: Users, api: Api
 ) -> None:
     jobs_only = await users.add(JOBS)
@@ -243,7 +245,7 @@ async def test_what_was_let_in_is_asked_about_again_only_when_its_template_chang
         await jobs_only.patches("mine", {"spec": {"template": {"spec": secured(privileged=True)}}})
 
 
-async def test_a_template_as_large_as_they_come_does_not_cost_too_much(users: Users) -> None:
+async def test_a_template_of_maximum_size_stays_within_the_cel_cost_limit(users: Users) -> None:
     """An expression that costs the API server too much is a refusal."""
     jobs_only = await users.add(JOBS)
     variables = [{"name": f"V{number}", "value": "x"} for number in range(512)]
@@ -253,11 +255,11 @@ async def test_a_template_as_large_as_they_come_does_not_cost_too_much(users: Us
     await jobs_only.creates(job_with(pod))
 
 
-async def test_its_expressions_fit_the_schema(policy: str, api: Api) -> None:
+async def test_the_policys_expressions_pass_type_checking(policy: str, api: Api) -> None:
     assert await doubts_of(api, policy) == []
 
 
-async def test_the_operator_needs_nothing_for_it(
+async def test_the_operator_needs_no_rights_for_the_policy(
     users: Users,
     operator: OperatorProcess,
     operator_user: str,

@@ -94,7 +94,7 @@ def job_with_logs(claim: str) -> Object:
     return job
 
 
-async def test_jobs_beside_the_operator_reach_neither_logs_nor_records_of_others(
+async def test_jobs_in_the_operators_namespace_cannot_mount_logs_or_records(
     users: Users, install: list[str]
 ) -> None:
     jobs_only, pods_too = await users.add(JOBS), await users.add(JOBS, PODS)
@@ -139,7 +139,7 @@ def job_labelled(labels: dict[str, str]) -> Object:
     return job
 
 
-async def test_nobodys_job_beside_the_operator_passes_for_a_part_of_its_release(
+async def test_no_job_in_the_operators_namespace_can_have_labels_of_the_release(
     users: Users, api: Api
 ) -> None:
     """A pod that the record service's Service selects would be sent the records and their token."""
@@ -159,7 +159,7 @@ async def test_nobodys_job_beside_the_operator_passes_for_a_part_of_its_release(
         await pods_too.patches("mine", {"spec": {"template": template}})
 
 
-async def test_no_jobs_directory_is_on_a_claim_that_is_for_the_operators_release(
+async def test_spec_logs_cannot_name_a_claim_of_the_operators_release(
     users: Users, api: Api
 ) -> None:
     pods_too = await users.add(JOBS, PODS)
@@ -178,7 +178,7 @@ async def test_no_jobs_directory_is_on_a_claim_that_is_for_the_operators_release
     await jobs_only.patches("mine", {"spec": {"logs": {"volume": True, "claimName": "logs"}}})
 
 
-async def test_their_expressions_fit_the_schema(install: list[str], api: Api) -> None:
+async def test_the_policies_expressions_pass_type_checking(install: list[str], api: Api) -> None:
     assert len(install) == 2
     for name in install:
         assert await doubts_of(api, name) == []

@@ -29,7 +29,7 @@ def smoke(
 
 
 @pytest.mark.real_only
-def test_a_one_pod_job_takes_three_requests_and_never_two_pods(
+def test_a_one_pod_job_takes_three_requests_and_one_pod(
     smoke: tuple[subprocess.CompletedProcess[str], Any],
 ) -> None:
     done, written = smoke
@@ -41,7 +41,7 @@ def test_a_one_pod_job_takes_three_requests_and_never_two_pods(
 
 
 @pytest.mark.real_only
-def test_the_job_controller_is_charged_for_its_own_requests(
+def test_requests_of_the_job_controller_are_counted_separately(
     smoke: tuple[subprocess.CompletedProcess[str], Any],
 ) -> None:
     """The other side of the scales: were it charged with nothing, ours would look bad for ever."""
@@ -54,7 +54,7 @@ def test_the_job_controller_is_charged_for_its_own_requests(
 
 
 @pytest.mark.real_only
-def test_a_record_takes_two_requests_more_and_a_late_one_three() -> None:
+def test_a_record_takes_two_more_requests_and_a_late_one_three() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "hack.bench.records", "--smoke", "--jobs", "30"],
         cwd=ROOT,

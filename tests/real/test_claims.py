@@ -65,7 +65,7 @@ async def wait_until_refused(api: Api) -> None:
     await api.delete_job("probe")
 
 
-async def test_a_job_that_may_not_be_claimed_says_why_and_starts_when_its_record_is_given_up(
+async def test_a_job_whose_finalizer_is_denied_shows_why_and_starts_without_a_record(
     api_server: ApiServerUnderTest, unclaimable: Api, tmp_path: Path
 ) -> None:
     api = unclaimable

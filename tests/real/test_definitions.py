@@ -43,7 +43,7 @@ def definitions(kubectl: Kubectl) -> list[dict[str, Any]]:
     return sorted(found, key=lambda crd: str(crd["metadata"]["name"]))
 
 
-def test_plain_apply_takes_them_and_leaves_them_alone_the_second_time(kubectl: Kubectl) -> None:
+def test_client_side_apply_works_and_is_unchanged_the_second_time(kubectl: Kubectl) -> None:
     assert outcome(kubectl(*PLAIN)) == ["created", "created"]
     assert outcome(kubectl(*PLAIN)) == ["unchanged", "unchanged"]
 
@@ -53,20 +53,20 @@ def test_plain_apply_takes_them_and_leaves_them_alone_the_second_time(kubectl: K
         assert len(applied.encode()) < MOST_BYTES_OF_ANNOTATIONS * 3 / 4
 
 
-def test_server_side_apply_takes_them(kubectl: Kubectl) -> None:
+def test_server_side_apply_works(kubectl: Kubectl) -> None:
     assert outcome(kubectl(*SERVER_SIDE)) == ["serverside-applied"] * 2
     assert outcome(kubectl(*SERVER_SIDE)) == ["serverside-applied"] * 2
 
     assert [crd["metadata"]["generation"] for crd in definitions(kubectl)] == [1, 1]
 
 
-def test_server_side_apply_takes_over_what_was_applied_plainly(kubectl: Kubectl) -> None:
+def test_server_side_apply_takes_over_after_client_side_apply(kubectl: Kubectl) -> None:
     kubectl(*PLAIN)
 
     assert outcome(kubectl(*SERVER_SIDE)) == ["serverside-applied"] * 2
 
 
-def test_plain_apply_takes_over_what_was_applied_by_the_server(kubectl: Kubectl) -> None:
+def test_client_side_apply_takes_over_after_server_side_apply(kubectl: Kubectl) -> None:
     kubectl(*SERVER_SIDE)
 
     done = kubectl.run(*PLAIN)
@@ -78,7 +78,7 @@ def test_plain_apply_takes_over_what_was_applied_by_the_server(kubectl: Kubectl)
     assert outcome(done.stdout) == ["configured", "configured"]
 
 
-def test_they_are_established_and_structural_under_the_names_that_they_ask_for(
+def test_the_crds_are_established_structural_and_have_their_names_accepted(
     kubectl: Kubectl,
 ) -> None:
     kubectl(*PLAIN)

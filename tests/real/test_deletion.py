@@ -43,7 +43,7 @@ async def bind(api: Api, pod: Object, node: str = "played-by-a-test") -> None:
 
 
 @pytest.mark.parametrize("cascade", ["background", "foreground"])
-async def test_a_deleted_job_takes_its_pods_and_its_service_along(
+async def test_the_pods_and_the_service_of_a_deleted_job_are_deleted(
     operator: OperatorProcess, api: Api, kubectl: Kubectl, cascade: str
 ) -> None:
     await running_job(api, "gone")
@@ -61,7 +61,7 @@ async def test_a_deleted_job_takes_its_pods_and_its_service_along(
             await asyncio.sleep(0.05)
 
 
-async def test_a_job_that_is_deleted_with_its_pods_first_starts_nothing_more(
+async def test_a_job_in_foreground_deletion_starts_no_pods(
     operator: OperatorProcess, api: Api, kubectl: Kubectl
 ) -> None:
     pods = await running_job(api, "last")
@@ -81,7 +81,7 @@ async def test_a_job_that_is_deleted_with_its_pods_first_starts_nothing_more(
     assert await api.pods("last") == []
 
 
-async def test_pods_that_their_user_orphaned_are_left_alone(
+async def test_orphaned_pods_are_not_modified(
     operator: OperatorProcess, api: Api, kubectl: Kubectl
 ) -> None:
     pods = await running_job(api, "parent")
@@ -107,7 +107,7 @@ async def test_pods_that_their_user_orphaned_are_left_alone(
     assert (status["active"], status["disruptions"]) == (1, 0)
 
 
-async def test_a_pod_that_its_user_deletes_is_a_disruption_and_no_second_one_runs_beside_it(
+async def test_a_pod_deleted_by_its_user_is_a_disruption_and_its_replacement_waits_for_it(
     operator: OperatorProcess, api: Api, kubectl: Kubectl
 ) -> None:
     pods = await running_job(api, "hit")
@@ -129,7 +129,7 @@ async def test_a_pod_that_its_user_deletes_is_a_disruption_and_no_second_one_run
     assert len(await api.pods("hit")) == 2
 
 
-async def test_a_pod_that_is_deleted_by_force_is_a_disruption(
+async def test_a_force_deleted_pod_is_a_disruption(
     operator: OperatorProcess, api: Api, kubectl: Kubectl
 ) -> None:
     pods = await running_job(api, "forced", nodes=1)
@@ -141,7 +141,7 @@ async def test_a_pod_that_is_deleted_by_force_is_a_disruption(
     assert (status["restarts"], status["disruptions"]) == (0, 1)
 
 
-async def test_a_namespace_with_running_jobs_goes(
+async def test_a_namespace_with_running_jobs_can_be_deleted(
     operator: OperatorProcess, api: Api, admin_kubectl: Kubectl
 ) -> None:
     for number in range(3):

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.real_only
 GATE = {"name": "example.com/queue"}
 
 
-async def test_the_clock_of_an_attempt_starts_when_its_last_gate_is_gone(
+async def test_the_time_of_an_attempt_starts_when_its_last_gate_is_removed(
     operator: OperatorProcess, api: Api
 ) -> None:
     job = make_job("gated", nodes=2, preRunningDeadlineSeconds=600)

@@ -30,7 +30,7 @@ async def endpoints_of(api: Api, service: str, count: int) -> tuple[list[Object]
         await asyncio.sleep(0.05)
 
 
-async def test_ranks_on_the_host_network_have_the_records_that_their_variables_name(
+async def test_ranks_on_the_host_network_have_the_dns_records_in_their_variables(
     operator: OperatorProcess, api: Api
 ) -> None:
     job = make_job("hosted", nodes=2, framework="Torch")

@@ -10,7 +10,7 @@ from tests.support.real.real import Kubectl
 pytestmark = pytest.mark.real_only
 
 
-async def test_a_job_is_applied_by_the_server_and_stays_its_owners(
+async def test_after_server_side_apply_the_user_keeps_the_fields_of_the_spec(
     operator: OperatorProcess, api: Api, kubectl: Kubectl
 ) -> None:
     job = unscheduled(make_job("declared", nodes=2))
@@ -42,7 +42,7 @@ async def test_a_job_is_applied_by_the_server_and_stays_its_owners(
         (("replace", "--field-manager=portal", "-f", "-"), "portal"),
     ],
 )
-async def test_who_shut_a_job_down_is_the_manager_of_the_field(
+async def test_the_field_manager_shows_who_shut_a_job_down(
     operator: OperatorProcess, api: Api, kubectl: Kubectl, words: tuple[str, ...], manager: str
 ) -> None:
     job = unscheduled(make_job("stopped"))
@@ -62,7 +62,7 @@ async def test_who_shut_a_job_down_is_the_manager_of_the_field(
     assert condition(status, "Finished")["reason"] == "Stopped"
 
 
-async def test_who_shut_a_job_down_by_a_patch_stays_known_when_the_field_is_removed(
+async def test_the_user_of_a_shutdown_patch_stays_known_after_the_field_is_removed(
     operator: OperatorProcess, api: Api, kubectl: Kubectl
 ) -> None:
     await api.apply(unscheduled(make_job("patched")))
@@ -78,7 +78,7 @@ async def test_who_shut_a_job_down_by_a_patch_stays_known_when_the_field_is_remo
     assert status["phase"] == "Cancelled"
 
 
-async def test_wait_sees_the_end_of_a_job(
+async def test_kubectl_wait_returns_when_a_job_finishes(
     operator: OperatorProcess, api: Api, kubectl: Kubectl
 ) -> None:
     await api.apply(unscheduled(make_job("awaited")))

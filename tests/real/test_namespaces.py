@@ -28,7 +28,7 @@ def operator(api: Api, tmp_path: Path) -> Iterator[OperatorProcess]:
         yield process
 
 
-async def test_nothing_is_created_in_a_namespace_that_goes_and_nothing_is_remembered_of_it(
+async def test_nothing_is_created_or_cached_for_a_terminating_namespace(
     operator: OperatorProcess,
     operator_user: str,
     audit: AuditLog,
@@ -71,7 +71,7 @@ async def test_nothing_is_created_in_a_namespace_that_goes_and_nothing_is_rememb
     assert "this is a bug" not in operator.log()
 
 
-async def test_a_namespace_that_comes_back_is_served_like_a_new_one(
+async def test_a_recreated_namespace_is_served_like_a_new_one(
     operator: OperatorProcess, api: Api, kubectl: Kubectl, admin_kubectl: Kubectl
 ) -> None:
     await api.apply(unscheduled(make_job("again")))

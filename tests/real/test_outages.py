@@ -84,7 +84,7 @@ def uids(pods: list[Object]) -> list[str]:
     return [pod["metadata"]["uid"] for pod in pods]
 
 
-async def test_jobs_run_on_over_a_restart_of_the_api_server(
+async def test_jobs_keep_running_during_a_restart_of_the_api_server(
     operator: OperatorProcess,
     operator_user: str,
     audit: AuditLog,
@@ -114,7 +114,7 @@ async def test_jobs_run_on_over_a_restart_of_the_api_server(
     await eventually(lambda: operator.probe("/readyz")[0] == 200, within_s=60)
 
 
-async def test_a_watch_whose_place_is_gone_loses_nothing(
+async def test_a_watch_with_an_expired_resource_version_loses_no_events(
     operator: OperatorProcess,
     operator_user: str,
     audit: AuditLog,
@@ -191,7 +191,7 @@ class Interrupted:
             raise
 
 
-async def test_a_list_whose_next_page_has_expired_is_made_again_and_complete(
+async def test_a_list_with_an_expired_continue_token_is_restarted_and_complete(
     plane: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(response_reader, "MAX_ITEMS", 2)

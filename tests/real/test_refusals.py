@@ -98,7 +98,7 @@ def sentence(manifest: Object, cause: str) -> str:
 
 
 @pytest.mark.parametrize(("manifest", "cause"), REFUSED_AT_ONCE.values(), ids=[*REFUSED_AT_ONCE])
-async def test_apply_says_what_is_wrong_with_a_new_object(
+async def test_apply_shows_the_error_of_an_invalid_object(
     api: Api, kubectl: Kubectl, manifest: Object, cause: str
 ) -> None:
     said = kubectl.refusal("apply", "-f", "-", stdin=into(api.namespace, manifest))
@@ -107,7 +107,7 @@ async def test_apply_says_what_is_wrong_with_a_new_object(
 
 
 @pytest.mark.parametrize(("old", "new", "cause"), REFUSED_LATER.values(), ids=[*REFUSED_LATER])
-async def test_apply_says_what_cannot_change_any_more(
+async def test_apply_names_immutable_fields(
     api: Api, kubectl: Kubectl, old: Object, new: Object, cause: str
 ) -> None:
     kubectl("apply", "-f", "-", stdin=into(api.namespace, old))
@@ -117,7 +117,7 @@ async def test_apply_says_what_cannot_change_any_more(
     assert said == sentence(new, cause)
 
 
-async def test_all_that_is_wrong_is_said_at_once(api: Api, kubectl: Kubectl) -> None:
+async def test_all_errors_of_an_object_are_shown_at_once(api: Api, kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=into(api.namespace, make_job()))
 
     said = kubectl.refusal(
@@ -131,14 +131,14 @@ async def test_all_that_is_wrong_is_said_at_once(api: Api, kubectl: Kubectl) -> 
     ]
 
 
-async def test_a_shutdown_is_strengthened_and_removed(api: Api, kubectl: Kubectl) -> None:
+async def test_a_shutdown_can_be_strengthened_and_removed(api: Api, kubectl: Kubectl) -> None:
     for job in (make_job(shutdown="Stop"), make_job(shutdown="Terminate"), make_job()):
         kubectl("apply", "-f", "-", stdin=into(api.namespace, job))
 
     assert "shutdown" not in (await api.job("mnist"))["spec"]
 
 
-async def test_every_case_of_the_table_is_judged_as_the_table_says(api: Api) -> None:
+async def test_every_case_of_the_table_has_the_expected_result(api: Api) -> None:
     """The table that our own judges are held to: where it errs, they err with it."""
     wrong = [told for case in CASES if (told := await judged_wrongly(api, case))]
 

@@ -42,7 +42,7 @@ async def wait_for_pod(api: Api) -> str:
             await asyncio.sleep(0.05)
 
 
-async def test_a_deployment_stands_still_when_its_pod_has_gone_and_not_before(api: Api) -> None:
+async def test_scaling_to_zero_completes_only_when_the_pod_no_longer_exists(api: Api) -> None:
     path = f"/apis/apps/v1/namespaces/{api.namespace}/deployments"
     await api.client.create(path, deployment(node="silent"))
     pod = await wait_for_pod(api)
@@ -61,7 +61,7 @@ async def test_a_deployment_stands_still_when_its_pod_has_gone_and_not_before(ap
         assert listed["items"] == []
 
 
-async def test_a_deployment_that_is_not_there_stands_still_already(api: Api) -> None:
+async def test_a_missing_deployment_counts_as_scaled_to_zero(api: Api) -> None:
     connection = await connect(str(api.server.kubeconfig))
     async with DeploymentGateway(connection, timeout_s=15) as gateway:
         assert await gateway.scale_to_zero(api.namespace, "nobody", timeout_s=0) is False

@@ -48,7 +48,7 @@ async def set_quota(api: Api) -> None:
             await api.client.delete(f"{quotas}/training")
 
 
-async def test_a_quota_of_jobs_refuses_the_one_that_is_too_many(api: Api) -> None:
+async def test_an_object_count_quota_rejects_a_job_over_the_limit(api: Api) -> None:
     await set_quota(api)
     await api.apply(make_job("one", suspend=True))
     with pytest.raises(ApiError, match="exceeded quota: training") as caught:
@@ -56,7 +56,7 @@ async def test_a_quota_of_jobs_refuses_the_one_that_is_too_many(api: Api) -> Non
     assert caught.value.status == 403
 
 
-def test_what_the_operators_token_can_do_and_what_not(
+def test_the_operators_token_has_exactly_the_documented_rights(
     api_server: ApiServerUnderTest, admin_kubectl: Kubectl
 ) -> None:
     assert api_server.operator is not None

@@ -229,7 +229,7 @@ async def hurt_one(found: list[Replica], dice: random.Random, number: int) -> st
 
 
 @pytest.mark.usefixtures("accounts")
-async def test_never_do_two_operators_write_over_fifty_random_faults(
+async def test_only_one_operator_writes_at_a_time_during_fifty_random_faults(
     plane: ControlPlane, api: Api, audit: AuditLog, tmp_path: Path
 ) -> None:
     seed = random.randrange(2**32)

@@ -72,7 +72,7 @@ def row(printed: str, name: str) -> dict[str, str]:
         ("metadata.name=done", ["done"]),
     ],
 )
-async def test_jobs_are_selected_by_what_their_status_says(
+async def test_jobs_can_be_selected_by_status_fields(
     jobs: Api, kubectl: Kubectl, selector: str, names: list[str]
 ) -> None:
     found = kubectl("get", "tj", "--field-selector", selector, "-o", "name")
@@ -80,13 +80,13 @@ async def test_jobs_are_selected_by_what_their_status_says(
     assert [line.rpartition("/")[2] for line in found.splitlines()] == names
 
 
-async def test_what_cannot_be_selected_by_is_refused(api: Api, kubectl: Kubectl) -> None:
+async def test_unsupported_field_selectors_are_rejected(api: Api, kubectl: Kubectl) -> None:
     said = kubectl.refusal("get", "tj", "--field-selector", "spec.numNodes=1")
 
     assert "field label not supported: spec.numNodes" in said
 
 
-async def test_a_job_comes_into_a_selection_and_leaves_it(jobs: Api) -> None:
+async def test_a_watch_with_a_field_selector_shows_jobs_that_enter_and_leave_it(jobs: Api) -> None:
     path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{jobs.namespace}/trainingjobs"
     seen: list[tuple[str, str]] = []
     async with asyncio.timeout(20):
@@ -103,7 +103,7 @@ async def test_a_job_comes_into_a_selection_and_leaves_it(jobs: Api) -> None:
     assert seen == [("ADDED", "runs"), ("DELETED", "runs")]
 
 
-async def test_the_columns_say_how_a_job_is(jobs: Api, kubectl: Kubectl) -> None:
+async def test_the_columns_show_the_state_of_a_job(jobs: Api, kubectl: Kubectl) -> None:
     printed = kubectl("get", "trainingjobs")
 
     assert columns(printed) == JOB_COLUMNS
@@ -117,7 +117,7 @@ async def test_the_columns_say_how_a_job_is(jobs: Api, kubectl: Kubectl) -> None
     assert failed["COMPLETED"].endswith("d")  # an age, in days
 
 
-async def test_the_wide_columns_say_why(jobs: Api, kubectl: Kubectl) -> None:
+async def test_the_wide_columns_show_the_reason(jobs: Api, kubectl: Kubectl) -> None:
     printed = kubectl("get", "tj", "-o", "wide")
 
     assert columns(printed)[-4:] == ["FRAMEWORK", "ATTEMPT", "REASON", "AGE"]
@@ -127,7 +127,9 @@ async def test_the_wide_columns_say_why(jobs: Api, kubectl: Kubectl) -> None:
     )  # fmt: skip
 
 
-async def test_short_names_and_the_category_find_both_kinds(jobs: Api, kubectl: Kubectl) -> None:
+async def test_short_names_and_the_category_work_for_both_kinds(
+    jobs: Api, kubectl: Kubectl
+) -> None:
     policy = make_policy(ttlSecondsAfterFinished=60)
     policy["metadata"]["namespace"] = jobs.namespace
     kubectl("apply", "-f", "-", stdin=policy)
