@@ -205,7 +205,7 @@ def test_a_unit_test_is_found_from_the_file_that_it_tests(test: Path) -> None:
 
 def test_the_map_names_files_that_exist() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text()
-    rows = page[page.index("## To change X, open Y") : page.index("Fixed numbers that")]
+    rows = page[page.index("## To change X, open Y") : page.index("## The life of one job")]
     paths = re.findall(r"`([a-z_]+/[\w./-]+)`", rows)
     assert len(paths) > 20
     assert [path for path in paths if not (ROOT / path).is_file()] == []
@@ -220,7 +220,22 @@ def test_the_map_has_every_room() -> None:
     assert [room for room in sorted(rooms - {"."}) if f"| `{room}/` |" not in page] == []
 
 
+def test_the_tables_of_rooms_name_only_files_that_exist() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    for package, begin, end in (
+        ("trainingjob_operator", "## The rooms of the operator", "## The rooms of the console"),
+        ("trainingjob_console", "## The rooms of the console", "## To change X, open Y"),
+    ):
+        cells = re.findall(
+            r"^\| (`[^|]+`) \|", page[page.index(begin) : page.index(end)], re.MULTILINE
+        )
+        named = [path for cell in cells for path in re.findall(r"`([\w./]+)`", cell)]
+        assert len(named) > 10
+        assert [path for path in named if not (ROOT / "operator" / package / path).exists()] == []
+
+
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+SECTION_LINK = re.compile(r"\]\(([^)#:\s]*)#([^)\s]+)\)")
 PAGES = [page for page in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(page.parts)]
 
 
@@ -228,6 +243,22 @@ PAGES = [page for page in ROOT.rglob("*.md") if not {".venv", "node_modules"} & 
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = LINK.findall(page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_to_sections_name_headings_that_exist(page: Path) -> None:
+    links = SECTION_LINK.findall(page.read_text())
+    assert [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if anchor not in anchors(page.parent / target if target else page)
+    ] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_reference_names_every_setting_and_every_reason() -> None:

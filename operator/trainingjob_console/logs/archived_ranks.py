@@ -1,4 +1,4 @@
-"""Finds the archived logs of deleted pods, from which a page of merged logs is sent what it missed."""
+"""Finds the archived logs of deleted pods, to send a reader of merged logs the lines that it missed."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

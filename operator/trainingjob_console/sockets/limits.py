@@ -1,4 +1,4 @@
-"""Limits of WebSockets, their subscriptions and their queues."""
+"""The numbers: maximum WebSockets, subscriptions and queue sizes, and timeouts."""
 
 from dataclasses import dataclass
 from typing import Final

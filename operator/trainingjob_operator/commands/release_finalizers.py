@@ -1,6 +1,6 @@
-"""`trainingjob release-finalizers`: releases our finalizers before the operator is uninstalled.
+"""`trainingjob release-finalizers`: the command's checks and output; `release_pass.py` does the work.
 
-Also used before it stops serving some namespaces: afterwards it has no rights there any more, and
+Used before the operator is uninstalled, and before it stops serving some namespaces: afterwards it has no rights there any more, and
 could neither release finalizers in them nor see that there are any.
 """
 
@@ -13,8 +13,8 @@ from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_api.errors import KubernetesError, NotServedError, SettingsError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.commands.command_lease import LeaseHeldError, holding_lease
-from trainingjob_operator.commands.finalizer_release import FinalizerRelease, ReleaseReport
 from trainingjob_operator.commands.namespace_handover import wait_for_handover
+from trainingjob_operator.commands.release_pass import ReleasePass, ReleaseReport
 from trainingjob_operator.core.record import record_line
 from trainingjob_operator.kube.connection import Connection, connect
 from trainingjob_operator.kube.deployments import DeploymentGateway
@@ -78,7 +78,7 @@ async def release(
                 connection, timeout_s=settings.kubernetes.timeout, may_write=may_write
             ) as gateway,
         ):
-            report = await FinalizerRelease(
+            report = await ReleasePass(
                 gateway,
                 writer,
                 cluster=settings.cluster_name,

@@ -1,4 +1,4 @@
-"""A bounded queue of waiting jobs, fair between namespaces.
+"""A bounded queue of jobs that wait for a place in the index or for pods, fair between namespaces.
 
 The next job is the oldest one of the namespace that uses least at the moment (jobs in the index, or
 pods). A namespace with twenty thousand jobs thus delays only its own.

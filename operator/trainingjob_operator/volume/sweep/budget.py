@@ -70,15 +70,6 @@ class Budget:
         if self.stop.is_set() or self._monotonic() > self._deadline:
             raise BudgetError("the sweep has used up its time")
 
-    def rest(self, seconds: float) -> None:
-        """Sleep, but return at once when the process is stopping.
-
-        Raises:
-            BudgetError: the time is used up, or the process is stopping.
-        """
-        self.stop.wait(seconds)
-        self.tick()
-
     def set_entry_limit(self, entries: int) -> None:
         """Set how many entries may be removed, after all entries were counted."""
         self._entries = entries

@@ -1,4 +1,4 @@
-"""Enforces the quota of files that no job owns: above it, some are removed before they expire.
+"""Enforces the quota of files of deleted jobs: archived logs go first, then results; the oldest first.
 
 Off unless a quota is set. It counts only files that the sweep may remove: no files of existing
 jobs, no kept or foreign files, none that changed within the hour, and none of other users of the

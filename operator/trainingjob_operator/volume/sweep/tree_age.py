@@ -1,4 +1,4 @@
-"""Measures a tree: its newest change and its size. The walk stops at the first young file.
+"""Finds the newest change in a tree: the walk stops at the first young file, and sizes an old tree.
 
 A directory's own time does not change when a file below it is written, so every file is examined.
 Directories are streamed, never listed whole: one may have ten million files. The number of open

@@ -20,7 +20,7 @@ from trainingjob_api.errors import (
     RecordRejectedError,
     UnavailableError,
 )
-from trainingjob_operator.commands.finalizer_release import FinalizerRelease, ReleaseReport
+from trainingjob_operator.commands.release_pass import ReleasePass, ReleaseReport
 from trainingjob_operator.core.decision import DecisionSettings
 from trainingjob_operator.kube.cluster import Page
 from trainingjob_operator.records.outbox import Writer
@@ -70,8 +70,8 @@ def farewell(
     *,
     discard: bool = False,
     **more: Any,
-) -> FinalizerRelease:
-    return FinalizerRelease(
+) -> ReleasePass:
+    return ReleasePass(
         objects,
         writer,
         **{

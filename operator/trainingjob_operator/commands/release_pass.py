@@ -1,4 +1,4 @@
-"""Releases our finalizers from all jobs and policies, for an uninstall or for given namespaces.
+"""Goes through all jobs and policies once: stores pending records, and releases our finalizers.
 
 No operator may serve these namespaces meanwhile, or it adds the finalizers again. Pending records
 are stored first. If a record cannot be stored, its job is released all the same and keeps the
@@ -65,7 +65,7 @@ class ReleaseReport:
     held: list[str] = field(default_factory=list)
 
 
-class FinalizerRelease:
+class ReleasePass:
     """Goes through all jobs and policies once, and releases their finalizers."""
 
     def __init__(
