@@ -127,9 +127,9 @@ async def use_everything(api: Api) -> None:
 
 
 async def keep_house(api: Api, home: str) -> None:
-    """Let a job go when its time is over, and the housekeeping say how it went.
+    """Let retention delete an expired job, and report the result.
 
-    The operator is told to take any use of memory for too much, which it says, too.
+    The operator is configured so that any use of memory is memory pressure, which it reports, too.
     """
     await api.apply(make_job("over", ttlSecondsAfterFinished=0))
     [pod] = await api.wait_for_pods("over", 1)

@@ -13,6 +13,6 @@ async def test_dry_run_in_the_query_is_ignored_if_there_is_a_body(api: Api) -> N
     await api.client._call("DELETE", path, body=options | {"dryRun": ["All"]})
     await api.client._call("DELETE", path, query={"dryRun": "All"})
     assert not await api.job_is_gone("kept")
-    # The server reads one or the other: here the job goes, whatever the query says.
+    # The server reads only one of them: here the job is deleted in spite of the query.
     await api.client._call("DELETE", path, query={"dryRun": "All"}, body=options)
     await api.wait_until_gone("kept")

@@ -93,7 +93,7 @@ async def test_while_an_operator_holds_the_lease_the_command_names_it_and_does_n
         await collected(own_api, dry_run=True)
         assert "is active: it holds" not in capsys.readouterr().err
         assert operator.leads
-    # It has stopped, and given the Lease back.
+    # It has stopped and released the Lease.
     assert await released(own_api)
     assert not (await own_api.job("held"))["metadata"].get("finalizers")
 
@@ -162,7 +162,7 @@ async def test_without_settings_a_missing_lease_is_named(
         # The chart gives Deployment and Lease one name, so that --stop names both.
         said = await says(clone, deployment="ml/train")
         assert f"{operator.state.identity} is active: it holds the Lease ml/train" in said
-        # What the settings name wins.
+        # The name in the settings takes precedence.
         named = Settings.from_environment(
             {
                 "TRAININGJOB_LEADER_ELECTION__LEASE_NAME": "other",
@@ -174,7 +174,7 @@ async def test_without_settings_a_missing_lease_is_named(
         nowhere = f"there is no Lease default/trainingjob-operator{missing}"
         for options in ({}, {"only": ["ml"]}, {"spared": ["other"]}):
             assert (await says(clone, **options)).count(nowhere) == 1
-            # An install that says that it has none is believed.
+            # A setting that disables leader election is respected.
             assert "there is no Lease" not in await says(settings(elects=False), **options)
         await collect(clone, dry_run=False, output="json", **of_cluster)
         assert capsys.readouterr().err.count(nowhere) == 1

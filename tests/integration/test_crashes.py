@@ -26,7 +26,7 @@ WRITES = 10
 
 
 class PodLedger:
-    """Every pod that ever was, by a watch of its own that misses nothing."""
+    """Records every pod that was ever created, with its own watch."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -46,7 +46,7 @@ class PodLedger:
 
 
 async def play_the_node(api: Api, name: str) -> Object:
-    """Run whatever pods come: rank 1 of attempt 0 fails, all others succeed. The final status."""
+    """Run all pods: rank 1 of attempt 0 fails, all others succeed. Return the final status."""
     done: set[str] = set()
     async with asyncio.timeout(120):
         while True:

@@ -80,7 +80,7 @@ class Run:
         self._watchdog.start()
 
     def until(self, wanted: str) -> None:
-        """Read on until a line holds this; the end coming first is a failure."""
+        """Read until a line contains this; fails at the end of the output."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.output += line
@@ -89,7 +89,7 @@ class Run:
         raise AssertionError(f"{wanted!r} never came:\n{self.output}")
 
     def finish(self) -> int:
-        """Read to the end; returns the exit code."""
+        """Read to the end, and return the exit code."""
         assert self.process.stdout is not None
         self.output += self.process.stdout.read()
         return self.process.wait()
@@ -118,9 +118,9 @@ def tmp(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nothing_is_left(tmp: Path) -> Iterator[None]:
-    """However the run ends: no process of it and no file is there some seconds later."""
+    """Check that, however the run ends, no process and no file of it remains some seconds later."""
     prctl = ctypes.CDLL(None).prctl
-    # Whatever loses its parent becomes our child, so that nothing can hide.
+    # As a subreaper, this process adopts every orphan, so that none is missed.
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = _descendants()
     yield
@@ -145,7 +145,7 @@ def start(tmp: Path, nothing_is_left: None) -> Iterator[StartRun]:
 
 
 def _descendants() -> set[int]:
-    """The living ones; those that ended as our adopted children are buried."""
+    """Return the running ones; adopted children that have ended are reaped."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

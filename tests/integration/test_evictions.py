@@ -86,7 +86,7 @@ async def test_a_failure_policy_rule_for_disruptions_matches_an_evicted_pod_once
     assert (announced["attempt"], announced["phase"]) == (0, "Running")
     message = condition(announced, "PodsReady")["message"]
     assert "was disrupted (EvictionByEvictionAPI); podFailurePolicy is evaluated" in message
-    # The node's last two words come one upon the other: nobody sees the pod between them.
+    # The node's last two status updates follow each other at once: the pod is not observed in between.
     await api.set_pod_status(first, {"phase": "Failed", "containerStatuses": killed(first)})
     await api.delete_pod(first, grace_s=0)
 

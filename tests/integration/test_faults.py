@@ -203,7 +203,7 @@ async def test_the_operator_catches_up_after_an_outage_of_the_api_server(
 
 
 def gone_once(resource: str, namespace: str) -> Fault:
-    """A watch whose place is gone."""
+    """A response to a watch with an expired resource version."""
     watch = ("watch", resource, namespace)
     return Fault(
         lambda seen: (seen.verb, seen.resource, seen.namespace) == watch,
@@ -223,8 +223,8 @@ async def test_objects_deleted_while_the_watch_is_down_are_noticed(
         await api.start_pod(pod)
     await api.wait_for_phase("gap", "Running")
 
-    # The watches break; a pod and a job vanish; the watches' places are gone (410) when they are
-    # back. Lists are held back until then, so that nobody can look in between.
+    # The watches break; a pod and a job are deleted; the resumed watches get 410, because their resource
+    # versions have expired. Lists are delayed until then, so that none can see an earlier state.
     held = proxy.add(
         Fault(lambda seen: seen.verb in {"watch", "list"}, before=lambda: None, times=None)
     )
@@ -240,7 +240,7 @@ async def test_objects_deleted_while_the_watch_is_down_are_noticed(
     proxy.faults[:] = gone
 
     await api.wait_for_pods("gap", 2, attempt=1)
-    # Each watch is opened again in its own time: that of jobs may come after all that pods lead to.
+    # The watches are reopened independently: that of jobs may be later than all effects of pod events.
     async with asyncio.timeout(90):
         while not all(fault.hits for fault in gone):
             await asyncio.sleep(0.02)

@@ -24,7 +24,7 @@ Object = dict[str, Any]
 LONG = "seq 400000"
 """More than three megabytes of log."""
 BETWEEN_JOBS_S = 2.0
-"""For half a minute the volume is left alone: jobs without a pause between them would all print in vain."""
+"""The pause between jobs: after an error, the operator does not use the volume for half a minute."""
 
 
 class OnSmallVolume(OperatorProcess):
@@ -39,12 +39,12 @@ class OnSmallVolume(OperatorProcess):
 
     @property
     def inside(self) -> Path:
-        """The volume, as the operator sees it."""
+        """The path of the volume in the operator's mount namespace."""
         return Path(f"/proc/{self.process.pid}/root{self.volume}")
 
 
 def _why_not() -> str:
-    """Why nothing can be mounted here, if nothing can."""
+    """Return the reason why this machine permits no mounts, if so."""
     if sys.platform != "linux" or os.getuid() != 0 or shutil.which("unshare") is None:
         return "mounting takes root on Linux, and unshare"
     may = subprocess.run(

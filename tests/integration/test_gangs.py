@@ -74,7 +74,7 @@ async def test_of_two_partly_created_gangs_one_deletes_its_pods_and_both_finish(
 
     await run_to_its_end(api, winner, pods)
     other = "second" if winner == "first" else "first"
-    # A job that has changed is asked for at once, and not when the minute is over.
+    # A changed job is retried at once, not after the minute of back-off.
     await api.patch_job(other, {"spec": {"ttlSecondsAfterFinished": 3600}})
     _, pods = await first_to_be_whole(api, other)
     await run_to_its_end(api, other, pods)

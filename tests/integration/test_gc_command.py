@@ -26,19 +26,19 @@ Object = dict[str, Any]
 
 @pytest.fixture
 async def root(api_server: ApiServerUnderTest, api: Api, tmp_path: Path) -> Path:
-    """A volume of this namespace, of an operator that has made its policy."""
+    """A volume claimed for this namespace by an operator that has created its default policy."""
     path, home = tmp_path / "volume", home_of(api_server)
     path.mkdir()
     uid = (await api.client.get(f"/api/v1/namespaces/{home}"))["metadata"]["uid"]
     with Root.open(str(path)) as opened:
         opened.initialise(Owner("default", (api.namespace,), uid))
-    with contextlib.suppress(ApiError):  # another test's operator has made it
+    with contextlib.suppress(ApiError):  # another test has already created it
         await api.client.create(policy_path(home).rpartition("/")[0], policy_of(home))
     return path
 
 
 class Gc:
-    """The command, as somebody types it whose kubeconfig reaches one namespace."""
+    """The command as run by a user whose kubeconfig has one namespace."""
 
     def __init__(
         self, kubeconfig: Path, namespace: str, root: Path, *, home: str | None = None

@@ -36,7 +36,7 @@ SHORT_OF_MEMORY = {
     "TRAININGJOB_MEMORY__PRESSURE_PERCENT": "1",
     "TRAININGJOB_MEMORY__RESUME_PERCENT": "0",
 }
-"""This machine uses more than one percent of its memory: for such an operator that is short."""
+"""A limit of one percent of memory, which any machine exceeds: the operator sees memory pressure."""
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_the_sweep_deletes_jobs_that_expired_while_no_operator_ran(
     for name, ago_s in (("one", 100), ("two", 50)):  # times are whole seconds, and these may tie
         earlier = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago_s))
         await api.patch_job_status(name, {"completionTime": earlier})
-    # Nothing of these is in the next process's memory, and no event of them comes.
+    # The next process knows nothing of these jobs, and gets no events about them.
     forgetful = long | {"TRAININGJOB_INDEX__RETENTION": "0"}
     limits = {"successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 0}
     await api.client.create(path, policy_of(api.namespace, **limits))
@@ -116,7 +116,7 @@ async def test_the_sweep_deletes_jobs_that_expired_while_no_operator_ran(
         assert status["ttlSecondsAfterFinished"] == 0
         said = messages(operator)
         assert not await api.job_is_gone("pinned")
-        # kopf's finalizer lets a policy go when its user deletes it.
+        # kopf's finalizer is released when a user deletes the policy.
         await api.client.delete(f"{path}/default")
         async with asyncio.timeout(90):
             while await uid_of_policy(api, api.namespace):

@@ -267,7 +267,7 @@ async def test_a_recreated_job_of_the_same_name_starts_with_a_new_status(
         while names(await api.pods("twin")) != [f"twin-{uid8}-0-0"]:
             await asyncio.sleep(0.05)
     assert old["metadata"]["uid"] != new["metadata"]["uid"]
-    # The pod is there before the status that tells of it.
+    # The pod exists before the status reports it.
     status = await api.wait_for_job("twin", lambda status: "launchedAttempt" in status)
     assert (status["launchedAttempt"], status["attempt"]) == (0, 0)
 

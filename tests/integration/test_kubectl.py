@@ -25,7 +25,7 @@ class Kubectl(real.Kubectl):
     """kubectl, with what only these tests need."""
 
     def __init__(self, kubeconfig: Path, folder: Path, namespace: str) -> None:
-        # Not as a flag: with that, kubectl warns of what is in no namespace.
+        # Not as a flag: with `--namespace`, kubectl warns about cluster-scoped objects.
         config = yaml.safe_load(kubeconfig.read_text())
         for context in config["contexts"]:
             context["context"]["namespace"] = namespace
@@ -46,7 +46,7 @@ class Kubectl(real.Kubectl):
         )
 
     def until(self, *words: str) -> str:
-        """What it prints as soon as it prints something: controllers take their time."""
+        """Return its output once there is any: controllers need some time."""
         deadline = time.monotonic() + PATIENCE_S
         while not (printed := self(*words)):
             assert time.monotonic() < deadline, f"kubectl {' '.join(words)} prints nothing"
@@ -373,7 +373,7 @@ def test_a_quota_is_enforced_with_the_message_of_a_real_api_server(kubectl: Kube
 def test_a_crd_is_deleted_with_its_objects(kubectl: Kubectl) -> None:
     group = f"{kubectl.namespace}.example.dev"
     kubectl.apply(definition(group))
-    # kubectl does not wait for what has no conditions yet.
+    # kubectl does not wait for objects without conditions.
     kubectl.until("get", "crd", f"widgets.{group}", "-o", "jsonpath={.status.acceptedNames.kind}")
     kubectl("wait", "--for=condition=Established", f"crd/widgets.{group}")
     kubectl.apply({"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}})

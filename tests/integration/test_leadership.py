@@ -27,14 +27,14 @@ QUICK = {
 
 
 class Replica:
-    """One of the operators, behind a proxy of its own that sees what it writes."""
+    """One of the operators, behind its own proxy that records its writes."""
 
     def __init__(self, proxy: FaultProxy, process: OperatorProcess) -> None:
         self.proxy = proxy
         self.process = process
 
     def writes(self) -> list[str]:
-        """Everything that it wrote, but for the Lease."""
+        """All of its writes, except those of the Lease."""
         return [
             str(seen) for seen in tuple(self.proxy.seen) if seen.writes and not _of_lease(seen)
         ]
@@ -46,7 +46,7 @@ class Replica:
 
     @property
     def renewals(self) -> int:
-        """How often it wrote the Lease."""
+        """The number of its writes of the Lease."""
         return self.proxy.count("create leases", "update leases")
 
     async def wait_until_it_leads(self) -> None:
@@ -162,7 +162,7 @@ async def test_a_leader_resumed_after_a_freeze_exits_without_a_write(
     async with replicas(api_server, api, tmp_path, QUICK) as [leader, standby]:
         await _runs(api, "digits")
         with stopped(leader.process):
-            # What it hears when it wakes would have it write: a job to start, and one that ended.
+            # Events that would make it write when it resumes: a job to start, and one that has ended.
             await standby.wait_until_it_leads()
             before = leader.writes()
             await _finishes_with_its_only_pod(api, "digits")
@@ -214,7 +214,7 @@ async def test_a_wall_clock_an_hour_off_does_not_affect_the_lease(
         assert isinstance(leader.process, OperatorWithWrongClock)
         assert isinstance(standby.process, OperatorWithWrongClock)
         await _runs(api, "digits")
-        # By the standby's clock each renewal comes in two hours, and then each is two hours old.
+        # By the standby's clock, each renewal is first two hours in the future, and then two hours old.
         for is_ahead_by in clocks:
             leader.process.set_clock(is_ahead_by)
             standby.process.set_clock(-is_ahead_by)

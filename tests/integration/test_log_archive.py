@@ -105,7 +105,7 @@ class Cluster:
         return self.root / f"job_{job['metadata']['uid']}.log"
 
     def sections(self, job: Object) -> dict[tuple[int, int], str]:
-        """What each attempt and rank has written; a section that is there twice fails the test."""
+        """Return the log of each attempt and rank; a duplicate section fails the test."""
         found: dict[tuple[int, int], list[str]] = {}
         for line in self.archive(job).read_text().splitlines(keepends=True):
             words = line.split()
@@ -221,7 +221,7 @@ async def test_each_log_is_archived_once_wherever_the_operator_crashes(cluster: 
         with cluster.operator() as operator:
             seen = _size(cluster)
             until = time.monotonic() + 3.0
-            # It dies as soon as it has written something, be it half a section.
+            # It is killed as soon as it has written anything, even half a section.
             while time.monotonic() < until and (_size(cluster) == seen or lives > 12):
                 await asyncio.sleep(0.001)
             operator.kill()
@@ -231,7 +231,7 @@ async def test_each_log_is_archived_once_wherever_the_operator_crashes(cluster: 
         assert all(text == f"attempt {attempt}\n" for (attempt, _), text in found.items())
         # Of the attempt that failed, one rank may have been taken down before it had begun.
         assert {(1, 0), (1, 1)} < set(found)
-        # An operator that died right then does not know that. It says what it knows, of no other.
+        # An operator that crashed right then does not know that. It reports only logs that it knows of.
         _, reason, message = logs(await cluster.status(job))
         if reason == "Truncated":
             lost = re.match(
@@ -267,7 +267,7 @@ async def test_jobs_run_without_the_log_volume(cluster: Cluster) -> None:
 
 
 def _wait_for_output(cluster: Cluster) -> None:
-    """Until the trainer has written its line, which the node has kept."""
+    """Wait until the node has stored the trainer's line."""
     deadline = time.monotonic() + WAIT_S
     pods = cluster.node.root / "pods"
     while not _has_output(pods):

@@ -17,7 +17,7 @@ Object = dict[str, Any]
 
 
 def forbid_lists(proxy: FaultProxy, namespace: str) -> Fault:
-    """What an API server says to an account without a Role in a namespace."""
+    """Respond as an API server does to an account without a Role in a namespace."""
 
     def matches(seen: Seen) -> bool:
         return (seen.verb, seen.namespace) == ("list", namespace)
@@ -28,7 +28,7 @@ def forbid_lists(proxy: FaultProxy, namespace: str) -> Fault:
 
 
 async def volume_health(api: Api, status: str) -> Object:
-    """The condition VolumeHealthy of the default policy, once it says this."""
+    """Return the condition VolumeHealthy of the default policy, once it has this status."""
     async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(ApiError, KeyError, AssertionError, StopIteration):

@@ -1,6 +1,6 @@
 """The process node on the sandbox and on a real control plane."""
 
-# A test has its loop to itself: blocking it harms nobody.
+# Each test has its own event loop, so blocking it is harmless.
 # ruff: noqa: ASYNC240
 
 import asyncio
@@ -43,7 +43,7 @@ async def client(process_node: ProcessNode) -> AsyncIterator[ApiClient]:
 
 
 async def create_job(client: ApiClient) -> Object:
-    """A TrainingJob that nobody reconciles: pods need an owner, or they are collected."""
+    """Create a TrainingJob without an operator: pods without an owner would be garbage-collected."""
     template = {"spec": {"containers": [{"name": "trainer", "image": "i"}]}}
     job = {
         "apiVersion": "trainingjob.dev/v1alpha1",
@@ -120,7 +120,7 @@ async def delete(client: ApiClient, name: str, *, grace_s: int | None = None) ->
 
 
 async def wait_for(client: ApiClient, name: str, holds: Callable[[Object], object]) -> Object:
-    """The pod as soon as this holds of its status; watched, not polled."""
+    """Return the pod once its status satisfies the condition; uses a watch."""
     last: Object = {}
     try:
         async with asyncio.timeout(WAIT_S):
@@ -194,7 +194,7 @@ async def test_the_node_is_ready_tainted_and_renews_its_lease(client: ApiClient)
     assert lease["spec"]["holderIdentity"] == name
 
 
-# --- ends ----------------------------------------------------------------------------------------
+# --- termination ---------------------------------------------------------------------------------
 
 
 async def test_a_pod_that_succeeds(client: ApiClient) -> None:
@@ -270,13 +270,13 @@ async def test_a_foreign_condition_is_not_overwritten(client: ApiClient) -> None
         # A real cluster takes an old one back when no deletion has followed.
         "lastTransitionTime": timestamp(datetime.now(UTC)),
     }
-    # As the eviction API does it: the condition, then the deletion.
+    # As the eviction API does: first the condition, then the deletion.
     await client.patch(
         f"{PODS}/{name}/status",
         {"status": {"conditions": [*seen["status"]["conditions"], target]}},
     )
 
-    # Its last word is there for a moment: the watch has to be open before the pod ends.
+    # Its last status exists only briefly: the watch must be open before the pod ends.
     looks = asyncio.Event()
 
     def over_at_last(status: Object) -> bool:
@@ -293,7 +293,7 @@ async def test_a_foreign_condition_is_not_overwritten(client: ApiClient) -> None
     assert terminated(found)["exitCode"] == 143
 
 
-# --- what it runs --------------------------------------------------------------------------------
+# --- containers and volumes ----------------------------------------------------------------------
 
 
 async def test_a_script_from_a_configmap_runs_at_its_mount_path(client: ApiClient) -> None:
@@ -430,7 +430,7 @@ async def test_a_container_restarts_where_the_policy_says_so(client: ApiClient) 
     assert state["lastState"]["terminated"]["exitCode"] == 1
 
 
-# --- stops ---------------------------------------------------------------------------------------
+# --- deletion ------------------------------------------------------------------------------------
 
 
 async def test_a_deleted_pod_gets_sigterm_and_its_log_is_readable_until_it_is_removed(
@@ -586,7 +586,7 @@ async def test_two_jobs_can_use_the_same_rendezvous_port_at_the_same_time(
     assert len({one["status"]["podIP"] for one in found}) == 4
 
 
-# --- what it does not run ------------------------------------------------------------------------
+# --- rejected pods -------------------------------------------------------------------------------
 
 
 async def test_a_pod_without_an_owner_is_rejected_with_a_reason(client: ApiClient) -> None:
@@ -640,7 +640,7 @@ async def test_a_pod_with_the_label_of_another_job_is_never_started(client: ApiC
     what["metadata"]["labels"] = {"trainingjob.dev/job-uid": (await create_job(client))["uid"]}
     name = await create(client, what)
 
-    # Ours leaves it unbound; a real scheduler, which knows no owners, leaves the refusal to the node.
+    # The sandbox leaves it unbound; a real scheduler ignores owners, so that the node rejects it.
     found = await wait_for(client, name, lambda s: "runs pods of TrainingJobs only" in str(s))
 
     assert found["status"]["phase"] in {"Pending", "Failed"}

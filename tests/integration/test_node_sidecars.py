@@ -1,6 +1,6 @@
 """Sidecars (init containers with `restartPolicy: Always`) as processes, on the sandbox and a real API server."""
 
-# A test has its loop to itself: blocking it harms nobody.
+# Each test has its own event loop, so blocking it is harmless.
 
 import sys
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ def init(script: str, name: str = "init") -> Object:
 
 
 def ended(status: Object, name: str) -> Object:
-    """How a container of the pod has ended."""
+    """Return the terminated state of a container of the pod."""
     [found] = [
         each["state"]["terminated"]
         for each in [*status["initContainerStatuses"], *status["containerStatuses"]]

@@ -42,12 +42,12 @@ MANY = int(os.environ.get(JOBS, "10000"))
 
 
 def how_many(api_server: ApiServerUnderTest, count: int) -> int:
-    """A real server gets a tenth, as each takes it so much longer."""
+    """A tenth on a real API server, where each job takes much longer."""
     return count if api_server.sandbox is not None else count // 10
 
 
 class Node:
-    """Ends every pod with success as soon as it is there; notes when each job's pod ended."""
+    """Completes every pod as soon as it exists, and records the time for each job."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -72,7 +72,7 @@ class Node:
 
 
 class Observer:
-    """Notes when each job was seen to be finished, and what states of records are left."""
+    """Records when each job was seen finished, and counts record states."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -81,11 +81,11 @@ class Observer:
         self.state: dict[str, str] = {}
 
     def has_seen(self, count: int) -> bool:
-        """Whether so many jobs have finished."""
+        """True if this many jobs have finished."""
         return len(self.finished_at) >= count
 
     def all_are_stored(self) -> bool:
-        """Whether no job's record waits any more."""
+        """True if no job's record is pending."""
         return set(self.state.values()) == {"Stored"}
 
     async def watch(self) -> None:
@@ -100,7 +100,7 @@ class Observer:
 
 
 class Meter:
-    """Notes the highest that the operator's memory and its retry cache ever are, in both processes."""
+    """Records the peaks of the operator's memory and retry cache, in both processes."""
 
     def __init__(self, operator: OperatorProcess) -> None:
         self._operator = operator
@@ -136,7 +136,7 @@ async def playing(*parts: Any) -> AsyncIterator[None]:
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """Keep Python from looking for cycles meanwhile.
+    """Disable Python's cyclic garbage collector meanwhile.
 
     The sandbox's API server is in this process, with all that it keeps. A full collection looks at
     every object of it while all loops stand still: half a second at 10,000 jobs on an idle machine,
@@ -255,9 +255,9 @@ async def test_an_outage_loses_no_record_and_memory_stays_bounded(
     assert {row["name"] for row in ledger.rows.values()} == set(names)
     assert len(ledger.rows) == count
     assert median(meanwhile) < 2 * median(usual)
-    # Those that come after the restart come when the operator is ready again, which it is not before it
-    # hears of what is new: what it does not hear of, it cannot show. A machine that is busy with something
-    # else makes them wait with the endpoint, too, and one of thousands far longer than all others.
+    # Jobs after the restart are created once the operator is ready, which requires open watches: it cannot
+    # handle events that it does not receive. On a busy machine they are delayed with the endpoint up, too,
+    # and one in thousands far longer than all others.
     assert nearly_all(meanwhile) < max(SHOWN_WITHIN_S, 2 * nearly_all(usual))
     assert meanwhile[-1] < PROBE_EVERY_S, (
         "the end of a job was shown no sooner than the endpoint was asked"

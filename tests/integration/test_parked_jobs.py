@@ -39,7 +39,7 @@ async def test_suspended_jobs_beyond_the_limit_do_not_use_another_namespaces_sha
             await api.patch_job(PARKED[7], {"spec": {"suspend": False}})
             await api.wait_for_pods(PARKED[7], 1)
 
-            # All places are taken by live jobs: what concerns the others is done without one.
+            # Active jobs use the whole limit; suspended jobs are still handled without being tracked.
             await api.patch_job(PARKED[8], {"spec": {"backoffLimit": 9}})
             await api.wait_for_job(PARKED[8], lambda status: status["observedGeneration"] == 2)
             await api.patch_job(PARKED[9], {"spec": {"shutdown": "Stop"}})

@@ -15,7 +15,7 @@ from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.processes import eventually
 
 pytestmark = pytest.mark.sandbox_only
-"""They are put into the store past its validation: a real API server lets nobody do that."""
+"""They are stored without validation, which a real API server does not permit."""
 
 Object = dict[str, Any]
 DELAY_S = 2.0

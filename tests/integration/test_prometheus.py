@@ -22,13 +22,13 @@ EMPTY = {
     "TrainingJobRecordServiceAbsent": "it is there",
     "TrainingJobRecordServiceFails": "no request has failed",
 }
-"""Alerts whose series may be missing while all is well, and why."""
+"""Alerts whose series may be missing in normal operation, with the reason."""
 
 TRUE_FOR_MINUTES = {
     "TrainingJobOperatorWatchSilent": "the watches have just been opened",
     "TrainingJobFinishedJobsStuck": "a sweep may have come while a record was on its way",
 }
-"""What may be true in the first minutes, and does not last, and why."""
+"""Alerts that may be pending in the first minutes only, with the reason."""
 
 
 def compared(expression: str) -> str:

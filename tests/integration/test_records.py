@@ -35,7 +35,7 @@ def ledger() -> Iterator[Ledger]:
 def recording(
     api_server: ApiServerUnderTest, api: Api, folder: Path, ledger: Ledger | None, **settings: str
 ) -> Iterator[OperatorProcess]:
-    """An operator of this namespace alone, whose records go to the ledger, if there is one."""
+    """Run an operator of only this namespace, which sends its records to the ledger, if any."""
     said = {"TRAININGJOB_CLUSTER_NAME": "test"} | settings
     if ledger is not None:
         said["TRAININGJOB_PERSIST__URL"] = ledger.url
@@ -44,7 +44,7 @@ def recording(
 
 
 async def wait_for_release(api: Api, name: str) -> Object:
-    """The job as soon as its record is stored and nothing of ours holds it."""
+    """Return the job once its record is stored and its finalizer is released."""
     await api.wait_for_job(name, lambda s: s.get("recordState") == "Stored", patience_s=45)
     async with asyncio.timeout(90):
         while (job := await api.job(name))["metadata"].get("finalizers"):
@@ -85,8 +85,8 @@ async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
             await api.wait_for_phase(name, "Succeeded")
             taken.append(took.seconds())
             assert (await api.job(name))["status"]["recordState"] == "Pending"
-        # One may meet a stall of the machine, or of the disk below an API server. One that waited for an
-        # answer of the endpoint would take ten seconds.
+        # A stall of the machine or its disk may delay one. A job that waited for a response of the
+        # endpoint would take ten seconds.
         assert median(taken) < 1.0, taken
         assert max(taken) < 5.0, taken
 
@@ -191,7 +191,7 @@ async def test_credentials_in_the_url_are_refused_without_being_repeated(
     assert SECRETS[0] not in operator.log()
 
 
-# --- the day the operator goes ------------------------------------------------------------------
+# --- uninstall ----------------------------------------------------------------------------------
 
 
 async def farewell(
@@ -302,6 +302,6 @@ async def test_pending_records_are_stored_on_uninstall(
 
     code, out, err = await farewell(api_server, api, url=ledger.url)
     assert (code, out) == (0, "")
-    # Three, and the default policy of the operator, if kopf has taken that by then.
+    # Three, and the operator's default policy, if kopf has already added its finalizer to that.
     assert re.search(r"released [34] objects; stored 1 records, gave up 0", err)
     assert [row["name"] for row in ledger.rows.values()] == ["unstored"]

@@ -26,7 +26,7 @@ async def test_nothing_to_release_is_reported_only_where_the_operator_is_known_t
     *,
     is_its_cluster: bool,
 ) -> None:
-    """The kubeconfig of another cluster must not make anybody believe that all is released."""
+    """With the kubeconfig of another cluster, the command must not report that all is released."""
 
     async def scale_to_zero(*_: object, **__: object) -> bool:
         return is_its_cluster

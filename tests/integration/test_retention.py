@@ -99,7 +99,7 @@ async def test_pinned_suspended_unfinished_and_gitops_jobs_are_kept(
         assert "Helm owns it and would create it again" in event["message"]
         for name in ("pinned", "charted", "waiting", "running"):
             assert not await api.job_is_gone(name), messages(operator)
-        # What holds them can be taken away.
+        # The reasons that keep them can be removed.
         unpinned = {"metadata": {"annotations": {"trainingjob.dev/keep": None}}}
         await api.patch_job("pinned", unpinned)
         await api.patch_job("charted", {"spec": {"ttlSecondsAfterFinished": 0}})

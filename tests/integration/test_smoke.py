@@ -22,7 +22,7 @@ def trial(namespace: str, *, patience_s: float = PATIENCE_S) -> SmokeJob:
 
 
 async def submitted(api: Api) -> str:
-    """The name of the job, as soon as it is there."""
+    """Return the name of the job once it exists."""
     async with asyncio.timeout(PATIENCE_S):
         while not (names := [job["metadata"]["name"] for job in await jobs(api)]):
             await asyncio.sleep(0.05)

@@ -45,7 +45,7 @@ async def test_an_operator_resumed_after_sigstop_causes_no_burst_and_no_early_de
         async with asyncio.timeout(90):
             while runs(operator) < so_far + 4:
                 await asyncio.sleep(0.02)
-        # One at once for the six that were due, then one a second: a burst were all four at once.
+        # One at once for the six that were due, then one a second. A burst would be all four at once.
         assert time.monotonic() - woken_at > 1.5
 
         async with asyncio.timeout(90):

@@ -1,6 +1,6 @@
 """The sandbox as a program: its start, and that it stops all of its processes when it ends."""
 
-# A test has its loop to itself: blocking it harms nobody.
+# Each test has its own event loop, so blocking it is harmless.
 # ruff: noqa: ASYNC220
 
 import asyncio
@@ -33,7 +33,7 @@ STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 
 @contextmanager
 def up(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
-    """A sandbox that is up, and its kubeconfig; ended for sure."""
+    """Run a sandbox, yield it with its kubeconfig, and make sure that it ends."""
     with subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -56,7 +56,7 @@ async def run_pod(kubeconfig: Path, script: str, *, grace_s: int = 30) -> None:
         "spec": {"template": {"spec": {"containers": [container]}}},
     }
     async with ApiClient.from_kubeconfig(kubeconfig) as client:
-        # Nobody reconciles the job; without it the pod would be collected.
+        # No operator reconciles the job, but without it the pod would be garbage-collected.
         uid = (await client.create(f"{api}/{jobs}", job))["metadata"]["uid"]
         reference = {"apiVersion": job["apiVersion"], "kind": "TrainingJob", "name": "job"}
         pod = {
@@ -180,7 +180,7 @@ async def test_a_given_root_is_kept_without_the_pods_scratch(tmp_path: Path) -> 
 
 
 def refused(root: Path) -> str:
-    """What a sandbox says that must not start in this folder."""
+    """Return the error of a sandbox that must not start in this folder."""
     started = subprocess.run(
         [*COMMAND, "--root", str(root)],
         capture_output=True,

@@ -17,7 +17,7 @@ MANY = 30_000
 
 
 class Root:
-    """A log volume, and what a killed sweep leaves in it."""
+    """A log volume, with the files that a killed sweep leaves behind."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,12 +32,12 @@ class Root:
         return sorted(each.name[0] for each in self.trash.glob(f"?.*.job_{job_id}*"))
 
     def holds(self, *uids: str) -> bool:
-        """Whether anything of these jobs is anywhere."""
+        """True if any entry of these jobs exists, in the root or in the trash."""
         names = [each.name for each in (*self.path.iterdir(), *self.trash.iterdir())]
         return any(uid in name for name in names for uid in uids)
 
     def tree(self, uid: str, files: int = 3) -> Path:
-        """A job's directory, as if its job had left it."""
+        """Create a job's directory, as its job would leave it."""
         top = self.path / f"job_{uid}"
         top.mkdir(exist_ok=True)  # the operator may have made it
         for number in range(files):
@@ -54,7 +54,7 @@ class Root:
         built.tree(uid, files).rename(self.path / f"job_{uid}")
 
     def take(self, name: str, letter: str) -> None:
-        """As a sweep leaves it that was killed after its rename."""
+        """Move an entry to the trash, as a sweep that is killed after its rename."""
         place = self.trash / f"{letter}.0123456789ab.{Path(name).name}"
         (self.path / name).rename(place)
 
@@ -65,7 +65,7 @@ def root(tmp_path: Path) -> Root:
 
 
 async def live_job(api: Api, name: str) -> str:
-    """A job that runs, and goes on running; its uid."""
+    """Create a job that keeps running; return its uid."""
     created = await api.apply(make_job(name))
     [pod] = await api.wait_for_pods(name, 1)
     await api.start_pod(pod)
@@ -74,7 +74,7 @@ async def live_job(api: Api, name: str) -> str:
 
 
 async def sweeps(api: Api, count: int) -> Object:
-    """The policy's status, so many sweeps later."""
+    """Return the policy's status after this many further sweeps."""
     status = await wait_for_sweep(api, "default")
     for _ in range(count):
         status = await wait_for_sweep(api, "default", after=status["lastSweepTime"])
@@ -133,7 +133,7 @@ async def test_old_entries_in_the_trash_are_deleted_except_those_of_existing_job
     for uid, letter in ((gone, "r"), (live, "r"), (condemned, "x"), (half_gone, "x")):
         root.take(f"job_{uid}", letter)
     with sweeping(own_api_server, own_api, tmp_path, root.path, max_age="1s"):
-        # Back at first, perhaps: what was moved a moment ago is younger than any list of jobs.
+        # It may be restored at first: an entry moved just now is younger than any list of jobs.
         await asyncio.to_thread(wait_until, lambda: not root.holds(gone, condemned))
         await sweeps(own_api, 2)
         assert everything_below(root.path / f"job_{live}") == before

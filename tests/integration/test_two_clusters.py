@@ -60,7 +60,7 @@ async def test_an_operator_deletes_nothing_on_a_volume_owned_by_another_cluster(
                 == "True"
             )
 
-            # Nor does the command, with the kubeconfig of the wrong cluster.
+            # Nor does the command delete anything with the kubeconfig of the wrong cluster.
             code, told, err = await Gc(second.operator_kubeconfig, "other", root)()
             assert code == 1
             assert "belongs to cluster" in err

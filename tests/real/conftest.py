@@ -13,7 +13,7 @@ from tests.support.real.real import Kubectl
 
 @pytest.fixture
 def plane(api_server: ApiServerUnderTest) -> ControlPlane:
-    """The control plane under test, to be looked into and to be hurt."""
+    """The control plane under test, for tests that read its logs or disrupt it."""
     if api_server.plane is None:
         pytest.skip("needs a control plane of the tests' own, not somebody's cluster")
     return api_server.plane
@@ -21,7 +21,7 @@ def plane(api_server: ApiServerUnderTest) -> ControlPlane:
 
 @pytest.fixture
 def audit(plane: ControlPlane) -> Iterator[AuditLog]:
-    """What the API server is asked from now on."""
+    """The audit log of requests from now on."""
     log = AuditLog(plane.audit_log)
     yield log
     log.close()
@@ -41,7 +41,7 @@ def admin_kubectl(api_server: ApiServerUnderTest, kubectl_cache: Path) -> Kubect
 
 @pytest.fixture(scope="session")
 def kubectl_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What kubectl has discovered, once for all tests."""
+    """kubectl's discovery cache, shared by all tests."""
     return tmp_path_factory.mktemp("kubectl-cache")
 
 

@@ -44,7 +44,7 @@ def test_a_one_pod_job_takes_three_requests_and_one_pod(
 def test_requests_of_the_job_controller_are_counted_separately(
     smoke: tuple[subprocess.CompletedProcess[str], Any],
 ) -> None:
-    """The other side of the scales: were it charged with nothing, ours would look bad for ever."""
+    """The baseline of the comparison must count all requests of the Job controller."""
     _, written = smoke
     tuned = written["runs"]["B"]["results"][1]
     own = tuned["repetitions"][0]["own"]

@@ -125,9 +125,9 @@ async def test_a_watch_with_an_expired_resource_version_loses_no_events(
     await running_job(api, "doomed")
     calm = await running_job(api, "calm")
 
-    # While the operator hears nothing, a job comes, one goes, a pod goes, and all of it becomes
-    # history that nobody keeps: the server starts with what there is, and says 410 to whoever
-    # wants to know what was before.
+    # While the operator is frozen, a job is created, and a job and a pod are deleted. Then the
+    # history is compacted: the restarted server has only the current objects, and responds with 410 to
+    # watches from older resource versions.
     os.kill(operator.process.pid, signal.SIGSTOP)
     try:
         await api.delete_pod(hit[1], grace_s=0)
@@ -145,9 +145,9 @@ async def test_a_watch_with_an_expired_resource_version_loses_no_events(
     assert (status["restarts"], status["disruptions"]) == (0, 1)
     assert uids(await api.pods("calm")) == uids(calm)
     await api.wait_for_pods("doomed", 0, patience_s=COLLECTED_S)
-    # Three jobs of two, an attempt, and the newcomer.
+    # Three jobs of two ranks, a second attempt of one job, and the newcomer.
     await expect_pods_made(audit, operator_user, 2 * 3 + 2 + 1)
-    # Lists were made, kopf's and ours: the watch had really lost its place.
+    # kopf and the gateway made new lists: the watches' resource versions had really expired.
     async with asyncio.timeout(90):
         while lists(audit, operator_user) < listed + 2:
             await asyncio.sleep(0.1)
@@ -164,7 +164,7 @@ async def expect_pods_made(audit: AuditLog, user: str, count: int) -> None:
 
 
 def lists(audit: AuditLog, user: str) -> int:
-    """How often the operator has listed all jobs."""
+    """Return how many times the operator has listed all jobs."""
     return audit.count(user=user, verb="list", resource="trainingjobs", code=200).total()
 
 

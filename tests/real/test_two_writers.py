@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.real_only, pytest.mark.long]
 
 FAULTS = 50
 STAGED = 10
-"""Every so manieth fault kills a leader whose standby waits: its Lease goes to the other one."""
+"""Every n-th fault kills a leader whose standby waits: its Lease goes to the other one."""
 PATIENCE_S = 90.0
 SETTINGS = {
     "TRAININGJOB_LEADER_ELECTION__ENABLED": "true",
@@ -44,7 +44,7 @@ NAMES = ("operator-a", "operator-b")
 
 @dataclass
 class Replica:
-    """One operator with an account of its own, which is started again when it has ended."""
+    """One operator with its own account, which is restarted when it has ended."""
 
     user: str
     proxy: FaultProxy
@@ -54,7 +54,7 @@ class Replica:
     repairs: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def leads(self) -> bool:
-        """True if it says that it works; one that is frozen says nothing."""
+        """True if it reports itself as the leader; a frozen one does not respond."""
         return (
             not self.is_frozen
             and "\ntrainingjob_operator_leader 1.0" in self.process.probe("/metrics")[1]
@@ -163,7 +163,7 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def work(api: Api) -> AsyncIterator[None]:
-    """Jobs that come and go all the time: whoever may write has something to write."""
+    """Create and delete jobs continuously, so that the leader always has something to write."""
 
     async def keep_going() -> None:
         number = 0

@@ -50,7 +50,7 @@ def columns(printed: str) -> list[str]:
 
 
 def row(printed: str, name: str) -> dict[str, str]:
-    """What stands below each heading in the line of this name."""
+    """Return the values of the columns in the row of this name."""
     heading, *lines = printed.splitlines()
     [line] = [line for line in lines if line.split()[0].rpartition("/")[2] == name]
     starts = [heading.index(word) for word in heading.split()]

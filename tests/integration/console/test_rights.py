@@ -24,7 +24,7 @@ pytestmark = pytest.mark.sandbox_only
 
 @pytest.fixture
 async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
-    """A console that looks at rights often, before a server where Rita may look at one namespace."""
+    """A console that reviews rights often, with a server where the user Rita has rights to one namespace."""
     accounts = api.server.inside.server.accounts.by_token
     accounts["admin"] = Account("admin")
     _let_rita(api, True)
@@ -52,7 +52,7 @@ async def _subscribed(console: ConsoleUnderTest) -> RawSocket:
 
 
 async def _all_until_now(page: RawSocket) -> list[dict[str, Any]]:
-    """All frames that were sent before an answer to a question of now."""
+    """Return all frames that were sent before the response to a request sent now."""
     await page.send({"type": "unsub", "id": 99})
     found = []
     while (frame := await page.receive()) is not None and frame["id"] != 99:
@@ -151,7 +151,7 @@ async def test_the_first_job_of_a_namespace_soon_appears_for_a_user_with_rights_
         index.put(played_job("probe", namespace=api.namespace))
         await page.receive_kind("delta")
         asked = _asked_about(console, monkeypatch)
-        # The next look at all rights is half a minute away.
+        # The next review of all rights is half a minute away.
         for name in ("foreign", "granted-1"):
             index.put(played_job(name, namespace=name))
         index.put(played_job("granted-1-too", namespace="granted-1"))
@@ -169,7 +169,7 @@ async def test_the_first_job_of_a_namespace_soon_appears_for_a_user_with_rights_
 
 
 def _asked_about(console: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The namespaces that the API server is asked about from now on; empty: all at once."""
+    """Record the namespaces of access reviews from now on; an empty name: all namespaces."""
     kube = console.console.components.kube
     asked: list[str] = []
     call = kube.call
