@@ -63,7 +63,7 @@ def account_namespace(strict_plane: ControlPlane) -> Iterator[str]:
 def requests_of(
     plane: ControlPlane, namespace: str, account: str = "trainingjob-operator"
 ) -> list[Object]:
-    """What an account has asked of objects, from the audit log."""
+    """Return an account's requests for objects, from the audit log."""
     user = f"system:serviceaccount:{namespace}:{account}"
     # One with a token that is nobody's has no name.
     return [
@@ -81,13 +81,13 @@ def asked(request: Object) -> tuple[str, str]:
 
 
 def refused(requests: list[Object]) -> list[Object]:
-    """Those for which a right was missing; admission answers with 403, too."""
+    """Return the requests that RBAC denied; admission also responds with 403."""
     decision = "authorization.k8s.io/decision"
     return [each for each in requests if each.get("annotations", {}).get(decision) == "forbid"]
 
 
 async def use_everything(api: Api) -> None:
-    """Lead the operator to each kind of request that it ever makes."""
+    """Make the operator send each kind of request that it can."""
     # A restart deletes pods; two ranks need a Service; a restart is said in an event.
     await api.apply(make_job("pair", nodes=2))
     first, second = await api.wait_for_pods("pair", 2)
@@ -160,7 +160,7 @@ async def squat(api: Api, kind: str, name: str) -> None:
 
 
 async def forget_policy(api: Api, home: str) -> None:
-    """No operator is there any more to let the policy go, and its namespace with it."""
+    """Remove the policy's finalizer, since no operator runs that would release it and its namespace."""
     path = f"/apis/trainingjob.dev/v1alpha1/namespaces/{home}/retentionpolicies/default"
     await api.client.patch(path, {"metadata": {"finalizers": None}})
 
@@ -246,7 +246,7 @@ async def test_an_operator_with_watch_namespaces_sends_no_requests_outside_them(
 async def test_an_operator_with_a_volume_reads_only_its_own_namespace_object(
     strict_plane: ControlPlane, account_namespace: str, tmp_path: Path
 ) -> None:
-    """Its uid says whose the volume is."""
+    """The namespace's uid identifies the volume's owner."""
     values: Values = {"logVolume": {"existingClaim": "logs"}}
     kubeconfig = account_kubeconfig(
         strict_plane, tmp_path / "account", values, namespace=account_namespace

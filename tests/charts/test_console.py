@@ -338,7 +338,7 @@ def test_the_network_policy_admits_only_the_named_clients_to_the_page() -> None:
 
 
 def test_the_service_has_session_affinity() -> None:
-    # The place in the changes that a list has is known to the console that made the list.
+    # Only the console that served a list knows the list's position in the stream of changes.
     spec = one(render({"console": {"replicas": 2}}), "Service", NAME, part=CONSOLE)["spec"]
     assert spec["sessionAffinity"] == "ClientIP"
 
@@ -395,7 +395,7 @@ def test_a_certificate_of_its_own_is_mounted_where_it_can_be_rotated() -> None:
 
 
 def notes(values: Values) -> str:
-    """What an install with these values would print."""
+    """Return the notes of an installation with these values."""
     said = run_helm(
         *(4, "install", "trainingjob-operator", CHART),
         *("--dry-run=client", "--namespace", NAMESPACE),

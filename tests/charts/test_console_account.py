@@ -38,7 +38,7 @@ REVIEWS = {
 
 @dataclass
 class User:
-    """A user of the console, who shows a token in a header as a proxy would."""
+    """A user of the console, whose token is sent in a header as by a proxy."""
 
     console: ConsoleUnderTest
     token: str
@@ -47,7 +47,7 @@ class User:
         return await self.console.get(path, headers=self._headers)
 
     async def act(self, action: str, row: dict[str, Any]) -> dict[str, Any]:
-        """Do something to a job of the list; what became of it."""
+        """Do an action on a job of the list; return the outcome."""
         body = {"action": action, "jobs": [{k: row[k] for k in ("namespace", "name", "uid")}]}
         answer = await self.console.post("/api/actions", body, headers=self._headers)
         [result] = answer.json["results"]
@@ -59,7 +59,7 @@ class User:
 
 
 def make_user(plane: ControlPlane, namespace: str, name: str, *roles: str) -> str:
-    """A service account with these ClusterRoles of the chart in its namespace; its token."""
+    """Create a service account with these ClusterRoles of the chart in its namespace; return its token."""
     where = (plane.kubeconfig, "-n", namespace)
     kubectl(*where, "create", "serviceaccount", name)
     for role in roles:

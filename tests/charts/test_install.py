@@ -27,7 +27,7 @@ CRD_NAMES = {"retentionpolicies.trainingjob.dev", "trainingjobs.trainingjob.dev"
 
 
 def changed_chart(folder: Path) -> Path:
-    """The chart as another version may have it: a column more in the jobs' CRD."""
+    """Return a chart like another version: with an additional column in the jobs' CRD."""
     copy = folder / "chart"
     shutil.copytree(CHART, copy)
     template = copy / "templates" / "crds" / "trainingjobs.yaml"
@@ -228,7 +228,7 @@ def documented_command(last: str) -> str:
 
 
 def shell(cluster: Cluster, command: str) -> None:
-    """Run a command as somebody types it in a clone."""
+    """Run a shell command in a clone."""
     path = f"{KUBECTL.parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
     script = ("bash", "-euo", "pipefail", "-c", command)

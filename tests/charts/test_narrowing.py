@@ -34,7 +34,7 @@ def upgrade(cluster: Cluster, namespaces: list[str], *extra: str) -> str:
 
 
 def planned(cluster: Cluster, values: Values) -> tuple[list[Object], str]:
-    """What an upgrade with these values would create to free what is held, and its notes."""
+    """Return the objects with which an upgrade with these values would release finalizers, and its notes."""
     said = cluster.helm("upgrade", RELEASE, CHART, "--dry-run=server", values=values)
     text, _, notes = said.partition("HOOKS:")[2].partition("MANIFEST:")
     hooks = [found for found in yaml.safe_load_all(text) if found]
@@ -51,7 +51,7 @@ def arguments(objects: list[Object]) -> list[str]:
 
 
 async def held(api: Api, name: str) -> None:
-    """Create a job, and wait until the operator holds it."""
+    """Create a job, and wait until it has the operator's finalizer."""
     await api.apply(make_job(name))
     async with asyncio.timeout(120):
         while FINALIZER_RECORD not in await finalizers(api, name):
@@ -125,7 +125,7 @@ async def test_the_upgrade_releases_finalizers_in_removed_namespaces(
 def test_the_next_upgrade_releases_what_an_upgrade_could_not_release(
     cluster_for_kubectl: Cluster,
 ) -> None:
-    """There is no node that could run the hook's Job."""
+    """No node runs the hook's Job."""
     cluster = cluster_for_kubectl
     both = [cluster.team, cluster.namespace]
     cluster.install({"watchNamespaces": both})

@@ -47,12 +47,12 @@ RIGHTS_BESIDE_THE_OPERATOR = {
 READY = ("--wait", "--timeout=90s")
 NAMESPACE_GOES_WITHIN_S = 60.0
 FIRST_POD_WITHIN_S = 120.0
-"""This server's admission knows owners of a new kind only after half a minute, and refuses until then."""
+"""This server's admission learns of a new owner kind only after half a minute, and rejects it until then."""
 
 
 @asynccontextmanager
 async def installed(cluster: Cluster, folder: Path) -> AsyncIterator[tuple[ReleaseNode, Api]]:
-    """The release as the chart has it by default, ready; its node, and a namespace for jobs."""
+    """Install the chart with its defaults and wait until ready; yield its node, and a namespace for jobs."""
     server = ApiServerUnderTest(cluster.plane.kubeconfig, plane=cluster.plane)
     with cluster.node(folder) as node:
         cluster.install(None, *READY)
@@ -76,7 +76,7 @@ def scale(cluster: Cluster, deployment: str, replicas: int) -> None:
 
 
 async def finish(api: Api, name: str) -> str:
-    """Lead a job to its end, playing its node; its uid."""
+    """Complete a job, playing the kubelet; return its uid."""
     made = await api.apply(make_job(name))
     await api.finish_job(name, patience_s=FIRST_POD_WITHIN_S)
     await api.wait_for_phase(name, "Succeeded")
@@ -90,7 +90,7 @@ async def wait_until_stored(api: Api, name: str) -> None:
 
 
 async def listed(node: ReleaseNode, bearer: str | None) -> tuple[int, list[str]]:
-    """What the record service lists to whoever has this token."""
+    """Return what the record service lists with this token."""
     async with Client(node.address(8090), token=bearer) as client:
         answer = await client.get("/api/v1/jobs")
         found = answer.json.get("items", [])
@@ -98,7 +98,7 @@ async def listed(node: ReleaseNode, bearer: str | None) -> tuple[int, list[str]]
 
 
 def with_finalizer(api: Api) -> dict[str, object]:
-    """A policy as kopf would hold it."""
+    """A policy with kopf's finalizer."""
     return {
         "apiVersion": "trainingjob.dev/v1alpha1",
         "kind": "RetentionPolicy",
@@ -119,7 +119,7 @@ async def namespace_goes(cluster: Cluster, name: str) -> None:
 
 
 def used_by(cluster: Cluster, account: str) -> set[tuple[str, str]]:
-    """What an account of the release has asked for; nothing of it was refused."""
+    """Return the requests of an account of the release; fails if any was forbidden."""
     requests = requests_of(cluster.plane, cluster.namespace, account)
     assert refused(requests) == []
     return {asked(request) for request in requests}
@@ -159,7 +159,7 @@ async def test_records_and_token_survive_an_upgrade_with_default_values(
 def every_line_of_the_notes_works(
     cluster: Cluster, node: ReleaseNode, bearer: str, folder: Path
 ) -> None:
-    """Type what the NOTES show, but for what needs a kubelet: a port that is forwarded."""
+    """Run the commands of the NOTES, except the port-forward, which needs a kubelet."""
     notes = cluster.helm("get", "notes", RELEASE)
     lines = [line.strip() for line in notes.splitlines() if line.startswith("    ")]
     shown = [line for line in lines if line.startswith("kubectl") and "port-forward" not in line]
@@ -192,7 +192,7 @@ def can_list_jobs(kubeconfig: Path) -> bool:
 
 
 def may_look(cluster: Cluster, bearer: str, kubeconfig: Path) -> None:
-    """The account of the NOTES sees the jobs of its namespace and no others, and is removed again."""
+    """Check that the account of the NOTES sees only the jobs of its namespace, and delete it."""
     cluster.plane.authority.token_kubeconfig(kubeconfig, cluster.plane.server, bearer)
     wait_until(lambda: can_list_jobs(kubeconfig), within_s=60)  # a right is known a moment later
     with pytest.raises(AssertionError, match=r"job-viewer\W+cannot list"):

@@ -45,7 +45,7 @@ ANYBODY: Values = {"from": [{"namespaceSelector": {}}]}
 
 
 def leaves(tree: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
-    """The paths of all values; what is passed on to Kubernetes is one value."""
+    """Return the paths of all values; an object that is passed on to Kubernetes is one value."""
     for key, value in tree.items():
         path = (*above, key)
         if isinstance(value, dict) and value and key not in PASSED_ON:

@@ -21,7 +21,7 @@ _FIGURES = pytest.StashKey[list[str]]()
 def real_node(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealNode]:
-    """Start a cluster of one node; what cannot have one says why."""
+    """Start a cluster of one node; skips or fails the tests, with the reason, if that is impossible."""
     engine = find_runner()
     against = missing(STATE) + ([] if engine else ["there is no Podman or Docker"])
     if against:

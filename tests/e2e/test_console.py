@@ -20,7 +20,7 @@ def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
     installed.kubectl("create", "namespace", ELSEWHERE)
     hidden = shell_job("hidden", "true", suspend=True)
     hidden["metadata"]["namespace"] = ELSEWHERE
-    # One that is deleted at once when it has ended is in the history alone.
+    # A job that is deleted as soon as it has finished is only in the history.
     installed.submit(
         hidden,
         shell_job("shown", "echo seen by the console"),
@@ -51,8 +51,8 @@ def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
         log = page.ask(f"/api/jobs/{job['uid']}/logs/{archived}", headers=user)[1]
         assert "seen by the console" in log["text"]
 
-        # Figures of all jobs are for who may list all. Both operators are found by one name, without a
-        # right to look at pods.
+        # Figures of all jobs require the right to list all. Both operators are found by one DNS name,
+        # without a right to read pods.
         assert page.ask("/api/housekeeping", headers=user)[0] == 403
         admin = page.log_in(installed.viewer(ADMIN, everywhere=True))
 

@@ -103,7 +103,7 @@ def test_an_oom_killed_trainer_is_reported_as_such(jobs: Installed) -> None:
     for kind, reason, message in ends:
         assert (kind, reason) == ("Failed", "BackoffLimitExceeded")
         assert "137" in message
-    # A runtime may learn of a container's end before it learns of the kill, and says `Error` then.
+    # A runtime may notice a container's exit before the OOM kill, and then reports `Error`.
     assert any("OOMKilled" in message for _, _, message in ends), ends
 
 

@@ -72,7 +72,7 @@ def test_records_are_kept_while_their_service_is_down(installed: Installed) -> N
 
 
 def test_a_drain_is_a_disruption_and_uses_no_retry(installed: Installed) -> None:
-    # An eviction waits for nobody: the logs are read while the trainers end.
+    # An eviction does not wait for the archiver: the logs are read while the trainers terminate.
     script = (
         'echo attempt $TRAININGJOB_ATTEMPT; trap "sleep 5; exit 143" TERM; '
         'if [ "$TRAININGJOB_ATTEMPT" = 0 ]; then while :; do sleep 0.2; done; fi'

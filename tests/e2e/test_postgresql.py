@@ -33,7 +33,7 @@ class Load:
         self.names: list[str] = []
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
-        """Go on with jobs until something holds."""
+        """Keep running jobs until a condition is true."""
 
         def go_on() -> bool:
             self._fill_up()
@@ -87,7 +87,7 @@ class Load:
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
-    """A server that pods reach at the address of their node, as one beside a cluster."""
+    """A server that pods reach at the address of their node, like one outside of the cluster."""
     skip_where_there_is_none()
     with Postgres(interface=ADDRESS) as running:
         yield running
@@ -120,7 +120,7 @@ def test_no_acknowledged_record_is_lost_by_a_restart_and_a_crash(
     load = Load(installed)
 
     def stored() -> list[str]:
-        # Only of this load: the record of a job of another test may have waited until now.
+        # Only of this load: a record of another test's job may have been pending until now.
         which = f"namespace = '{TEAM}' AND name LIKE '{NAME}%'"
         sql = f"SELECT name FROM records WHERE {which} ORDER BY name"
         return server.ask(sql, database=database).split()
@@ -143,7 +143,7 @@ def test_no_acknowledged_record_is_lost_by_a_restart_and_a_crash(
         f"{len(load.names)} records in PostgreSQL, {len(before)} acknowledged before it was killed"
     )
 
-    # What is in the cluster no longer is the history of the console.
+    # Jobs that are no longer in the cluster are the console's history.
     token = installed.viewer("reads-history")
     kubeconfig = installed.node.plane.kubeconfig
     with forwarded(kubeconfig, SYSTEM, CONSOLE, 8070, tmp_path / "forward.log") as page:

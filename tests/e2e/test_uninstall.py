@@ -84,7 +84,7 @@ def test_an_uninstall_releases_all_finalizers_and_a_new_installation_continues(
     job = installed.job("survives")
     assert not job["metadata"].get("finalizers")
     assert [pod["status"]["phase"] for pod in installed.pods("survives")] == ["Running"]
-    # The Job that freed the jobs stays, with its log.
+    # The Job that released the finalizers remains, with its log.
     installed.wait(lambda: not _running(installed), "its pods to go")
     installed.install()
     installed.let_end("survives")

@@ -95,7 +95,7 @@ class Api:
         try:
             await self.client.delete(f"/api/v1/namespaces/{self.namespace}")
         except ApiError as refused:
-            # Gone, or going, by the test's own doing.
+            # Already deleted, or terminating, because of the test itself.
             if not (refused.not_found or refused.conflict):
                 raise
         finally:

@@ -83,7 +83,7 @@ class AuditLog:
     def _read_on(self) -> None:
         while True:
             self._read_lines()
-            # The server moves a log of 100 MB aside and begins a new one.
+            # The server rotates the log at 100 MB.
             fresh = self._path.open("rb")
             if _inode(fresh.fileno()) == _inode(self._file.fileno()):
                 fresh.close()
@@ -95,7 +95,7 @@ class AuditLog:
     def _read_lines(self) -> None:
         while (line := self._file.readline()).endswith(b"\n"):
             self._seen.append(_request(line))
-        self._file.seek(-len(line), 1)  # half a line: the rest is being written
+        self._file.seek(-len(line), 1)  # an incomplete line: the rest is still being written
 
 
 def whole_lines(path: Path) -> Iterator[Line]:
@@ -111,7 +111,7 @@ def forbidden_requests(path: Path, user: str) -> Iterator[Request]:
     for log in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):
         with log.open("rb") as lines:
             for line in lines:
-                # Most lines are about somebody or something else: a look is cheaper than a parse.
+                # Most lines do not match: a substring search is cheaper than parsing.
                 if b'"forbid"' in line and user.encode() in line and line.endswith(b"\n"):
                     request = _request(line)
                     if request.forbidden and request.user == user:

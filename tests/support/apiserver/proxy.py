@@ -115,7 +115,9 @@ class FaultProxy:
         self._watches: set[asyncio.Task[Any]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
-        self._port = free_port()  # while it does not listen there, no client may be given it
+        self._port = (
+            free_port()
+        )  # reserved, so that no client gets it as its own port while nothing listens
 
     def __enter__(self) -> Self:
         self._thread.start()

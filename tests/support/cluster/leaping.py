@@ -28,7 +28,7 @@ class LeapingLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._leaping: Final = _LeapingSelector()
         super().__init__(self._leaping)
-        # Beyond half a year a float cannot tell a nanosecond, and what is due would never be due.
+        # Beyond half a year, a float has no nanosecond precision, and a timer might never become due.
         self._clock_resolution = 1e-6
 
     def time(self) -> float:

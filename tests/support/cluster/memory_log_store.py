@@ -46,7 +46,7 @@ class MemoryLogStore:
             self._fail(key)
             if uid not in self._files:
                 fd = self._files[uid] = os.memfd_create(uid)
-                # A run of all tests has thousands of stores, and a process may open so many files.
+                # A run of all tests has thousands of stores, and the number of open files is limited.
                 weakref.finalize(self, os.close, fd)
             return MemoryArchive(self, ArchiveFile(os.dup(self._files[uid])))
 

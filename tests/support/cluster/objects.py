@@ -219,7 +219,7 @@ class Objects:
         start, version = 0, ""
         while found is None or start < len(found):
             async with Request(self, method, namespace or ""):
-                if found is None:  # all pages are of one moment
+                if found is None:  # all pages are of one snapshot
                     version = str(self._version)
                     found = [copied(raw) for raw in self._select(kind, namespace, selector)]
             yield Page(found[start : start + self.page_size], version)
@@ -316,7 +316,7 @@ class Request:
         self._dies: When | None = None
 
     async def __aenter__(self) -> None:
-        await asyncio.sleep(0)  # others get their turn, as over a network
+        await asyncio.sleep(0)  # let other tasks run, as during a network request
         cluster, method = self._cluster, self._call.method
         if cluster._is_dead:
             raise Crash
@@ -340,7 +340,7 @@ class Request:
             return
         if (lost := self._cluster._take_fault(self._call.method, after=True)) is not None:
             raise lost
-        await asyncio.sleep(0)  # the watch can be faster than the answer
+        await asyncio.sleep(0)  # a watch event can arrive before the response
         if self._cluster._is_dead:
             raise Crash
 

@@ -127,7 +127,7 @@ class OperatorLife(Engine):
         await self.start()
         self.cluster.connect(self.watch_events)
         self.cluster.policy_watch.deliver = self.policy_watch.policy_event
-        self.resync.request()  # this watch begins now, and not at the list, as a real one does
+        self.resync.request()  # this watch starts now, not at the list's resource version as a real one does
         return self
 
     async def __aexit__(

@@ -87,7 +87,7 @@ class BusyCluster(FakeCluster):
         if (pod := self._objects["pods"].get(key)) is not None:
             self.finish_pod(pod, exit_code=int(_number(pod["metadata"]["labels"]) % 3 == 0))
 
-    # What the tests' own bookkeeping costs grows with the jobs; this must not.
+    # The tests' own bookkeeping grows with the jobs; this must not.
 
     def _note(self, method: str, raw: Object, job: Object) -> None:
         self.writes += 1

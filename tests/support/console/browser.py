@@ -21,7 +21,7 @@ SCREENSHOTS: Final = ROOT / "build" / "console"
 PATIENCE_MS: Final = 90_000
 """For what never comes. A page tries again after 30 s at most, and this machine may be slow."""
 _FLAGS: Final = (
-    "--no-sandbox",  # as root, which CI is, it has none
+    "--no-sandbox",  # CI runs as root, for which chromium has no sandbox
     "--disable-dev-shm-usage",
     "--js-flags=--expose-gc",
     "--enable-precise-memory-info",
@@ -96,7 +96,7 @@ class Tab:
         self.page.on("pageerror", lambda error: self._complain(f"script: {error}"))
 
     def _complain(self, text: str) -> None:
-        # A pod may go at any time: a browser says so of each answer 404, whatever the page makes of it.
+        # A pod may be deleted at any time, and a browser logs every 404 response, even if the page handles it.
         is_of_gone_pod = "404 (Not Found)" in text and "/logs/live" in text
         if _NETWORK_CHANGED not in text and not is_of_gone_pod:
             self.complaints.append(text)

@@ -37,7 +37,9 @@ class PlayedAccessControl:
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
-        self.expired: set[str] = set()  # may have been authenticated a moment ago
+        self.expired: set[str] = (
+            set()
+        )  # tokens that are invalid now, even if they were authenticated before
         self.namespaces: set[str] | None = None
         self.answers = asyncio.Event()
         self.answers.set()

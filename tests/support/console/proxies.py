@@ -84,7 +84,7 @@ class Proxy(ABC):
     @classmethod
     def find(cls) -> str:
         """Return the program's path; the test is skipped, or fails, without it."""
-        # Debian puts servers where only root looks for programs.
+        # Debian installs servers in sbin, which is only on root's PATH.
         found = shutil.which(cls.program) or shutil.which(cls.program, path="/usr/sbin")
         if found is not None:
             return found
@@ -157,7 +157,7 @@ class Nginx(Proxy):
     _reload_signal = signal.SIGHUP
 
     def _configuration(self, setting: Setting) -> str:
-        # A minute is its own time, so that the document need not name it.
+        # A minute is nginx's default, so that the document does not set it.
         times = f"proxy_read_timeout {setting.idle_s}s; proxy_send_timeout {setting.idle_s}s;"
         shown = f'proxy_set_header Authorization "Bearer {setting.token}";'
         files = (

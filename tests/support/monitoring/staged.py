@@ -87,7 +87,7 @@ WELL: Series = {
     metric("api_requests_total", 'verb="get",code="5xx"'): growing(1),
     metric("memory_used_bytes"): always(89),
     metric("memory_limit_bytes"): always(100),
-    # Pressure comes and goes: half an hour, again and again.
+    # Intermittent pressure: every other half hour.
     metric("memory_pressure"): in_turns(1, 0, minutes=30),
     metric("lists_forbidden"): always(0),
     metric("reconciles_total"): growing(100),
@@ -96,16 +96,16 @@ WELL: Series = {
     **bounded("index", 17_000, 20_000),
     **bounded("pods", 10, 100_000),
     **bounded("work_queue", 70_000, 80_000),
-    **bounded("manifest_cache_bytes", 16, 16),  # full for ever, as caches are
+    **bounded("manifest_cache_bytes", 16, 16),  # always full, as caches are
     **bounded("retry_cache", 790, 1000),
     metric("record_endpoint_down"): in_turns(1, 0, minutes=12),
-    metric("records_rejected_total"): always(3),  # those of the day before
+    metric("records_rejected_total"): always(3),  # from the day before
     metric("records_abandoned_total"): always(1),
     metric("records_rejected_total", pod="b"): born(0),
     metric("records_abandoned_total", pod="b"): born(0),
     metric("gc_interval_seconds"): always(600),
     metric("gc_interval_seconds", pod="b"): always(600),
-    # Ended 50 minutes ago: three times the interval is no reason to be called.
+    # Ended 50 minutes ago: three times the interval must not fire an alert.
     metric("gc_last_success_timestamp_seconds", 'sweep="jobs"'): ages(3000),
     metric("gc_last_success_timestamp_seconds", 'sweep="volume"'): ages(3000),
     metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): always(0),
@@ -117,15 +117,15 @@ WELL: Series = {
     metric("gc_skipped_total", 'sweep="volume",reason="JobsUnknown"'): always(2),
     metric("volume_size_bytes"): always(1000),
     metric("volume_free_bytes"): always(101),
-    of_records("database_up"): in_turns(1, 0, minutes=4),  # a restart takes a moment
+    of_records("database_up"): in_turns(1, 0, minutes=4),  # a short restart
     of_records("database_full"): in_turns(0, 1, minutes=4),
-    of_records("database_free_bytes"): always(21),  # as full as the records may be
+    of_records("database_free_bytes"): always(21),  # at the size limit of the records
     of_records("database_used_bytes"): always(79),
     of_records("queue_records"): always(200),
     of_records("queue_limit_records"): always(256),
     of_records("queue_bytes"): always(50),
     of_records("queue_limit_bytes"): always(64),
-    of_records("records_removed_total", 'limit="size"'): always(40),  # those of the week before
+    of_records("records_removed_total", 'limit="size"'): always(40),  # from the week before
     of_records("records_removed_total", 'limit="age"'): growing(5),
     of_records("http_requests_total", 'method="PUT",route="x",status="500"'): always(2),
     of_records("http_requests_total", 'method="PUT",route="x",status="503"'): growing(2),
@@ -192,7 +192,7 @@ def check(
         ],
     }
     path = folder / "test.yaml"
-    path.write_text(json.dumps(test))  # which is YAML, too
+    path.write_text(json.dumps(test))  # JSON is valid YAML
     command = [str(find_program("promtool")), "test", "rules", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,7 @@ class ChildProcess:
     def __init__(self, log: Path) -> None:
         self.log_path = log
         self._process: Running | None = None
-        self._is_anew = starts_anew()  # also when it is started again, by another test
+        self._is_anew = starts_anew()  # also for later restarts by another test
         self._offset = 0
 
     def __enter__(self) -> Self:

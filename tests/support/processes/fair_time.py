@@ -37,7 +37,7 @@ class FairTime:
     def look(self) -> None:
         """Read how long each process has waited so far."""
         for pid in self._processes:
-            # One that has ended keeps the last figure; so threads that have ended lower no sum.
+            # An ended process keeps its last value; max() keeps ended threads from lowering the sum.
             self._waited[pid] = max(self._waited[pid], waited_for_cpu_s(pid))
 
 

@@ -65,7 +65,7 @@ def run_command(
             check=False,
             timeout=60,
         )
-    except subprocess.TimeoutExpired:  # ends the engine's command, and not what it runs
+    except subprocess.TimeoutExpired:  # stops the engine's command, but not the container
         subprocess.run([program, "rm", "--force", name], check=False, capture_output=True)
         raise
     return done.returncode, done.stdout
@@ -103,11 +103,11 @@ class ImageProcess(OperatorProcess):
         if not (given.token and given.ca):
             readable = self.log_path.with_suffix(".kubeconfig")
             shutil.copyfile(self.kubeconfig, readable)
-            readable.chmod(0o644)  # the container's user is nobody here
+            readable.chmod(0o644)  # the container's user does not exist on this machine
             return f"{readable}:{_KUBECONFIG}", {"KUBECONFIG": _KUBECONFIG}
         folder = self.log_path.with_suffix(".account")
         folder.mkdir(exist_ok=True)
-        # Where the account is at home, and the default policy with it.
+        # The namespace of the account and of the default policy.
         [context] = yaml.safe_load(self.kubeconfig.read_text())["contexts"]
         namespace = context["context"]["namespace"].encode()
         contents = {"token": given.token.encode(), "ca.crt": given.ca, "namespace": namespace}
@@ -130,10 +130,10 @@ class RecordServiceImage(RecordServiceProcess):
 
     def __init__(self, image: str, folder: Path) -> None:
         super().__init__(folder, "sqlite:////data/records.db", token_file="/token")
-        self.token_file.chmod(0o644)  # the container's user is nobody here
+        self.token_file.chmod(0o644)  # the container's user does not exist on this machine
         self._data = folder / "data"
         self._data.mkdir(exist_ok=True)
-        self._data.chmod(0o777)  # a pod's `fsGroup` sees to it
+        self._data.chmod(0o777)  # in a pod, `fsGroup` makes it writable
         self._image = image
         self._name = f"trainingjob-test-{uuid4().hex[:8]}"
 

@@ -54,7 +54,7 @@ class OperatorProcess(ChildProcess):
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-        except (OSError, http.client.HTTPException):  # it may die in the middle of its answer
+        except (OSError, http.client.HTTPException):  # it may exit during its response
             return 0, ""
 
     def wait_until_ready(self) -> None:
@@ -74,8 +74,8 @@ class OperatorProcess(ChildProcess):
         return self._after("metrics are served on ")
 
     def _after(self, marker: str) -> str | None:
-        # The last: an operator that begins anew takes another port.
-        whole, _, _ = self.log().rpartition("\n")  # half a line has half a port
+        # The last one: a restarted operator uses another port.
+        whole, _, _ = self.log().rpartition("\n")  # an incomplete line may have an incomplete port
         for line in reversed(whole.splitlines()):
             if marker in line:
                 return line.split(marker)[1].split('"')[0]

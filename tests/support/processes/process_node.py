@@ -98,7 +98,7 @@ def real_node(server: ApiServerUnderTest, root: Path) -> Iterator[ProcessNode]:
             try:
                 node.wait(_STOP_S)
             finally:
-                node.kill()  # the pods' supervisors kill what is left
+                node.kill()  # the pods' supervisors kill the remaining processes
 
 
 def _serving(plane: ControlPlane) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def _mark(plane: ControlPlane) -> str:
         async with ApiClient.from_kubeconfig(plane.kubeconfig) as client:
             return await write_nonce(client)
 
-    with ThreadPoolExecutor(1) as pool:  # a loop may be running in this thread
+    with ThreadPoolExecutor(1) as pool:  # this thread may already run an event loop
         return pool.submit(asyncio.run, mark()).result()
 
 
@@ -153,7 +153,7 @@ def _create(plane: ControlPlane, path: str, body: dict[str, Any]) -> None:
         plane.request(path, {"apiVersion": version, "metadata": {"name": _POLICY}, **body})
     except HTTPError as error:
         with error:
-            if error.code != 409:  # an earlier node of this control plane has done it
+            if error.code != 409:  # already done by an earlier node of this control plane
                 raise AssertionError(error.read().decode()) from error
 
 

@@ -66,7 +66,7 @@ def processes_mentioning(text: str) -> list[int]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            # A zombie has neither left.
+            # A zombie has neither.
             about = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended meanwhile

@@ -41,7 +41,7 @@ class Forwarded:
         own = {"Content-Type": "application/json", "Origin": self.url} if data else {}
         request = urllib.request.Request(self.url + path, data, {**own, **(headers or {})})
         for _ in range(0 if data else _AGAIN):
-            with suppress(OSError):  # what has a status is none of these
+            with suppress(OSError):  # a response with a status raises none of these
                 return _answer_of(request)
             time.sleep(0.5)
         return _answer_of(request)

@@ -25,7 +25,7 @@ PATIENCE_S = 240.0
 """For what never comes: other tests may work beside these, on a machine of two cores."""
 LOGS = "logs"
 """The claim of the log volume, in both namespaces."""
-# Words of a kubectl that had no answer in time, or of an API server that had none from etcd.
+# Messages of kubectl after a timeout of the API server, or of the API server after one of etcd.
 _BUSY = ("Unable to connect to the server", "etcdserver: ", "TLS handshake timeout")
 _TRIES = 5
 _GO = "go"
@@ -50,7 +50,7 @@ class Installed:
             self.kubectl("create", "namespace", namespace)
         enforce = "pod-security.kubernetes.io/enforce=restricted"
         self.kubectl("label", "namespace", SYSTEM, enforce)
-        self.logs.mkdir()  # root's, as a disk that was just formatted
+        self.logs.mkdir()  # owned by root, like a newly formatted disk
         records = self.node.volumes / "records"
         records.mkdir()
         self.apply(
@@ -102,8 +102,7 @@ class Installed:
             self.kubectl("create", "clusterrolebinding", name, *of)
         else:
             self.kubectl("create", "rolebinding", name, "-n", TEAM, *of)
-        # The API server knows a right a moment after it was given; the console remembers for longer that it
-        # was lacking.
+        # The API server notices a new right after a moment; the console caches its absence for longer.
         where = "--all-namespaces" if everywhere else f"--namespace={TEAM}"
         account = f"--as=system:serviceaccount:{TEAM}:{name}"
         self.wait(lambda: self._may("list", "trainingjobs", where, account), f"{name} to see jobs")
@@ -137,7 +136,7 @@ class Installed:
         """Wait until the logs of a finished job are archived or given up; return all archived ones."""
 
         def is_settled() -> bool:
-            # With its end it says that they are to come.
+            # When it ends, its status first says that the logs are pending.
             _, reason = _conditions(self.job(name)).get("LogsArchived", ("", "Pending"))
             return reason != "Pending"
 
@@ -202,7 +201,7 @@ class Installed:
     def _what_there_is(self) -> str:
         said = self.kubectl("get", "tj,pods", "-A", "-o", "wide")
         where = ("-n", SYSTEM, "-l", "app.kubernetes.io/component=operator")
-        with suppress(AssertionError):  # one that has not begun has no log
+        with suppress(AssertionError):  # a container that has not started has no log
             said += self.kubectl("logs", *where, "--prefix", "--tail=40")
         return said
 

@@ -79,7 +79,7 @@ class PlayedPod:
         if code is None:
             return "Running" if self.runs_main and self.is_ready() else None
         if not self.runs_main:
-            # A container before the main one that fails is begun again.
+            # A failed init container is restarted.
             if self._process is not None and code == 0:
                 self._left.pop(0)
             self.runs_main = not self._left
@@ -137,7 +137,7 @@ class PlayedPod:
         environment = others | program | {"KUBECONFIG": str(self._account(container))} | told
         command = [sys.executable, "-m", "trainingjob_cli", *arguments]
         with (self.folder / f"{container['name']}.log").open("ab") as log:
-            anew = starts_anew() or bool(program)  # a fork has this tree's program
+            anew = starts_anew() or bool(program)  # a fork can only run this checkout's program
             return start(command, environment, log, log, anew=anew, folder=self.folder)
 
     def _program(self, container: Object) -> dict[str, str]:
@@ -146,7 +146,7 @@ class PlayedPod:
 
     def _value(self, entry: Object) -> str:
         if "valueFrom" not in entry:
-            return str(entry.get("value", ""))  # the API server leaves out one that is empty
+            return str(entry.get("value", ""))  # the API server omits an empty value
         reference = entry["valueFrom"]["secretKeyRef"]
         return base64.b64decode(self.site.secrets[reference["name"]][reference["key"]]).decode()
 

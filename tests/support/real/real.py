@@ -135,7 +135,7 @@ def wait_until_established(run: Callable[..., str]) -> None:
         try:
             run("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
         except AssertionError as error:
-            # kubectl does not wait for what has no conditions yet.
+            # kubectl does not wait for objects without conditions.
             if "accessor error" not in str(error) or time.monotonic() > deadline:
                 raise
         else:

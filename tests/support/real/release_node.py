@@ -111,7 +111,7 @@ class ReleaseNode:
                     await client.delete(f"/api/v1/persistentvolumes/pv-{uid}")
 
     async def _register(self, client: ApiClient) -> None:
-        # The scheduler leaves it alone: what is not of this namespace is none of its business.
+        # Unschedulable, since it runs only pods of this namespace.
         node = {"metadata": {"name": self._name}, "spec": {"unschedulable": True}}
         await client.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **node})
 
@@ -129,11 +129,13 @@ class ReleaseNode:
         pods, _ = await client.list(f"{self._base}/pods")
         versions = {pod["metadata"]["uid"]: pod["metadata"]["resourceVersion"] for pod in pods}
         if versions != self._versions or time.monotonic() >= self._next_survey:
-            await self._survey(client)  # after the list: what a pod needs was made before it
+            await self._survey(
+                client
+            )  # after the list: the objects that a pod needs were created before the pod
             self._versions = versions
         seen = {pod["metadata"]["uid"]: pod for pod in pods}
         for uid, pod in seen.items():
-            with contextlib.suppress(ApiError):  # it has gone, or changed: the next look knows
+            with contextlib.suppress(ApiError):  # it was deleted or changed: the next poll sees it
                 await self._tend(client, uid, pod)
         for uid in self._pods.keys() - seen.keys():
             await self._end(uid)

@@ -90,7 +90,7 @@ def not_mounted(folder: Path) -> Outcome:
     subprocess.run(["umount", place], check=True)
     second = sweep.sweep(NOBODY, max_age_s=WEEK_S)
     below.unlink()
-    third = sweep.sweep(NOBODY, max_age_s=WEEK_S)  # empty: looks as if it could be taken
+    third = sweep.sweep(NOBODY, max_age_s=WEEK_S)  # empty: looks as if it could be claimed
     left = [path.name for path in place.iterdir()]
     return {
         "first": outcome_of(first),
@@ -175,7 +175,7 @@ def trainers_files(place: Path) -> None:
 
 
 def another_user(folder: Path) -> Outcome:
-    place = tmpfs(Path("/mnt")) / "volume"  # the test's own folder lets no other user in
+    place = tmpfs(Path("/mnt")) / "volume"  # other users cannot enter the test's own folder
     trainers_files(place)
     os.setgroups([])
     os.setgid(NOBODYS_UID)
