@@ -42,6 +42,7 @@ from trainingjob_operator.retention.policy_index import PolicyIndex
 from trainingjob_operator.retention.policy_watch import PolicyWatch
 from trainingjob_operator.retention.startup_list import StartupList
 from trainingjob_operator.retention.unreported_totals import UnreportedTotals
+from trainingjob_operator.retention.volume_retention import VolumeRetention
 from trainingjob_operator.settings import Settings
 from trainingjob_operator.volume.identity_reader import IdentityReader
 
@@ -242,9 +243,19 @@ class Engine:
             counts=counts,
             aging=self.index_expiry,
             memory=self._memory,
-            volume=self.volume.sweep if self.volume is not None else None,
-            identify=self._identify,
-            volume_fault=lambda: self.archiver.volume_fault if self.archiver else None,
+            volume=None
+            if self.volume is None
+            else VolumeRetention(
+                self.volume.sweep,
+                default_max_age_s=self._settings.volume.max_age,
+                cluster=cluster,
+                policies=self.policies,
+                guard=self.guard,
+                clock=clock,
+                counts=counts,
+                identify=self._identify,
+                last_write_error=lambda: self.archiver.volume_fault if self.archiver else None,
+            ),
         )
 
     def _forget(self, key: JobKey) -> None:

@@ -1,4 +1,4 @@
-"""Data classes for a pod in the index: about half a kilobyte each, with user-controlled texts bounded."""
+"""A pod as the index keeps it (half a kilobyte), and whether it completed, failed or was disrupted."""
 
 from dataclasses import dataclass
 from datetime import datetime

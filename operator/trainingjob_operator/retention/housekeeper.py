@@ -13,54 +13,41 @@ Bound: one run for each policy; counts not yet in a status are in `unreported`.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from trainingjob_api.constants import (
-    REASON_CLOCK_STEPPED,
-    REASON_IDENTITY_UNKNOWN,
-    REASON_JOBS_UNKNOWN,
-)
-from trainingjob_api.errors import ConflictError, KubernetesError, VolumeError
+from trainingjob_api.errors import ConflictError, KubernetesError
 from trainingjob_operator.clock import Clock
-from trainingjob_operator.core.untyped_json import as_dict, as_str
 from trainingjob_operator.jobs.index_expiry import IndexExpiry
 from trainingjob_operator.kube.cluster import Cluster
-from trainingjob_operator.log_archive.log_volume import Sweep
 from trainingjob_operator.retention.clock_guard import ClockGuard
-from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep, ListedJobs
+from trainingjob_operator.retention.job_sweep import JobsReport, JobSweep
 from trainingjob_operator.retention.policy_index import PolicyIndex
 from trainingjob_operator.retention.policy_status import Run, status_patch
 from trainingjob_operator.retention.policy_watch import PolicyWatch
 from trainingjob_operator.retention.startup_list import StartupList
 from trainingjob_operator.retention.unreported_totals import UnreportedTotals
+from trainingjob_operator.retention.volume_retention import (
+    VolumeCounts,
+    VolumeRetention,
+)
 from trainingjob_operator.settings import Settings
-from trainingjob_operator.volume.sweep.rules import LiveJobs, VolumeReport
+from trainingjob_operator.volume.sweep.rules import VolumeReport
 
 _WRITES: Final = 4
-_POLICY_UNKNOWN: Final = "PolicyUnknown"
-"""Reason for not sweeping the volume: the policy with the volume's id could not be read."""
 
 _logger = logging.getLogger(__name__)
 
 
-class Counts(Protocol):
+class Counts(VolumeCounts, Protocol):
     """Counts the runs; see `observability.metrics`."""
 
     def jobs_swept(
         self, *, skipped: Mapping[str, int], errors: int, seconds: float, at: datetime
     ) -> None:
         """Count a sweep of jobs."""
-        ...
-
-    def volume_skipped(self, reason: str) -> None:
-        """Count a sweep of the volume that was not started."""
-        ...
-
-    def volume_swept(self, report: VolumeReport, *, seconds: float, at: datetime) -> None:
-        """Count a sweep of the volume."""
         ...
 
 
@@ -114,14 +101,12 @@ class Housekeeper:
         counts: Counts,
         aging: IndexExpiry,
         memory: Callable[[], Memory],
-        volume: Sweep | None,
-        identify: Callable[[], Awaitable[None]],
-        volume_fault: Callable[[], VolumeError | None],
+        volume: VolumeRetention | None,
     ) -> None:
         """Prepare.
 
         Args:
-            settings: the interval, the namespaces, and the maximum age of files.
+            settings: the interval and the namespaces.
             cluster: the client that writes the status of policies.
             policies: the index of policies.
             watch: lists the policies.
@@ -134,13 +119,9 @@ class Housekeeper:
             aging: evicts jobs from the index.
             memory: returns figures on the memory in use.
             volume: sweeps the log volume; None: there is none.
-            identify: reads this install's identity again; if it raises VolumeError, nothing is
-                removed.
-            volume_fault: returns the error of the last attempt to write a log to the volume.
         """
         self.interval_s: Final = settings.gc.interval
         self._namespaces: Final = settings.namespaces or (None,)
-        self._files_default_s: Final = settings.volume.max_age
         self._cluster: Final = cluster
         self._policies: Final = policies
         self._watch: Final = watch
@@ -153,8 +134,6 @@ class Housekeeper:
         self._aging: Final = aging
         self._memory: Final = memory
         self._volume: Final = volume
-        self._identify: Final = identify
-        self._volume_fault: Final = volume_fault
         self._run_lock: Final = asyncio.Lock()
         self._runs: Final[set[asyncio.Task[None]]] = set()
         self.runs_total = 0
@@ -234,7 +213,8 @@ class Housekeeper:
     ) -> SweepResult:
         if self._volume is None or not self._is_default(namespace):
             return SweepResult(jobs=jobs)
-        return await self._sweep_volume(self._volume, jobs, jobs.listed_at or listed_at)
+        result = await self._volume.run(jobs, jobs.listed_at or listed_at)
+        return SweepResult(jobs=jobs, volume=result.report, left_alone=result.left_alone)
 
     async def _run(self, namespace: str, started_at: datetime, begun: float) -> None:
         listed_at = self._clock.now()
@@ -301,55 +281,6 @@ class Housekeeper:
             memory.resident_bytes / 2**20,
         )
 
-    async def _sweep_volume(
-        self, volume: Sweep, jobs: JobsReport, listed_at: datetime
-    ) -> SweepResult:
-        """Sweep the volume, unless the list of jobs is incomplete, or the owner is unknown."""
-        if not jobs.is_complete or jobs.seen is None:
-            _logger.warning("Cleanup: the volume is left alone, because not all jobs were listed")
-            self._counts.volume_skipped(REASON_JOBS_UNKNOWN)
-            why = "not all jobs could be listed"
-            return SweepResult(jobs=jobs, volume=_jobs_unknown(jobs), left_alone=why)
-        if self._guard.deletions_are_paused():  # since the start of the list
-            _logger.warning("Cleanup: the volume is left alone, because the list of jobs is old")
-            self._counts.volume_skipped(REASON_CLOCK_STEPPED)
-            why = "the clock was set by more than an hour, or the process stood still"
-            return SweepResult(jobs=jobs, left_alone=why)
-        begun, namespace = self._clock.monotonic(), self._policies.default_namespace
-        try:
-            raw = await self._cluster.get_policy(namespace)
-        except KubernetesError as error:
-            _logger.warning("Cleanup: the volume is left alone: %s", error)
-            self._counts.volume_skipped(_POLICY_UNKNOWN)
-            return SweepResult(jobs=jobs, left_alone=f"the default policy cannot be read: {error}")
-        if raw is None:  # the id of the volume is unknown
-            return SweepResult(jobs=jobs, left_alone="there is no default policy")
-        try:
-            await self._identify()
-        except VolumeError as error:
-            _logger.warning("Cleanup: the volume is left alone: %s", error)
-            self._counts.volume_skipped(REASON_IDENTITY_UNKNOWN)
-            unknown = VolumeReport(healthy=False, reason=error.reason, message=str(error))
-            return SweepResult(jobs=jobs, volume=unknown, left_alone=str(error))
-        volume_id = as_str(as_dict(raw.get("status")).get("volumeId")) or None
-        live = _live(jobs.seen, listed_at, volume_id)
-        jobs.seen = None
-        report = await volume.sweep_in_thread(live, max_age_s=self._files_max_age_s())
-        seconds = self._clock.monotonic() - begun
-        self._counts.volume_swept(report, seconds=seconds, at=self._clock.now())
-        _logger.info(
-            "Cleanup: removed %d log files and %d directories (%d bytes)",
-            report.files_removed,
-            report.directories_removed,
-            report.bytes_freed,
-        )
-        return SweepResult(jobs=jobs, volume=_with_fault(report, self._volume_fault()))
-
-    def _files_max_age_s(self) -> float:
-        policy = self._policies.get(self._policies.default_namespace)
-        said = policy.rules.files_max_age_s if policy is not None else None
-        return self._files_default_s if said is None else said
-
     async def _write_status(self, namespace: str, run: Run) -> bool:
         """Write the result to the policy's status; read the policy again after each conflict.
 
@@ -381,28 +312,3 @@ class Housekeeper:
     def _of(self, namespace: str) -> str:
         """Return the namespace of the run for a log line; "" for the default policy."""
         return "" if self._is_default(namespace) else f" for {namespace}"
-
-
-def _with_fault(report: VolumeReport, fault: VolumeError | None) -> VolumeReport:
-    """Report a volume as unhealthy if logs cannot be written to it: a full one can be swept."""
-    if fault is None or not report.healthy:
-        return report
-    message = f"the last attempt to write a log failed: {fault}"
-    return replace(report, healthy=False, reason=fault.reason, message=message)
-
-
-def _jobs_unknown(jobs: JobsReport) -> VolumeReport:
-    """Return the report for a volume that is not swept because not all jobs were listed."""
-    why = "; ".join(jobs.not_listed) or f"{jobs.not_understood} could not be parsed"
-    message = f"nothing is removed while not all jobs can be listed: {why}"
-    return VolumeReport(healthy=False, reason=REASON_JOBS_UNKNOWN, message=message)
-
-
-def _live(seen: ListedJobs, listed_at: datetime, volume_id: str | None) -> LiveJobs:
-    return LiveJobs(
-        uids=frozenset(seen.uids),
-        finished=seen.finished,
-        kept=frozenset(seen.kept),
-        listed_at=listed_at,
-        volume_id=volume_id,
-    )
