@@ -58,7 +58,7 @@ async def run_job(client: ApiClient, name: str) -> str:
 
 
 def kept(operator: OperatorProcess) -> dict[str, float]:
-    """What the operator says of itself, by the names of its metrics."""
+    """Return the values of the operator's metrics, by name."""
     lines = operator.probe("/metrics")[1].splitlines()
     pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in pairs}

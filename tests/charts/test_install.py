@@ -283,9 +283,9 @@ def is_going(found: Object) -> bool:
 def test_every_set_of_values_installs_upgrades_rolls_back_and_uninstalls(
     cluster_for_kubectl: Cluster,
 ) -> None:
-    """Where nothing runs the pods, Helm does not wait for them, nor for the Job of an uninstall.
+    """Without a node, Helm does not wait for the pods, nor for the pre-delete Job.
 
-    Every second set is Helm 3's: both render the same, which `test_render` shows.
+    Every second set uses Helm 3: both versions render the same, which `test_render` shows.
     """
     cluster = cluster_for_kubectl
     found = sorted((CHART / "ci").glob("*-values.yaml"))

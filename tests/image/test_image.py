@@ -23,7 +23,7 @@ def image(request: pytest.FixtureRequest) -> str:
 
 
 def python(image: str, program: str) -> str:
-    """What a program prints, run by the image's Python."""
+    """Run a program with the image's Python, and return its output."""
     code, printed = run_command(image, "-c", program, entrypoint=PYTHON)
     assert code == 0, printed
     return printed.strip()

@@ -162,7 +162,7 @@ async def finish(client: ApiClient, what: Object) -> Object:
 
 
 async def logs(client: ApiClient, name: str, container: str = "trainer", **query: str) -> str:
-    """What the API server says, which asks the node."""
+    """Return a container log from the API server, which proxies it from the node."""
     credentials = client.credentials
     headers = {"Authorization": f"Bearer {credentials.token}"} if credentials.token else {}
     connector = aiohttp.TCPConnector(ssl=credentials.ssl_context() or True)

@@ -115,9 +115,8 @@ class FaultProxy:
         self._watches: set[asyncio.Task[Any]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
-        self._port = (
-            free_port()
-        )  # reserved, so that no client gets it as its own port while nothing listens
+        # Reserved, so that no client gets it as its own port while nothing listens.
+        self._port = free_port()
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -37,9 +37,8 @@ class PlayedAccessControl:
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
-        self.expired: set[str] = (
-            set()
-        )  # tokens that are invalid now, even if they were authenticated before
+        # Tokens that are invalid now, even if they were authenticated before.
+        self.expired: set[str] = set()
         self.namespaces: set[str] | None = None
         self.answers = asyncio.Event()
         self.answers.set()

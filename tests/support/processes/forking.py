@@ -65,8 +65,7 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
 if __name__ == "__main__":
     for _name in _IMPORTED:
         importlib.import_module(_name)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # only the tests handle Ctrl-C, and then close this process
+    # Only the tests handle Ctrl-C, and then close this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if serve(socket.socket(fileno=int(sys.argv[1]))) is not None:
         runpy.run_module("trainingjob_cli", run_name="__main__", alter_sys=True)

@@ -129,9 +129,8 @@ class ReleaseNode:
         pods, _ = await client.list(f"{self._base}/pods")
         versions = {pod["metadata"]["uid"]: pod["metadata"]["resourceVersion"] for pod in pods}
         if versions != self._versions or time.monotonic() >= self._next_survey:
-            await self._survey(
-                client
-            )  # after the list: the objects that a pod needs were created before the pod
+            # After the list: the objects that a pod needs were created before the pod.
+            await self._survey(client)
             self._versions = versions
         seen = {pod["metadata"]["uid"]: pod for pod in pods}
         for uid, pod in seen.items():

@@ -34,7 +34,8 @@ class Ledger:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
-        self._port = free_port()  # while it does not listen there, no client may be given it
+        # Reserved, so that no client gets it as its own port while nothing listens.
+        self._port = free_port()
 
     def __enter__(self) -> Self:
         self._thread.start()
