@@ -18,15 +18,15 @@ from hypothesis import settings
 from hack.cluster.control_plane import ControlPlane, Options
 from hack.suite import FIRST
 from tests.support.apiserver.api import Api, ApiServerUnderTest, sandbox_api_server
+from tests.support.markers import MARKERS, WorkerLock, worker_lock
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode, real_node, sandbox_node
+from tests.support.processes.process_start import close_fork_servers, start_anew
 from tests.support.processes.processes import processes_mentioning
-from tests.support.processes.starts import close_origins, start_anew
 from tests.support.real.account import with_operator_account
-from tests.support.real.real import REAL_KUBECONFIG, install_crds, new_control_plane
-from tests.support.selection import MARKERS, Turn, turn
+from tests.support.real.real_cluster import REAL_KUBECONFIG, install_crds, new_control_plane
+from tests.support.repository import ROOT
 from tests.support.timeouts import limit, stacks_of_tasks
-from tests.support.tree import ROOT
 
 SERVER_FIXTURES = frozenset({"api_server", "process_node"})
 """Who asks for one of these speaks to the server under test."""
@@ -133,7 +133,7 @@ def _starts_anew(node: Any) -> bool:
 
 @pytest.hookimpl(trylast=True)  # after `-x`, modules' fixtures end only at the end of the session
 def pytest_sessionfinish() -> None:
-    close_origins()
+    close_fork_servers()
 
 
 def _why_not(item: pytest.Item, *, real: bool) -> str | None:
@@ -174,12 +174,12 @@ def _cpu_s() -> float:
 
 
 @pytest.fixture(autouse=True)
-def its_turn(
+def held_lock(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Turn]:
+) -> Iterator[WorkerLock]:
     """A test that measures the machine runs alone, however many processes share the tests."""
     serial = request.node.get_closest_marker("serial") is not None
-    with turn(tmp_path_factory.getbasetemp().parent, alone=serial) as its:
+    with worker_lock(tmp_path_factory.getbasetemp().parent, alone=serial) as its:
         yield its
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hack.suite import ALWAYS, AREAS, FIRST, MARKED_SERIAL, serial_files
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_api import constants
 from trainingjob_console import settings as console_settings
 from trainingjob_operator.settings import variable_names

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.long
 

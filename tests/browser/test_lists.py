@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.apiserver.api import ApiServerUnderTest, sandbox_api_server
-from tests.support.apiserver.inside import put_raw
+from tests.support.apiserver.server_internals import put_raw
 from tests.support.builders import make_job
 from tests.support.console.browser import new_tab
 from tests.support.console.laptop import ConsoleProcess
 from tests.support.console.wire import Wire
-from tests.support.records.records import a_record
+from tests.support.records.records import make_record
 from tests.support.records.service import Client, RecordServiceProcess
 
 MANY = 20_000  # as many as a console keeps in memory
@@ -168,7 +168,7 @@ async def put_records(service: RecordServiceProcess, live: list[str]) -> None:
     async with Client(service.url) as client:
         for number, uid in enumerate([*live, *others]):
             name = f"{'both' if number < len(live) else 'past'}-{number:03d}"
-            answer = await client.put(a_record(uid, namespace="past", name=name))
+            answer = await client.put(make_record(uid, namespace="past", name=name))
             assert answer.status == 200, answer
 
 

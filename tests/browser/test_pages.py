@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.console.browser import Tab, new_tab
 from tests.support.console.laptop import Laptop
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"

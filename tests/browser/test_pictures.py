@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.builders import make_job
 from tests.support.console.browser import SCREENSHOTS, Tab, new_tab
 from tests.support.console.laptop import Laptop, running_laptop, speak
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_sandbox.client import ApiClient
 
 pytestmark = pytest.mark.skipif(

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.apiserver.api import ApiServerUnderTest, sandbox_api_server
-from tests.support.apiserver.inside import put_raw
+from tests.support.apiserver.server_internals import put_raw
 from tests.support.builders import make_job
 from tests.support.console.browser import Tab, new_tab, wait_in
 from tests.support.console.laptop import ConsoleProcess

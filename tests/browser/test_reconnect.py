@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.apiserver.proxy import FaultProxy
+from tests.support.apiserver.fault_proxy import FaultProxy
 from tests.support.console.browser import new_tab
 from tests.support.console.laptop import Laptop
 from tests.support.console.viewer import expect_lines, open_log

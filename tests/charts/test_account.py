@@ -25,8 +25,8 @@ from tests.support.real.chart import (
     forget_cluster_objects,
     render,
 )
-from tests.support.real.real import install_crds, kubectl
-from tests.support.records.ledger import Ledger
+from tests.support.real.real_cluster import install_crds, kubectl
+from tests.support.records.http_endpoint import HttpEndpoint
 from trainingjob_api.errors import ForbiddenError
 from trainingjob_operator.kube.connection import connect
 from trainingjob_operator.kube.gateway import Gateway
@@ -174,7 +174,7 @@ async def test_the_operator_uses_all_of_its_rights_and_needs_no_others(
     server = ApiServerUnderTest(strict_plane.kubeconfig, plane=strict_plane)
     async with Api(server, f"test-{uuid4().hex[:8]}") as api:
         with (
-            Ledger() as ledger,
+            HttpEndpoint() as ledger,
             OperatorProcess(
                 kubeconfig,
                 tmp_path / "log",
@@ -211,7 +211,7 @@ async def test_an_operator_with_watch_namespaces_sends_no_requests_outside_them(
         )
         named = environment(render(values))["TRAININGJOB_NAMESPACES"]
         with (
-            Ledger() as ledger,
+            HttpEndpoint() as ledger,
             OperatorProcess(
                 kubeconfig,
                 tmp_path / "log",

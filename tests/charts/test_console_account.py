@@ -17,10 +17,10 @@ from hack.cluster.control_plane import ControlPlane
 from tests.charts.test_account import account_namespace, asked, refused, requests_of
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from tests.support.processes.processes import eventually
 from tests.support.real.chart import Values, account_kubeconfig
-from tests.support.real.real import kubectl
+from tests.support.real.real_cluster import kubectl
 
 __all__ = ["account_namespace"]  # a fixture
 

@@ -17,7 +17,7 @@ from hack.chart import CHART, NAMESPACE
 from hack.generate import INSTALL, ROOT, UNINSTALL
 from hack.tools.helm import MAJORS
 from tests.support.real.chart import RELEASE, Object, RenderError
-from tests.support.real.real import KUBECTL, install_crds
+from tests.support.real.real_cluster import KUBECTL, install_crds
 from tests.support.real.release import Cluster
 from tests.support.volume.volume import wait_until
 

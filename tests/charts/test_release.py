@@ -23,7 +23,7 @@ from tests.charts.test_account import asked, refused, requests_of
 from tests.charts.test_rights import UNINSTALL as RIGHTS_OF_UNINSTALL
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.real.real import kubectl
+from tests.support.real.real_cluster import kubectl
 from tests.support.real.release import Cluster
 from tests.support.real.release_node import ReleaseNode
 from tests.support.records.service import Client

@@ -14,6 +14,7 @@ from hack.generate import INSTALL, ROOT, UNINSTALL
 from hack.tools.helm import MAJORS, Major
 from tests.support import kubernetes_versions
 from tests.support.kubernetes_versions import NEWEST, OLDEST, SERVED
+from tests.support.markers import quick
 from tests.support.real.chart import (
     LOADER,
     Object,
@@ -28,7 +29,6 @@ from tests.support.real.chart import (
     render,
     run_helm,
 )
-from tests.support.selection import quick
 from trainingjob_api import crd
 from trainingjob_api.constants import API_VERSION, KIND_TRAINING_JOB
 from trainingjob_api.validation import parse_spec

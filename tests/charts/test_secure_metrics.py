@@ -15,11 +15,11 @@ import trustme
 from hack.cluster.control_plane import ControlPlane
 from tests.charts.test_account import account_namespace, asked, refused, requests_of
 from tests.charts.test_rights import OF_CALLERS
-from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from tests.support.monitoring.prometheus import Prometheus
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import Values, account_kubeconfig
-from tests.support.real.real import kubectl
+from tests.support.real.real_cluster import kubectl
 from trainingjob_operator.observability.metrics_auth import NEW_TOKEN_BURST
 
 __all__ = ["account_namespace"]  # a fixture

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.support.apiserver.api import Api
-from tests.support.apiserver.proxy import Fault, FaultProxy
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy
 from trainingjob_api.errors import (
     ConflictError,
     ForbiddenError,

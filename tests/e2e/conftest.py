@@ -11,7 +11,7 @@ from hack.cluster.node.node import STATE, RealNode
 from hack.cluster.node.preconditions import missing
 from hack.cluster.node.programs import find_network
 from hack.image.engine import find_runner
-from tests.support.real.installed import Installed
+from tests.support.real.installed_chart import InstalledChart
 
 _REQUIRED = "TRAININGJOB_TEST_REQUIRE_NODE"
 _FIGURES = pytest.StashKey[list[str]]()
@@ -40,9 +40,9 @@ def real_node(
 
 
 @pytest.fixture(scope="session")
-def installed(request: pytest.FixtureRequest, real_node: RealNode) -> Installed:
+def installed(request: pytest.FixtureRequest, real_node: RealNode) -> InstalledChart:
     """Install the release as the README says, into a namespace that enforces `restricted`."""
-    release = Installed(real_node, request.config.getoption("--image"))
+    release = InstalledChart(real_node, request.config.getoption("--image"))
     release.make_namespaces()
     release.install()
     return release

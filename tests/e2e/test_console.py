@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.real.forwarded import forwarded
-from tests.support.real.installed import CONSOLE, SYSTEM, TEAM, Installed, shell_job
+from tests.support.real.installed_chart import CONSOLE, SYSTEM, TEAM, InstalledChart, shell_job
+from tests.support.real.port_forward import port_forward
 
 pytestmark = pytest.mark.e2e
 
@@ -15,7 +15,7 @@ ADMIN = "looks-at-all-jobs"
 
 
 def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
-    installed: Installed, tmp_path: Path
+    installed: InstalledChart, tmp_path: Path
 ) -> None:
     installed.kubectl("create", "namespace", ELSEWHERE)
     hidden = shell_job("hidden", "true", suspend=True)
@@ -31,7 +31,7 @@ def test_a_user_of_one_namespace_sees_its_jobs_logs_and_history_and_no_others(
     assert "seen by the console" in installed.archived("shown")
 
     kubeconfig = installed.node.plane.kubeconfig
-    with forwarded(kubeconfig, SYSTEM, CONSOLE, 8070, tmp_path / "forward.log") as page:
+    with port_forward(kubeconfig, SYSTEM, CONSOLE, 8070, tmp_path / "forward.log") as page:
         assert page.ask("/api/jobs")[0] == 401
         user = page.log_in(token)
 

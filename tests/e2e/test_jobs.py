@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.support.real.installed import IMAGE, LOGS, SYSTEM, TEAM, Installed, shell_job
+from tests.support.real.installed_chart import IMAGE, LOGS, SYSTEM, TEAM, InstalledChart, shell_job
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +47,7 @@ def main_container(name: str, **more: object) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def jobs(installed: Installed) -> Installed:
+def jobs(installed: InstalledChart) -> InstalledChart:
     allocate = "sleep 1; exec python -c 'x = bytearray(200_000_000); print(len(x))'"
     small = {"memory": "32Mi"}
     volume = {"volume": True, "claimName": LOGS}
@@ -71,13 +71,13 @@ def jobs(installed: Installed) -> Installed:
     return installed
 
 
-def says(installed: Installed, name: str, namespace: str, words: str) -> bool:
+def says(installed: InstalledChart, name: str, namespace: str, words: str) -> bool:
     """Return True if a job's status has these words."""
     found = installed.get("trainingjob", name, "-n", namespace)
     return words in json.dumps(found.get("status", {}))
 
 
-def refuses_pods(installed: Installed, namespace: str) -> bool:
+def refuses_pods(installed: InstalledChart, namespace: str) -> bool:
     """Return True if a pod would be refused there for a quota."""
     try:
         asked = ("run", "asked", f"--image={IMAGE}", "--dry-run=server")
@@ -87,7 +87,7 @@ def refuses_pods(installed: Installed, namespace: str) -> bool:
     return False
 
 
-def test_a_full_quota_is_named(jobs: Installed) -> None:
+def test_a_full_quota_is_named(jobs: InstalledChart) -> None:
     jobs.kubectl("create", "namespace", SMALL)
     jobs.kubectl("create", "quota", "pods", "-n", SMALL, "--hard=pods=0")
     jobs.wait(lambda: refuses_pods(jobs, SMALL), "the quota to be counted: it holds from then on")
@@ -98,7 +98,7 @@ def test_a_full_quota_is_named(jobs: Installed) -> None:
     jobs.kubectl("delete", "quota", "pods", "-n", SMALL)
 
 
-def test_an_oom_killed_trainer_is_reported_as_such(jobs: Installed) -> None:
+def test_an_oom_killed_trainer_is_reported_as_such(jobs: InstalledChart) -> None:
     ends = [jobs.finished(each) for each in OUT_OF_MEMORY]
     for kind, reason, message in ends:
         assert (kind, reason) == ("Failed", "BackoffLimitExceeded")
@@ -107,14 +107,14 @@ def test_an_oom_killed_trainer_is_reported_as_such(jobs: Installed) -> None:
     assert any("OOMKilled" in message for _, _, message in ends), ends
 
 
-def test_the_exit_code_is_the_trainers(jobs: Installed) -> None:
+def test_the_exit_code_is_the_trainers(jobs: InstalledChart) -> None:
     kind, reason, message = jobs.finished("exit3")
     assert (kind, reason) == ("Failed", "BackoffLimitExceeded")
     assert "3" in message
     assert jobs.archived("exit3").count("no data") == 2
 
 
-def test_a_stop_lets_the_trainer_save_within_its_grace_period(jobs: Installed) -> None:
+def test_a_stop_lets_the_trainer_save_within_its_grace_period(jobs: InstalledChart) -> None:
     jobs.running("stop")
     jobs.kubectl(
         "patch", "tj/stop", "-n", TEAM, "--type=merge", "-p", '{"spec":{"shutdown":"Stop"}}'
@@ -125,7 +125,7 @@ def test_a_stop_lets_the_trainer_save_within_its_grace_period(jobs: Installed) -
     assert (jobs.directory("stop") / "checkpoint").read_text() == "saved\n"
 
 
-def test_a_suspended_job_frees_its_node_and_can_be_resumed(jobs: Installed) -> None:
+def test_a_suspended_job_frees_its_node_and_can_be_resumed(jobs: InstalledChart) -> None:
     jobs.running("resume")
     suspend = '{"spec":{"suspend":%s}}'
     jobs.kubectl("patch", "tj/resume", "-n", TEAM, "--type=merge", "-p", suspend % "true")
@@ -135,18 +135,18 @@ def test_a_suspended_job_frees_its_node_and_can_be_resumed(jobs: Installed) -> N
 
 
 def test_an_init_container_runs_first_and_a_sidecar_does_not_delay_completion(
-    jobs: Installed,
+    jobs: InstalledChart,
 ) -> None:
     assert jobs.finished("sidecar")[0] == "Complete"
     assert "prepared" in jobs.archived("sidecar")
 
 
-def test_an_init_container_that_fails_fails_the_job_with_its_code(jobs: Installed) -> None:
+def test_an_init_container_that_fails_fails_the_job_with_its_code(jobs: InstalledChart) -> None:
     kind, _, message = jobs.finished("init-fails")
     assert (kind, "5" in message) == ("Failed", True)
 
 
-def test_an_expired_deadline_stops_running_pods(jobs: Installed) -> None:
+def test_an_expired_deadline_stops_running_pods(jobs: InstalledChart) -> None:
     assert jobs.finished("deadline")[:2] == ("Failed", "DeadlineExceeded")
 
 
@@ -159,7 +159,7 @@ def test_an_expired_deadline_stops_running_pods(jobs: Installed) -> None:
     ],
 )
 def test_a_missing_dependency_of_a_pod_is_named_and_waited_for(
-    jobs: Installed, name: str, reason: str, words: str
+    jobs: InstalledChart, name: str, reason: str, words: str
 ) -> None:
     def says_it() -> bool:
         found = jobs.job(name).get("status", {}).get("conditions", [])
@@ -171,7 +171,7 @@ def test_a_missing_dependency_of_a_pod_is_named_and_waited_for(
 
 
 def test_trainers_without_run_as_non_root_are_rejected_by_a_restricted_namespace(
-    jobs: Installed,
+    jobs: InstalledChart,
 ) -> None:
     job = shell_job("as-root", "true")
     job["metadata"]["namespace"] = SYSTEM
@@ -180,6 +180,6 @@ def test_trainers_without_run_as_non_root_are_rejected_by_a_restricted_namespace
     jobs.kubectl("delete", "tj", "as-root", "-n", SYSTEM)
 
 
-def test_the_job_blocked_by_the_quota_runs_once_quota_is_free(jobs: Installed) -> None:
+def test_the_job_blocked_by_the_quota_runs_once_quota_is_free(jobs: InstalledChart) -> None:
     jobs.wait(lambda: says(jobs, "waits", SMALL, "CompletionsReached"), "it to run")
     jobs.kubectl("delete", "namespace", SMALL)

@@ -3,18 +3,18 @@
 import pytest
 
 from hack.cluster.node.config import NODE
-from tests.support.real.installed import RELEASE, SYSTEM, Installed, held_job, shell_job
+from tests.support.real.installed_chart import RELEASE, SYSTEM, InstalledChart, held_job, shell_job
 
 pytestmark = pytest.mark.e2e
 
 OF_THE_RECORDS = ("-l", "app.kubernetes.io/component=record-service")
 
 
-def attempts(installed: Installed, name: str) -> int:
+def attempts(installed: InstalledChart, name: str) -> int:
     return installed.archived(name).count("] attempt ")
 
 
-def test_a_killed_leader_is_replaced_and_no_rank_restarts(installed: Installed) -> None:
+def test_a_killed_leader_is_replaced_and_no_rank_restarts(installed: InstalledChart) -> None:
     installed.submit(held_job("led", nodes=2))
     installed.running("led")
     installed.wait(lambda: installed.leader() != "", "a leader")
@@ -29,7 +29,7 @@ def test_a_killed_leader_is_replaced_and_no_rank_restarts(installed: Installed) 
     installed.wait(lambda: len(installed.operators()) == 2, "two operators")
 
 
-def test_jobs_keep_running_without_an_operator(installed: Installed) -> None:
+def test_jobs_keep_running_without_an_operator(installed: InstalledChart) -> None:
     installed.submit(held_job("alone"))
     installed.running("alone")
     scale = ("-n", SYSTEM, "scale", f"deployment/{RELEASE}")
@@ -44,7 +44,7 @@ def test_jobs_keep_running_without_an_operator(installed: Installed) -> None:
     assert attempts(installed, "alone") == 1
 
 
-def test_an_upgrade_restarts_no_running_job(installed: Installed) -> None:
+def test_an_upgrade_restarts_no_running_job(installed: InstalledChart) -> None:
     installed.submit(held_job("upgraded", nodes=2))
     installed.running("upgraded")
     installed.install({"gc": {"ttl": "1h", "interval": "30s"}}, command="upgrade")
@@ -53,7 +53,7 @@ def test_an_upgrade_restarts_no_running_job(installed: Installed) -> None:
     assert attempts(installed, "upgraded") == 2
 
 
-def test_records_are_kept_while_their_service_is_down(installed: Installed) -> None:
+def test_records_are_kept_while_their_service_is_down(installed: InstalledChart) -> None:
     workload = installed.kubectl(
         "-n", SYSTEM, "get", "deployment,statefulset", "-o", "name", *OF_THE_RECORDS
     ).strip()
@@ -71,7 +71,7 @@ def test_records_are_kept_while_their_service_is_down(installed: Installed) -> N
     )
 
 
-def test_a_drain_is_a_disruption_and_uses_no_retry(installed: Installed) -> None:
+def test_a_drain_is_a_disruption_and_uses_no_retry(installed: InstalledChart) -> None:
     # An eviction does not wait for the archiver: the logs are read while the trainers terminate.
     script = (
         'echo attempt $TRAININGJOB_ATTEMPT; trap "sleep 5; exit 143" TERM; '
@@ -87,7 +87,7 @@ def test_a_drain_is_a_disruption_and_uses_no_retry(installed: Installed) -> None
     assert attempts(installed, "drained") == 4
 
 
-def test_a_namespace_with_a_running_job_can_be_deleted(installed: Installed) -> None:
+def test_a_namespace_with_a_running_job_can_be_deleted(installed: InstalledChart) -> None:
     installed.kubectl("create", "namespace", "leaving")
     job = shell_job("leaves", 'trap "exit 0" TERM; while :; do sleep 0.2; done')
     job["metadata"]["namespace"] = "leaving"
@@ -98,7 +98,7 @@ def test_a_namespace_with_a_running_job_can_be_deleted(installed: Installed) -> 
     installed.kubectl("delete", "namespace", "leaving", "--timeout=180s")
 
 
-def test_a_dead_kubelet_blocks_a_job_without_losing_data(installed: Installed) -> None:
+def test_a_dead_kubelet_blocks_a_job_without_losing_data(installed: InstalledChart) -> None:
     installed.submit(held_job("silent"))
     installed.running("silent")
     installed.node.stop_kubelet()
@@ -112,7 +112,7 @@ def test_a_dead_kubelet_blocks_a_job_without_losing_data(installed: Installed) -
     assert attempts(installed, "silent") == 1
 
 
-def _node_is_ready(installed: Installed) -> bool:
+def _node_is_ready(installed: InstalledChart) -> bool:
     [node] = installed.get("nodes")["items"]
     conditions = {each["type"]: each["status"] for each in node["status"]["conditions"]}
     return bool(conditions["Ready"] == "True")

@@ -6,9 +6,16 @@ from pathlib import Path
 import pytest
 
 from hack.cluster.node.bridge import ADDRESS
-from tests.support.real.forwarded import forwarded
-from tests.support.real.installed import CONSOLE, SYSTEM, TEAM, Installed, Object, shell_job
-from tests.support.records.postgres import PASSWORD, Postgres, skip_where_there_is_none
+from tests.support.real.installed_chart import (
+    CONSOLE,
+    SYSTEM,
+    TEAM,
+    InstalledChart,
+    Object,
+    shell_job,
+)
+from tests.support.real.port_forward import port_forward
+from tests.support.records.postgres import PASSWORD, Postgres, skip_without_postgres
 
 pytestmark = pytest.mark.e2e
 
@@ -28,7 +35,7 @@ class Load:
     endpoint was down when it ended, and those that run when the database goes may all end before.
     """
 
-    def __init__(self, installed: Installed) -> None:
+    def __init__(self, installed: InstalledChart) -> None:
         self._installed = installed
         self.names: list[str] = []
 
@@ -88,13 +95,13 @@ class Load:
 @pytest.fixture
 def server() -> Iterator[Postgres]:
     """A server that pods reach at the address of their node, like one outside of the cluster."""
-    skip_where_there_is_none()
+    skip_without_postgres()
     with Postgres(interface=ADDRESS) as running:
         yield running
 
 
 @pytest.fixture
-def database(installed: Installed, server: Postgres) -> Iterator[str]:
+def database(installed: InstalledChart, server: Postgres) -> Iterator[str]:
     """The name of a database that the release has by the chart's value, until SQLite has it again."""
     url = server.new_database()
     secret = {
@@ -111,7 +118,7 @@ def database(installed: Installed, server: Postgres) -> Iterator[str]:
 
 
 def test_no_acknowledged_record_is_lost_by_a_restart_and_a_crash(
-    installed: Installed,
+    installed: InstalledChart,
     server: Postgres,
     database: str,
     tmp_path: Path,
@@ -146,7 +153,7 @@ def test_no_acknowledged_record_is_lost_by_a_restart_and_a_crash(
     # Jobs that are no longer in the cluster are the console's history.
     token = installed.viewer("reads-history")
     kubeconfig = installed.node.plane.kubeconfig
-    with forwarded(kubeconfig, SYSTEM, CONSOLE, 8070, tmp_path / "forward.log") as page:
+    with port_forward(kubeconfig, SYSTEM, CONSOLE, 8070, tmp_path / "forward.log") as page:
         user = page.log_in(token)
 
         def shows_the_past() -> bool:
@@ -164,7 +171,7 @@ def test_no_acknowledged_record_is_lost_by_a_restart_and_a_crash(
     assert [each["restartCount"] for each in pod["status"]["containerStatuses"]] == [0]
 
 
-def said_by_the_release(installed: Installed) -> str:
+def said_by_the_release(installed: InstalledChart) -> str:
     """Return the logs of all pods of the release, and its objects and Events."""
     where = ("-n", SYSTEM)
     release = "app.kubernetes.io/part-of=trainingjob-operator"

@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.real.installed import (
+from tests.support.real.installed_chart import (
     RELEASE,
     SYSTEM,
     TEAM,
-    Installed,
+    InstalledChart,
     Object,
     held_job,
     shell_job,
@@ -23,7 +23,7 @@ JOBS = 100
 AT_ONCE = 10
 
 
-def resident_mib(installed: Installed) -> float:
+def resident_mib(installed: InstalledChart) -> float:
     """Return what the leader says of its own memory, once there is one that answers."""
     text = ""
 
@@ -51,7 +51,9 @@ def is_over(job: Object) -> bool:
     return "completionTime" in job.get("status", {})
 
 
-def test_a_hundred_jobs_leak_no_memory(installed: Installed, say: Callable[[str], None]) -> None:
+def test_a_hundred_jobs_leak_no_memory(
+    installed: InstalledChart, say: Callable[[str], None]
+) -> None:
     installed.install({"gc": {"ttl": "5s", "interval": "10s"}}, command="upgrade")
     before, peak, submitted = resident_mib(installed), 0.0, 0
 
@@ -76,7 +78,7 @@ def test_a_hundred_jobs_leak_no_memory(installed: Installed, say: Callable[[str]
 
 
 def test_an_uninstall_releases_all_finalizers_and_a_new_installation_continues(
-    installed: Installed,
+    installed: InstalledChart,
 ) -> None:
     installed.submit(held_job("survives"))
     installed.running("survives")
@@ -92,6 +94,6 @@ def test_an_uninstall_releases_all_finalizers_and_a_new_installation_continues(
     assert installed.get("deployment", RELEASE, "-n", SYSTEM)["status"]["readyReplicas"] == 2
 
 
-def _running(installed: Installed) -> list[str]:
+def _running(installed: InstalledChart) -> list[str]:
     found = installed.get("pods", "-n", SYSTEM, "--field-selector=status.phase=Running")["items"]
     return [pod["metadata"]["name"] for pod in found]

@@ -7,9 +7,9 @@ import pytest
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
 from tests.support.processes.image import ImageProcess, RecordServiceImage, run_command
-from tests.support.records.records import a_record
+from tests.support.records.records import make_record
 from tests.support.records.service import Client
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.image
 
@@ -188,7 +188,7 @@ def test_all_modules_of_the_console_are_precompiled(image: str) -> None:
 async def test_the_images_record_service_keeps_a_record_after_sigkill(
     image: str, tmp_path: Path
 ) -> None:
-    record = a_record()
+    record = make_record()
     with RecordServiceImage(image, tmp_path) as service:
         await service.wait_until_ready()
         async with Client(service.url) as client:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
-from tests.support.apiserver.proxy import Fault, FaultProxy
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy
 from tests.support.builders import make_job
+from tests.support.markers import quick
 from tests.support.processes.operator import OperatorProcess
-from tests.support.selection import quick
 from trainingjob_sandbox.client import Listed
 
 Object = dict[str, Any]

@@ -8,17 +8,17 @@ import pytest
 
 from hack.cluster.control_plane import Options
 from tests.support.apiserver.api import Api, ApiServerUnderTest, sandbox_api_server
-from tests.support.apiserver.definitions import (
+from tests.support.apiserver.crds import (
     apply_when_served,
-    create_definitions,
-    delete_definitions,
+    create_crds,
+    delete_crds,
 )
 from tests.support.builders import make_job, unscheduled
+from tests.support.markers import quick
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.account import with_operator_account
-from tests.support.real.real import install_crds, new_control_plane
-from tests.support.records.ledger import Ledger
-from tests.support.selection import quick
+from tests.support.real.real_cluster import install_crds, new_control_plane
+from tests.support.records.http_endpoint import HttpEndpoint
 
 BACK_S = 15.0
 STARTED_S = 60.0
@@ -49,7 +49,7 @@ async def test_deleted_crds_take_their_objects_along_and_jobs_run_once_crds_are_
 ) -> None:
     settings = {} if everywhere else {"TRAININGJOB_NAMESPACES": api.namespace}
     with (
-        Ledger() as ledger,
+        HttpEndpoint() as ledger,
         OperatorProcess(
             api_server.operator_kubeconfig,
             tmp_path / "operator.log",
@@ -61,14 +61,14 @@ async def test_deleted_crds_take_their_objects_along_and_jobs_run_once_crds_are_
         await api.apply(unscheduled(make_job("before")))
         await api.wait_for_pods("before", 1)  # by then it carries the finalizer of its record
 
-        await delete_definitions(api)
+        await delete_crds(api)
 
         async with asyncio.timeout(BACK_S):
             while "does not exist; apply manifests/crds" not in operator.probe("/readyz")[1]:
                 await asyncio.sleep(0.05)
         assert operator.probe("/healthz") == (200, "ok\n")
         assert operator.is_running, operator.log()
-        await create_definitions(api)
+        await create_crds(api)
         await apply_when_served(api, "after")
         await api.wait_for_pods("after", 1, patience_s=BACK_S)
         operator.wait_until_ready()
@@ -81,7 +81,7 @@ async def test_deleted_crds_take_their_objects_along_and_jobs_run_once_crds_are_
 async def test_an_operator_that_starts_before_its_crds_waits_for_them(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
-    await delete_definitions(api)
+    await delete_crds(api)
     with OperatorProcess(
         api_server.operator_kubeconfig,
         tmp_path / "operator.log",
@@ -90,7 +90,7 @@ async def test_an_operator_that_starts_before_its_crds_waits_for_them(
         async with asyncio.timeout(STARTED_S):
             while "apply manifests/crds" not in operator.probe("/readyz")[1]:
                 await asyncio.sleep(0.05)
-        await create_definitions(api)
+        await create_crds(api)
         await apply_when_served(api, "after")
         await api.wait_for_pods("after", 1, patience_s=BACK_S)
         operator.wait_until_ready()

@@ -21,9 +21,9 @@ import pytest
 import yaml
 
 from tests.support.builders import make_job
+from tests.support.markers import quick
 from tests.support.processes.processes import command_line
-from tests.support.selection import quick
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the sandbox's node needs Linux: namespaces, /proc"

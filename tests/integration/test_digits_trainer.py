@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from hack.ports import free_port
-from tests.support.selection import quick
-from tests.support.tree import ROOT
+from tests.support.markers import quick
+from tests.support.repository import ROOT
 
 SAMPLE = ROOT / "manifests" / "samples" / "digits.yaml"
 PATIENCE_S = 300.0

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
-from tests.support.apiserver.proxy import Fault, FaultProxy, Seen
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy, ProxiedRequest
 from tests.support.builders import make_job
-from tests.support.processes.fair_time import FairTime
+from tests.support.markers import quick
 from tests.support.processes.operator import OperatorProcess
-from tests.support.selection import quick
+from tests.support.processes.stopwatch import Stopwatch
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def operator(proxy: FaultProxy, api: Api, tmp_path: Path) -> Iterator[OperatorPr
         yield process
 
 
-def creates_pod(seen: Seen) -> bool:
+def creates_pod(seen: ProxiedRequest) -> bool:
     return str(seen) == "create pods"
 
 
-def patches_status(seen: Seen) -> bool:
+def patches_status(seen: ProxiedRequest) -> bool:
     return str(seen) == "patch trainingjobs/status"
 
 
@@ -172,7 +172,7 @@ async def test_a_job_continues_soon_after_missing_rights_are_granted(
     for fault in (creates, writes):
         proxy.add(fault)
 
-    took = FairTime.with_us(operator.process.pid)
+    took = Stopwatch.including_this_process(operator.process.pid)
     await api.apply(make_job("young"))
     await run_to_the_end(api, "young")
 
@@ -194,7 +194,7 @@ async def test_the_operator_catches_up_after_an_outage_of_the_api_server(
     await asyncio.sleep(3)  # the outage itself
     proxy.start()
 
-    took = FairTime.with_us(operator.process.pid)
+    took = Stopwatch.including_this_process(operator.process.pid)
     await api.wait_for_phase("before", "Succeeded")
     await api.wait_for_pods("during", 1)
     assert took.seconds() < 10

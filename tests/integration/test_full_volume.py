@@ -17,7 +17,7 @@ from tests.support.apiserver.api import condition
 from tests.support.apiserver.retention import forget_volume, policy_path
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode
-from tests.support.records.ledger import Ledger
+from tests.support.records.http_endpoint import HttpEndpoint
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]
@@ -96,7 +96,7 @@ def fill(place: Path) -> None:
 async def test_on_a_full_volume_jobs_are_recorded_and_later_logs_are_archived_once_there_is_space(
     cluster: Cluster,
 ) -> None:
-    with Ledger() as ledger:
+    with HttpEndpoint() as ledger:
         operator = OnSmallVolume(
             cluster.node.kubeconfig,
             cluster.root.parent / "operator.log",

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
-from tests.support.apiserver.proxy import Fault, FaultProxy
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy
 from tests.support.apiserver.retention import (
     AT_ONCE,
     KEEP,
@@ -27,7 +27,7 @@ from tests.support.apiserver.retention import (
     wait_for_sweep,
 )
 from tests.support.processes.operator import OperatorProcess, operating, operator_of, sweeping
-from tests.support.real.real import Kubectl
+from tests.support.real.real_cluster import Kubectl
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]

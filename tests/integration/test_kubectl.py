@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from tests.support.apiserver.api import ApiServerUnderTest
-from tests.support.real import real
-from tests.support.real.real import KUBECTL
-from tests.support.tree import ROOT
+from tests.support.real import real_cluster
+from tests.support.real.real_cluster import KUBECTL
+from tests.support.repository import ROOT
 from trainingjob_sandbox.apiserver import ApiServerThread
 
 PATIENCE_S = 90
@@ -21,7 +21,7 @@ PATIENCE_S = 90
 pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="there is no kubectl here")
 
 
-class Kubectl(real.Kubectl):
+class Kubectl(real_cluster.Kubectl):
     """kubectl, with what only these tests need."""
 
     def __init__(self, kubeconfig: Path, folder: Path, namespace: str) -> None:

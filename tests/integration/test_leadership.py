@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
-from tests.support.apiserver.proxy import Fault, FaultProxy
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess, operator_of, stopped
 from tests.support.processes.wrong_clock import OperatorWithWrongClock
@@ -36,7 +36,7 @@ class Replica:
     def writes(self) -> list[str]:
         """All of its writes, except those of the Lease."""
         return [
-            str(seen) for seen in tuple(self.proxy.seen) if seen.writes and not _of_lease(seen)
+            str(seen) for seen in tuple(self.proxy.requests) if seen.writes and not _of_lease(seen)
         ]
 
     @property
@@ -133,7 +133,7 @@ async def test_a_standby_is_ready_writes_nothing_and_takes_over_from_a_leader_th
         assert leader.process.probe("/readyz") == (200, "ok\n")
         assert standby.process.probe("/readyz") == (200, "ok, standby: leader=false\n")
         assert standby.process.probe("/healthz")[0] == 200
-        assert {str(seen) for seen in standby.proxy.seen} == {"get leases"}
+        assert {str(seen) for seen in standby.proxy.requests} == {"get leases"}
 
         leader.process.kill()
         await standby.wait_until_it_leads()
@@ -225,7 +225,7 @@ async def test_a_wall_clock_an_hour_off_does_not_affect_the_lease(
             assert abs(off - is_ahead_by) < HOUR_S / 2, "the clocks are not wrong"
             assert spec["leaseTransitions"] == 0
         assert leader.leads
-        assert {str(seen) for seen in standby.proxy.seen} == {"get leases"}
+        assert {str(seen) for seen in standby.proxy.requests} == {"get leases"}
 
         leader.process.kill()
         await standby.wait_until_it_leads()

@@ -16,7 +16,7 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode
-from tests.support.records.ledger import Ledger
+from tests.support.records.http_endpoint import HttpEndpoint
 from trainingjob_operator.log_archive.archive_file import LIMIT
 from trainingjob_sandbox.client import ApiClient, ApiError
 
@@ -150,7 +150,7 @@ async def cluster(process_node: ProcessNode, tmp_path: Path) -> AsyncIterator[Cl
 async def test_the_logs_of_ranks_are_archived_and_the_record_names_the_archive(
     cluster: Cluster,
 ) -> None:
-    with Ledger() as ledger, cluster.operator(TRAININGJOB_PERSIST__URL=ledger.url):
+    with HttpEndpoint() as ledger, cluster.operator(TRAININGJOB_PERSIST__URL=ledger.url):
         one = await cluster.apply(HELLO)
         two = await cluster.apply(HELLO, nodes=2)
         for job in (one, two):
@@ -186,7 +186,7 @@ async def test_the_logs_of_restarted_attempts_are_archived(cluster: Cluster) -> 
 async def test_the_logs_of_a_job_deleted_while_it_runs_are_archived(
     cluster: Cluster,
 ) -> None:
-    with Ledger() as ledger, cluster.operator(TRAININGJOB_PERSIST__URL=ledger.url):
+    with HttpEndpoint() as ledger, cluster.operator(TRAININGJOB_PERSIST__URL=ledger.url):
         job = await cluster.apply(FOR_EVER)
         await cluster.until(job, lambda s: s.get("ready") == 1)
         await asyncio.to_thread(_wait_for_output, cluster)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
-from tests.support.apiserver.proxy import Fault, FaultProxy, Seen
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy, ProxiedRequest
 from tests.support.apiserver.retention import finish, messages, read_policy
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
@@ -19,7 +19,7 @@ Object = dict[str, Any]
 def forbid_lists(proxy: FaultProxy, namespace: str) -> Fault:
     """Respond as an API server does to an account without a Role in a namespace."""
 
-    def matches(seen: Seen) -> bool:
+    def matches(seen: ProxiedRequest) -> bool:
         return (seen.verb, seen.namespace) == ("list", namespace)
 
     message = f'lists are forbidden: User "operator" cannot list them in namespace "{namespace}"'

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.processes.process_node import ProcessNode
 from tests.support.processes.processes import eventually, processes_mentioning
-from tests.support.real.real import KUBECTL
+from tests.support.real.real_cluster import KUBECTL
 from trainingjob_sandbox.client import ApiClient, ApiError, Changed, Listed
 from trainingjob_sandbox.node.containers import timestamp
 

@@ -21,9 +21,9 @@ import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
+from tests.support.markers import WorkerLock
 from tests.support.processes.operator import OperatorProcess
-from tests.support.records.ledger import Ledger
-from tests.support.selection import Turn
+from tests.support.records.http_endpoint import HttpEndpoint
 from trainingjob_operator.records.circuit_breaker import PROBE_EVERY_S
 from trainingjob_sandbox.client import ApiError, Listed
 
@@ -193,7 +193,7 @@ def nearly_all(taken: list[float]) -> float:
     ],
 )
 async def test_an_outage_loses_no_record_and_memory_stays_bounded(
-    api_server: ApiServerUnderTest, api: Api, its_turn: Turn, tmp_path: Path, jobs: int
+    api_server: ApiServerUnderTest, api: Api, held_lock: WorkerLock, tmp_path: Path, jobs: int
 ) -> None:
     count = how_many(api_server, jobs)
     names = [f"job-{number:05}" for number in range(count)]
@@ -203,7 +203,7 @@ async def test_an_outage_loses_no_record_and_memory_stays_bounded(
         names[count // 10 : count // 2],
         names[count // 2 :],
     )
-    with Ledger() as ledger, no_collections():
+    with HttpEndpoint() as ledger, no_collections():
         operator = OperatorProcess(
             api_server.operator_kubeconfig,
             tmp_path / "operator.log",
@@ -234,7 +234,7 @@ async def test_an_outage_loses_no_record_and_memory_stays_bounded(
                 assert {observer.state[name] for name in second} == {"Pending"}
                 log = operator.log()
 
-                its_turn.share()  # from here on nothing is measured but memory
+                held_lock.downgrade()  # from here on nothing is measured but memory
                 ledger.come_up()
                 await until(lambda: len(ledger.rows) > len(before), 60, "the endpoint is asked")
                 begun = time.monotonic()

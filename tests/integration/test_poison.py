@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
-from tests.support.apiserver.inside import put_raw
+from tests.support.apiserver.server_internals import put_raw
 from tests.support.builders import make_job
-from tests.support.processes.fair_time import FairTime
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.processes import eventually
+from tests.support.processes.stopwatch import Stopwatch
 
 pytestmark = pytest.mark.sandbox_only
 """They are stored without validation, which a real API server does not permit."""
@@ -84,7 +84,7 @@ async def test_invalid_jobs_fail_without_affecting_others(
     for copy in range(5):
         for name, poison in POISON.items():
             put_job(own_api_server, f"{name}-{copy}", poison())
-    took = FairTime.with_us(operator.process.pid)
+    took = Stopwatch.including_this_process(operator.process.pid)
     await own_api.apply(make_job("healthy"))
 
     await own_api.wait_for_pods("healthy", 1)
@@ -139,7 +139,7 @@ async def test_an_invalid_status_is_ignored(
     job["status"] = {"attempt": "seven", "conditions": "none", "completedIndexes": "0-999999999"}
     own_api_server.inside.call(lambda inside: put_raw(inside.store, job))
 
-    took = FairTime.with_us(operator.process.pid)
+    took = Stopwatch.including_this_process(operator.process.pid)
     async with asyncio.timeout(60):
         while not (await own_api.job("edited")).get("status", {}).get("observedGeneration"):
             await asyncio.sleep(0.02)

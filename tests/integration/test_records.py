@@ -15,9 +15,9 @@ from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job
 from tests.support.processes.child import clean_environment
 from tests.support.processes.commands import run_trainingjob
-from tests.support.processes.fair_time import FairTime
 from tests.support.processes.operator import OperatorProcess, operating
-from tests.support.records.ledger import Ledger
+from tests.support.processes.stopwatch import Stopwatch
+from tests.support.records.http_endpoint import HttpEndpoint
 from trainingjob_sandbox.client import ApiError
 
 Object = dict[str, Any]
@@ -26,14 +26,18 @@ SECRETS = ("pl4nted-env-value", "pl4nted-token")
 
 
 @pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    with Ledger(keep_bodies=True) as running:
+def ledger() -> Iterator[HttpEndpoint]:
+    with HttpEndpoint(keep_bodies=True) as running:
         yield running
 
 
 @contextlib.contextmanager
 def recording(
-    api_server: ApiServerUnderTest, api: Api, folder: Path, ledger: Ledger | None, **settings: str
+    api_server: ApiServerUnderTest,
+    api: Api,
+    folder: Path,
+    ledger: HttpEndpoint | None,
+    **settings: str,
 ) -> Iterator[OperatorProcess]:
     """Run an operator of only this namespace, which sends its records to the ledger, if any."""
     said = {"TRAININGJOB_CLUSTER_NAME": "test"} | settings
@@ -53,7 +57,7 @@ async def wait_for_release(api: Api, name: str) -> Object:
 
 
 async def test_a_finished_job_is_recorded(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     with recording(api_server, api, tmp_path, ledger):
         created = await api.apply(make_job("kept", framework="Torch"))
@@ -70,7 +74,7 @@ async def test_a_finished_job_is_recorded(
 
 
 async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     names = [f"late-{number}" for number in range(3)]
     ledger.go_down()
@@ -81,7 +85,7 @@ async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
             [pod] = await api.wait_for_pods(name, 1)
             await api.start_pod(pod)
             await api.finish_pod(pod)
-            took = FairTime.with_us(operator.process.pid)
+            took = Stopwatch.including_this_process(operator.process.pid)
             await api.wait_for_phase(name, "Succeeded")
             taken.append(took.seconds())
             assert (await api.job(name))["status"]["recordState"] == "Pending"
@@ -100,7 +104,7 @@ async def test_while_the_endpoint_is_down_jobs_end_in_time_and_are_stored_later(
 
 
 async def test_a_job_deleted_while_it_runs_is_recorded_and_then_removed(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     with recording(api_server, api, tmp_path, ledger):
         created = await api.apply(make_job("cancelled"))
@@ -115,7 +119,7 @@ async def test_a_job_deleted_while_it_runs_is_recorded_and_then_removed(
 
 
 async def test_recording_can_be_switched_off_and_on_around_jobs(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     with recording(api_server, api, tmp_path, ledger):
         await api.apply(make_job("owing"))
@@ -144,7 +148,7 @@ async def test_recording_can_be_switched_off_and_on_around_jobs(
 
 
 async def test_no_secret_is_exposed(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
     token.write_text(SECRETS[1])
@@ -228,7 +232,7 @@ async def three_held_objects(api: Api) -> None:
 
 
 async def test_after_an_uninstall_no_finalizer_blocks_a_namespace(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     ledger.go_down()
     with recording(api_server, api, tmp_path, ledger):
@@ -257,7 +261,7 @@ async def test_after_an_uninstall_no_finalizer_blocks_a_namespace(
 
 
 async def test_a_record_that_an_uninstall_cannot_store_is_kept_in_the_job_for_the_next_installation(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     ledger.go_down()
     with recording(api_server, api, tmp_path, ledger):
@@ -293,7 +297,7 @@ async def exists(api: Api, path: str) -> bool:
 
 
 async def test_pending_records_are_stored_on_uninstall(
-    api_server: ApiServerUnderTest, api: Api, ledger: Ledger, tmp_path: Path
+    api_server: ApiServerUnderTest, api: Api, ledger: HttpEndpoint, tmp_path: Path
 ) -> None:
     ledger.go_down()
     with recording(api_server, api, tmp_path, ledger):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.apiserver.api import Api, ApiServerUnderTest
-from tests.support.apiserver.restores import back_up
+from tests.support.apiserver.backup import back_up
 from tests.support.builders import make_job, unscheduled
 from tests.support.processes.operator import operating
 

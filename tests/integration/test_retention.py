@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.support.apiserver.api import COLLECTED_S, Api, ApiServerUnderTest
-from tests.support.apiserver.proxy import Fault, FaultProxy, Seen
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy, ProxiedRequest
 from tests.support.apiserver.retention import AT_ONCE, KEEP, finish, messages
 from tests.support.builders import make_job
 from tests.support.processes.operator import operating, operator_of
-from tests.support.records.ledger import Ledger
+from tests.support.records.http_endpoint import HttpEndpoint
 
 Object = dict[str, Any]
 
@@ -26,7 +26,7 @@ async def wait_for_event(api: Api, name: str, reason: str) -> list[Object]:
     return found
 
 
-def _deletes_a_job(seen: Seen) -> bool:
+def _deletes_a_job(seen: ProxiedRequest) -> bool:
     return (seen.verb, seen.resource) == ("delete", "trainingjobs")
 
 
@@ -63,7 +63,7 @@ async def test_a_job_is_deleted_after_its_own_ttl_and_after_its_record(
     api_server: ApiServerUnderTest, api: Api, tmp_path: Path
 ) -> None:
     with (
-        Ledger() as ledger,
+        HttpEndpoint() as ledger,
         operating(
             api_server,
             api,

@@ -14,8 +14,8 @@ import pytest
 from tests.support.apiserver.api import condition
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode
-from tests.support.real.real import KUBECTL, kubectl
-from tests.support.tree import ROOT
+from tests.support.real.real_cluster import KUBECTL, kubectl
+from tests.support.repository import ROOT
 from tests.support.volume.volume import wait_until
 
 SAMPLES = ROOT / "manifests" / "samples"

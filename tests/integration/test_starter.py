@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.markers import quick
 from tests.support.processes.processes import command_line, eventually, processes_mentioning
-from tests.support.selection import quick
 from trainingjob_sandbox.client import ApiClient
 from trainingjob_sandbox.starter import Sandbox
 

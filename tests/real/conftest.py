@@ -8,7 +8,7 @@ import pytest
 from hack.cluster.control_plane import ControlPlane
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.apiserver.audit import AuditLog
-from tests.support.real.real import Kubectl
+from tests.support.real.real_cluster import Kubectl
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.support.apiserver.api import Api
 from tests.support.apiserver.audit import AuditLog
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import render
-from tests.support.real.real import kubectl as run_kubectl
+from tests.support.real.real_cluster import kubectl as run_kubectl
 from tests.support.real.users import (
     ALL_AT_ONCE,
     JOBS,

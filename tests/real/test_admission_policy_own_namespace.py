@@ -13,7 +13,7 @@ import pytest
 from hack.cluster.control_plane import ControlPlane
 from tests.support.apiserver.api import Api
 from tests.support.real.chart import render
-from tests.support.real.real import kubectl as run_kubectl
+from tests.support.real.real_cluster import kubectl as run_kubectl
 from tests.support.real.users import (
     ALL_AT_ONCE,
     JOBS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 
 @pytest.fixture(scope="module")

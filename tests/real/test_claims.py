@@ -11,7 +11,7 @@ from tests.real.test_admission import POLICIES, remove_from_cluster
 from tests.support.apiserver.api import Api, ApiServerUnderTest, condition
 from tests.support.builders import make_job, unscheduled
 from tests.support.processes.operator import OperatorProcess
-from tests.support.records.ledger import Ledger
+from tests.support.records.http_endpoint import HttpEndpoint
 from trainingjob_sandbox.client import ApiError
 
 pytestmark = pytest.mark.real_only
@@ -70,7 +70,7 @@ async def test_a_job_whose_finalizer_is_denied_shows_why_and_starts_without_a_re
 ) -> None:
     api = unclaimable
     with (
-        Ledger() as ledger,
+        HttpEndpoint() as ledger,
         OperatorProcess(
             api_server.operator_kubeconfig,
             tmp_path / "log",

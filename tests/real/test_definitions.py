@@ -8,7 +8,12 @@ import pytest
 
 from hack.cluster.control_plane import Options
 from tests.support.real.chart import forget_definitions
-from tests.support.real.real import CRDS, Kubectl, new_control_plane, wait_until_established
+from tests.support.real.real_cluster import (
+    CRDS,
+    Kubectl,
+    new_control_plane,
+    wait_until_established,
+)
 
 pytestmark = pytest.mark.real_only
 

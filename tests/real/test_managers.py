@@ -5,7 +5,7 @@ import pytest
 from tests.support.apiserver.api import Api, condition
 from tests.support.builders import make_job, unscheduled
 from tests.support.processes.operator import OperatorProcess
-from tests.support.real.real import Kubectl
+from tests.support.real.real_cluster import Kubectl
 
 pytestmark = pytest.mark.real_only
 

@@ -16,7 +16,7 @@ from tests.support.builders import make_job, unscheduled
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.processes import eventually
 from tests.support.real.account import with_operator_account
-from tests.support.real.real import install_crds, new_control_plane
+from tests.support.real.real_cluster import install_crds, new_control_plane
 from trainingjob_api.errors import GoneError
 from trainingjob_operator.clock import SystemClock
 from trainingjob_operator.core.decision import DecisionSettings

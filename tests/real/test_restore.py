@@ -11,7 +11,7 @@ from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job, unscheduled
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.account import with_operator_account
-from tests.support.real.real import install_crds, new_control_plane
+from tests.support.real.real_cluster import install_crds, new_control_plane
 
 pytestmark = pytest.mark.real_only
 

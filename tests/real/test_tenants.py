@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.apiserver.api import COLLECTED_S, Api, ApiServerUnderTest
 from tests.support.builders import make_job
-from tests.support.real.real import Kubectl
+from tests.support.real.real_cluster import Kubectl
 from trainingjob_sandbox.client import ApiError
 
 pytestmark = pytest.mark.real_only

@@ -19,13 +19,13 @@ import pytest
 from hack.cluster.control_plane import ControlPlane
 from tests.support.apiserver.api import Api
 from tests.support.apiserver.audit import AuditLog
-from tests.support.apiserver.proxy import Fault, FaultProxy
-from tests.support.apiserver.writers import takeovers, writes, writes_beside_the_holder
+from tests.support.apiserver.fault_proxy import Fault, FaultProxy
+from tests.support.apiserver.lease_audit import count_writes, takeovers, writes_without_the_lease
 from tests.support.builders import make_job
-from tests.support.pauses import pauses
+from tests.support.poll_intervals import poll_intervals
 from tests.support.processes.operator import OperatorProcess
 from tests.support.real.chart import token_kubeconfig
-from tests.support.real.real import kubectl
+from tests.support.real.real_cluster import kubectl
 
 pytestmark = [pytest.mark.real_only, pytest.mark.long]
 
@@ -207,7 +207,7 @@ def accounts(plane: ControlPlane, api: Api) -> Iterator[None]:
 
 async def wait_for_leader(found: list[Replica], *, with_standby: bool) -> Replica:
     """Return the one that works, as soon as there is one, and the other could take over if asked."""
-    asked, pause = found if with_standby else [], pauses()
+    asked, pause = found if with_standby else [], poll_intervals()
     async with asyncio.timeout(PATIENCE_S):
         while True:
             leading = [each for each in found if await asyncio.to_thread(each.leads)]
@@ -248,6 +248,6 @@ async def test_only_one_operator_writes_at_a_time_during_fifty_random_faults(
     users = {each.user for each in found}
     requests: list[Any] = audit.requests()
     told = f"seed {seed}: " + "; ".join(done)
-    assert writes_beside_the_holder(requests, users) == [], told
+    assert writes_without_the_lease(requests, users) == [], told
     assert len(takeovers(requests, users)) > FAULTS // STAGED, told
-    assert all(writes(requests, user) > 0 for user in users), told
+    assert all(count_writes(requests, user) > 0 for user in users), told

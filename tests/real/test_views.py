@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.real.real import Kubectl
+from tests.support.real.real_cluster import Kubectl
 from tests.support.specs import make_policy
 from trainingjob_sandbox.client import Listed
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.apiserver.api import Api
-from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from trainingjob_sandbox.apiserver.reviews import Account
 
 ADMIN = "planted-secret-of-an-admin"

@@ -11,7 +11,7 @@ from aiohttp import ClientPayloadError
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.running import running_console
+from tests.support.console.console_under_test import running_console
 from trainingjob_api import constants
 from trainingjob_web import connections
 

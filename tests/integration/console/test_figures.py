@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.apiserver.api import Api
-from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from trainingjob_console.sockets.limits import Limits
 from trainingjob_sandbox.apiserver.reviews import Account
 

@@ -11,8 +11,8 @@ import pytest
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.running import ConsoleUnderTest, running_console
-from tests.support.records.records import a_record
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
+from tests.support.records.records import make_record
 from tests.support.records.service import Client, RecordServiceProcess
 from trainingjob_console.jobs import history
 from trainingjob_sandbox.apiserver.reviews import Account
@@ -32,7 +32,7 @@ def of_service(records: RecordServiceProcess) -> dict[str, Any]:
     return {
         "records_url": f"{records.url}/api/v1/jobs",
         "records_token_file": records.token_file,
-        "cluster_name": a_record()["cluster"],
+        "cluster_name": make_record()["cluster"],
     }
 
 
@@ -58,13 +58,13 @@ async def test_recorded_jobs_follow_existing_jobs_without_duplicates(
         for number in range(5):
             uid = f"00000000-0000-4000-8000-{number:012d}"
             completed = f"2026-01-0{number + 1}T00:00:00Z"
-            record = a_record(
+            record = make_record(
                 uid, namespace=api.namespace, name=f"old-{number}", completedAt=completed
             )
             assert (await client.put(record)).status == 200
-        both = a_record(live["metadata"]["uid"], namespace=api.namespace, name="alive")
+        both = make_record(live["metadata"]["uid"], namespace=api.namespace, name="alive")
         assert (await client.put(both)).status == 200
-        elsewhere = a_record("00000000-0000-4000-8000-00000000000a", namespace="elsewhere")
+        elsewhere = make_record("00000000-0000-4000-8000-00000000000a", namespace="elsewhere")
         assert (await client.put(elsewhere)).status == 200
     settings: dict[str, Any] = of_service(records) | {"namespaces": [api.namespace]}
     async with running_console(api.server, **settings) as console:
@@ -137,7 +137,7 @@ async def test_a_user_sees_records_only_of_permitted_namespaces_of_this_cluster(
     async with Client(records.url) as client:
         for number, uid in enumerate(uids):
             completed = f"2026-01-01T00:00:{number:02d}.5Z"
-            record = a_record(uid, completedAt=completed, **kinds[number % 6])
+            record = make_record(uid, completedAt=completed, **kinds[number % 6])
             assert (await client.put(record)).status == 200
     accounts = api.server.inside.server.accounts.by_token
     accounts["admin"] = Account("admin")
@@ -170,7 +170,9 @@ async def test_a_cluster_name_without_any_record_is_logged_once(
 ) -> None:
     await records.wait_until_ready()
     async with Client(records.url) as client:
-        assert (await client.put(a_record(namespace=api.namespace, cluster="lab"))).status == 200
+        assert (
+            await client.put(make_record(namespace=api.namespace, cluster="lab"))
+        ).status == 200
     settings = of_service(records) | {"cluster_name": "lap", "namespaces": [api.namespace]}
     async with running_console(api.server, **settings) as console:
         for _ in range(3):

@@ -5,7 +5,7 @@ from typing import Any
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.running import ConsoleUnderTest
+from tests.support.console.console_under_test import ConsoleUnderTest
 
 
 async def act(console: ConsoleUnderTest, action: str, *rows: Any, dry_run: bool = False) -> Any:

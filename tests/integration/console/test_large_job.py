@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from tests.integration.console.conftest import listed
+from tests.support.console.console_under_test import running_console
 from tests.support.console.padded_pods import UID, padded_pods
-from tests.support.console.running import running_console
 
 RANKS = 1000
 

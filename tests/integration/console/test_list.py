@@ -3,7 +3,7 @@
 from tests.integration.console.conftest import listed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.running import ConsoleUnderTest
+from tests.support.console.console_under_test import ConsoleUnderTest
 
 
 async def test_created_changed_and_deleted_jobs_are_listed_correctly(

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.apiserver.retention import forget_volume
 from tests.support.builders import make_job
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from tests.support.console.raw_socket import RawSocket
-from tests.support.console.running import ConsoleUnderTest, running_console
 from tests.support.processes.operator import OperatorProcess
 from tests.support.processes.process_node import ProcessNode
 from trainingjob_sandbox.client import ApiClient

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 
 from tests.support.apiserver.api import Api
-from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from tests.support.monitoring.metrics_page import documented_metrics, exposed_metrics
 from trainingjob_console.security import CSP
 from trainingjob_console.sockets.limits import Limits

@@ -14,9 +14,9 @@ import trustme
 
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
-from tests.support.console.documented import certify
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
+from tests.support.console.documented_proxy import issue_certificate
 from tests.support.console.proxies import HaProxy, Nginx, Proxy, Setting
-from tests.support.console.running import ConsoleUnderTest, running_console
 from trainingjob_console.sockets.limits import Limits
 
 pytestmark = pytest.mark.sandbox_only  # which knows every token
@@ -86,7 +86,7 @@ async def behind(
     setting = Setting(
         folder=folder,
         console=urlsplit(console.url).netloc,
-        certificate=certify(folder, authority),
+        certificate=issue_certificate(folder, authority),
         idle_s=MINUTE_S,
         **more,
     )

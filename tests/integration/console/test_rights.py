@@ -9,10 +9,10 @@ import pytest
 from tests.integration.console.conftest import until_indexed
 from tests.support.apiserver.api import Api
 from tests.support.builders import make_job
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from tests.support.console.endless_log import pod_that_writes
-from tests.support.console.hub import played_job
+from tests.support.console.hub import fake_job
 from tests.support.console.raw_socket import RawSocket
-from tests.support.console.running import ConsoleUnderTest, running_console
 from trainingjob_console.sockets.limits import Limits
 from trainingjob_sandbox.apiserver.reviews import Account
 
@@ -114,9 +114,9 @@ async def test_denied_namespaces_are_not_reviewed_again_but_new_ones_are(
         while not components.index.is_complete:  # its list would take away what comes now
             await asyncio.sleep(0.01)
     for number in range(40):
-        components.index.put(played_job(f"foreign-{number}", namespace=f"foreign-{number}"))
+        components.index.put(fake_job(f"foreign-{number}", namespace=f"foreign-{number}"))
     page = await _subscribed(guarded)
-    components.index.put(played_job("probe", namespace=api.namespace))
+    components.index.put(fake_job("probe", namespace=api.namespace))
     await page.receive_kind("delta")  # the list is open
     asked = _asked_about(guarded, monkeypatch)
 
@@ -127,7 +127,7 @@ async def test_denied_namespaces_are_not_reviewed_again_but_new_ones_are(
 
     await until_asked(api.namespace, 3)
     assert set(asked) == {"", api.namespace}
-    components.index.put(played_job("new", namespace="new"))
+    components.index.put(fake_job("new", namespace="new"))
     await until_asked("new", 1)
     await until_asked(api.namespace, asked.count(api.namespace) + 3)
     assert set(asked) == {"", api.namespace, "new"}
@@ -148,21 +148,21 @@ async def test_the_first_job_of_a_namespace_soon_appears_for_a_user_with_rights_
             while not index.is_complete:
                 await asyncio.sleep(0.01)
         page = await _subscribed(console)
-        index.put(played_job("probe", namespace=api.namespace))
+        index.put(fake_job("probe", namespace=api.namespace))
         await page.receive_kind("delta")
         asked = _asked_about(console, monkeypatch)
         # The next review of all rights is half a minute away.
         for name in ("foreign", "granted-1"):
-            index.put(played_job(name, namespace=name))
-        index.put(played_job("granted-1-too", namespace="granted-1"))
+            index.put(fake_job(name, namespace=name))
+        index.put(fake_job("granted-1-too", namespace="granted-1"))
         assert (await page.receive_kind("resync"))["id"] == 1
         assert sorted(asked) == ["foreign", "granted-1"]
         # One that follows one job has nothing to load again.
         await page.send({"type": "sub", "id": 2, "kind": "job", "uid": job["metadata"]["uid"]})
         await page.send({"type": "sub", "id": 3, "kind": "jobs", "position": index.position})
-        index.put(played_job("probe-2", namespace=api.namespace))
+        index.put(fake_job("probe-2", namespace=api.namespace))
         await page.receive_kind("delta")
-        index.put(played_job("granted-2", namespace="granted-2"))
+        index.put(fake_job("granted-2", namespace="granted-2"))
         assert (await page.receive_kind("resync"))["id"] == 3
         assert await _all_until_now(page) == []
         page.close()

@@ -12,7 +12,7 @@ import trustme
 from yarl import URL
 
 from tests.support.apiserver.api import Api
-from tests.support.console.running import ConsoleUnderTest, running_console
+from tests.support.console.console_under_test import ConsoleUnderTest, running_console
 from tests.support.processes.processes import eventually
 from trainingjob_console.errors import SettingsError
 from trainingjob_console.server import Console

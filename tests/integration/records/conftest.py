@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.records.postgres import Postgres, skip_where_there_is_none
+from tests.support.records.postgres import Postgres, skip_without_postgres
 from tests.support.records.service import Client, RecordServiceProcess
 
 FAULTS = frozenset({"test_crash", "test_migrations", "test_revisions", "test_space"})
@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A server for all tests that leave it running."""
-    skip_where_there_is_none()
+    skip_without_postgres()
     with Postgres() as server:
         yield server
 

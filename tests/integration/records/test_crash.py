@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.records.postgres import Postgres
-from tests.support.records.records import Record, a_record
+from tests.support.records.records import Record, make_record
 from tests.support.records.senders import assert_kept, senders, until_acknowledged
 from tests.support.records.service import Answer, Client, RecordServiceProcess
 
@@ -85,7 +85,7 @@ async def test_two_services_on_one_database_agree_on_the_highest_revision(
             puts = [
                 put_when_free(
                     (first, second)[revision % 2],
-                    a_record(uid, revision=revision, restarts=revision),
+                    make_record(uid, revision=revision, restarts=revision),
                 )
                 for revision in (2, 7, 1, 8, 3, 6, 4, 5)
                 for uid in uids
@@ -121,7 +121,7 @@ async def test_a_stopped_database_is_reported_and_used_again_when_back(
                 server.start()
                 await service.wait_until_ready()
                 assert await says_up(client) == 1
-                record = a_record()
+                record = make_record()
                 assert (await client.put(record)).status == 200
                 server.stop()
                 await service.wait_until("/readyz", 503)
@@ -145,10 +145,10 @@ async def test_a_silent_database_does_not_block_requests(
     ):
         await service.wait_until_ready()
         async with Client(service.url) as client:
-            assert (await client.put(a_record())).status == 200
+            assert (await client.put(make_record())).status == 200
             server.freeze()
             try:
-                answers = await asyncio.gather(*(client.put(a_record()) for _ in range(4)))
+                answers = await asyncio.gather(*(client.put(make_record()) for _ in range(4)))
                 assert {answer.status for answer in answers} == {503}
                 assert (await client.get("/readyz")).status == 503
                 assert (await client.get("/healthz")).status == 200
@@ -170,7 +170,7 @@ async def says_up(client: Client) -> int:
 
 async def assert_unavailable(client: Client) -> None:
     for answer in (
-        await client.put(a_record()),
+        await client.put(make_record()),
         await client.get("/api/v1/jobs"),
         await client.get("/api/v1/jobs/some-uid"),
     ):
@@ -194,7 +194,7 @@ async def test_a_locked_file_is_unavailable_until_it_is_unlocked_and_the_queue_i
         lock = sqlite3.connect(sqlite_file, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         async with Client(service.url) as client:
-            answers = await asyncio.gather(*(client.put(a_record()) for _ in range(12)))
+            answers = await asyncio.gather(*(client.put(make_record()) for _ in range(12)))
             assert {answer.status for answer in answers} == {503}
             assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
             said = [answer.json["error"] for answer in answers]
@@ -205,7 +205,7 @@ async def test_a_locked_file_is_unavailable_until_it_is_unlocked_and_the_queue_i
             lock.execute("ROLLBACK")
             lock.close()
             async with asyncio.timeout(30):
-                while (await client.put(a_record("after"))).status != 200:
+                while (await client.put(make_record("after"))).status != 200:
                     await asyncio.sleep(0.1)
 
 
@@ -217,7 +217,7 @@ async def test_a_locked_file_delays_neither_stop_nor_start(
         lock = sqlite3.connect(sqlite_file, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         async with Client(service.url) as client:
-            cut_off = asyncio.gather(client.put(a_record()), return_exceptions=True)
+            cut_off = asyncio.gather(client.put(make_record()), return_exceptions=True)
             code, seconds = await asyncio.to_thread(service.terminate)
             await cut_off
         assert (code, seconds < SOON_S) == (0, True), (seconds, service.log())
@@ -234,7 +234,7 @@ async def test_only_the_owner_can_read_the_database_files(
     with RecordServiceProcess(tmp_path, f"sqlite:///{sqlite_file}") as service:
         await service.wait_until_ready()
         async with Client(service.url) as client:
-            await client.put(a_record())
+            await client.put(make_record())
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("records.db*")}
         assert modes.keys() >= {"records.db", "records.db-shm", "records.db-wal"}
         assert set(modes.values()) == {0o600}
@@ -251,7 +251,7 @@ async def test_idle_connections_shut_out_neither_probes_nor_records(
         idle = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
         async with Client(service.url) as client:
             assert (await client.get("/healthz")).status == 200
-            assert (await client.put(a_record())).status == 200
+            assert (await client.put(make_record())).status == 200
             assert 'reason="evicted"} 2' in (await client.get("/metrics")).text
         for _, writer in idle:
             writer.close()

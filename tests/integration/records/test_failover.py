@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.records.address import Address
 from tests.support.records.postgres import Postgres, Standby
-from tests.support.records.records import a_record
+from tests.support.records.records import make_record
 from tests.support.records.senders import assert_kept, senders, until_acknowledged
 from tests.support.records.service import Client, RecordServiceProcess
+from tests.support.records.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("postgres_server")]
 PATIENCE_S = 60.0
@@ -26,7 +26,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def put_until(client: Client, status: int) -> None:
     """Put records until one is answered so."""
     async with asyncio.timeout(PATIENCE_S):
-        while (await client.put(a_record())).status != status:
+        while (await client.put(make_record())).status != status:
             await asyncio.sleep(0.05)
 
 
@@ -79,7 +79,7 @@ async def test_a_failover_to_a_synchronous_standby_loses_no_acknowledged_record(
         standby = stack.enter_context(Standby(primary))
         primary.set("synchronous_standby_names", "*")
         await until(lambda: follows_synchronously(primary))
-        address = Address(primary)
+        address = TcpProxy(primary)
         await stack.enter_async_context(address.served())
         if found_by == "two hosts":
             account, _, name = dsn.partition(f"127.0.0.1:{primary.port}/")
@@ -91,7 +91,7 @@ async def test_a_failover_to_a_synchronous_standby_loses_no_acknowledged_record(
         async with Client(service.url) as client:
             # What the standby does not have is not acknowledged.
             standby.freeze()
-            assert (await client.put(a_record())).status == 503
+            assert (await client.put(make_record())).status == 503
             standby.thaw()
             async with senders(client, acknowledged):
                 await until_acknowledged(acknowledged, 50)
@@ -117,7 +117,7 @@ async def test_a_hanging_host_does_not_prevent_the_fail_over_to_another(
     """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(Postgres())
-        address = Address(server)
+        address = TcpProxy(server)
         await stack.enter_async_context(address.served())
         account, _, name = server.new_database().partition(f"127.0.0.1:{server.port}/")
         hosts = (address.port, address.port, server.port)
@@ -125,11 +125,11 @@ async def test_a_hanging_host_does_not_prevent_the_fail_over_to_another(
         service = stack.enter_context(RecordServiceProcess(tmp_path, dsn, commit_timeout="2"))
         await service.wait_until_ready()
         client = await stack.enter_async_context(Client(service.url))
-        kept = a_record()
+        kept = make_record()
         assert (await client.put(kept)).status == 200
         address.hang()
         if first == "a record":
-            assert (await client.put(a_record())).status == 503
+            assert (await client.put(make_record())).status == 503
         await service.wait_until("/readyz", 503)
         await service.wait_until_ready()
         await put_until(client, 200)  # the writer connects, too

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.records.records import a_record
+from tests.support.records.records import make_record
 from tests.support.records.service import Client, RecordServiceProcess
 
 Query = Sequence[tuple[str, str]]
@@ -20,7 +20,7 @@ async def seed(client: Client, count: int, **fields: Any) -> str:
     for number in range(count):
         minute, hour = (number // 2) % 60, 10 + number // 120
         answer = await client.put(
-            a_record(
+            make_record(
                 namespace=namespace,
                 name=f"job-{number:03}",
                 completedAt=f"2026-03-01T{hour}:{minute:02}:00Z",
@@ -56,7 +56,7 @@ async def test_records_are_ordered_newest_first_and_then_by_uid(client: Client) 
 
 
 async def test_a_summary_has_the_columns_of_a_table_and_no_spec(client: Client) -> None:
-    record = a_record(namespace=f"one-{uuid4().hex[:8]}")
+    record = make_record(namespace=f"one-{uuid4().hex[:8]}")
     await client.put(record)
     (item,) = (await client.list(("namespace", record["namespace"])))["items"]
     assert item.pop("storedAt").endswith("Z")
@@ -115,7 +115,7 @@ async def test_pages_lose_and_repeat_nothing_while_rows_are_added(client: Client
         while not done.is_set():
             minute = chance.randrange(60)
             time = f"2026-03-01T10:{minute:02}:{chance.randrange(60):02}Z"
-            await client.put(a_record(namespace=namespace, name="late", completedAt=time))
+            await client.put(make_record(namespace=namespace, name="late", completedAt=time))
 
     inserting = asyncio.create_task(insert())
     for limit in ("1", "3", "7"):
@@ -166,6 +166,6 @@ async def test_too_many_labels_are_refused(client: Client) -> None:
 async def test_records_without_times_are_at_the_end_of_the_list(client: Client) -> None:
     namespace = await seed(client, 2)
     await client.put(
-        a_record(namespace=namespace, name="timeless", completedAt=None, createdAt=None)
+        make_record(namespace=namespace, name="timeless", completedAt=None, createdAt=None)
     )
     assert (await names(client, namespace, ("limit", "1")))[-1] == "timeless"

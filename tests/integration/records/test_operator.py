@@ -9,7 +9,7 @@ import pytest
 from tests.support.apiserver.api import Api, ApiServerUnderTest
 from tests.support.builders import make_job
 from tests.support.processes.operator import OperatorProcess
-from tests.support.records.records import a_record, encode
+from tests.support.records.records import encode, make_record
 from tests.support.records.service import Client, RecordServiceProcess
 from trainingjob_api.errors import (
     EndpointUnauthorizedError,
@@ -31,7 +31,7 @@ async def writer(service: RecordServiceProcess, client: Client) -> AsyncIterator
 
 
 def test_the_tests_send_what_the_operator_sends() -> None:
-    assert encode(a_record("u")) == encode_record(a_record("u"))
+    assert encode(make_record("u")) == encode_record(make_record("u"))
 
 
 # aiohttp's word on bodies over 1 MiB, of which this test sends one on purpose.
@@ -39,7 +39,7 @@ def test_the_tests_send_what_the_operator_sends() -> None:
 async def test_the_operators_writer_handles_every_response(
     service: RecordServiceProcess, client: Client, writer: RecordWriter, tmp_path: Path
 ) -> None:
-    record = a_record(revision=2)
+    record = make_record(revision=2)
     await writer.write(record)
     await writer.write(record)
     await writer.write(record | {"revision": 1})

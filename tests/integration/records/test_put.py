@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.monitoring.metrics_page import documented_metrics, exposed_metrics
 from tests.support.records.postgres import PASSWORD
-from tests.support.records.records import a_record, encode
+from tests.support.records.records import encode, make_record
 from tests.support.records.service import TOKEN, Client, RecordServiceProcess
 
 LIMIT = 2 * 1024 * 1024
@@ -25,7 +25,7 @@ async def kept(client: Client, uid: str) -> Any:
 
 
 async def test_a_record_is_stored_and_returned_byte_for_byte(client: Client) -> None:
-    record = a_record(laterField={"of": ["a", "later", "version"]}, message="it\0is ünïcode")
+    record = make_record(laterField={"of": ["a", "later", "version"]}, message="it\0is ünïcode")
     answer = await client.put(record)
     assert (answer.status, answer.json["uid"]) == (200, record["uid"])
     assert (answer.json["revision"], answer.json["result"]) == (1, "stored")
@@ -34,7 +34,7 @@ async def test_a_record_is_stored_and_returned_byte_for_byte(client: Client) -> 
 
 
 async def test_a_repeated_put_gets_the_same_response_and_one_row(client: Client) -> None:
-    record = a_record(namespace=f"again-{uuid4().hex[:6]}")
+    record = make_record(namespace=f"again-{uuid4().hex[:6]}")
     answers = [await client.put(record) for _ in range(3)]
     assert [(a.status, a.json["result"]) for a in answers] == [
         (200, "stored"),
@@ -45,7 +45,7 @@ async def test_a_repeated_put_gets_the_same_response_and_one_row(client: Client)
 
 
 async def test_the_order_of_keys_does_not_matter(client: Client) -> None:
-    record = a_record()
+    record = make_record()
     await client.put(record)
     shuffled = json.dumps(dict(reversed(record.items())), indent=1).encode()
     answer = await client.put_bytes(record["uid"], shuffled)
@@ -53,7 +53,7 @@ async def test_the_order_of_keys_does_not_matter(client: Client) -> None:
 
 
 async def test_a_higher_revision_replaces_a_lower_one(client: Client) -> None:
-    record = a_record(labels={"team": "vision", "old": "yes"})
+    record = make_record(labels={"team": "vision", "old": "yes"})
     await client.put(record)
     newer = record | {"revision": 2, "labels": {"team": "speech"}, "logs": {"path": "x"}}
     answer = await client.put(newer)
@@ -67,7 +67,7 @@ async def test_a_higher_revision_replaces_a_lower_one(client: Client) -> None:
 
 
 async def test_a_lower_revision_gets_the_stored_one_in_the_response(client: Client) -> None:
-    record = a_record(revision=5)
+    record = make_record(revision=5)
     await client.put(record)
     answer = await client.put(record | {"revision": 4, "phase": "Failed"})
     assert answer.status == 200
@@ -76,7 +76,7 @@ async def test_a_lower_revision_gets_the_stored_one_in_the_response(client: Clie
 
 
 async def test_the_same_revision_with_other_content_is_a_conflict(client: Client) -> None:
-    record = a_record()
+    record = make_record()
     await client.put(record)
     answer = await client.put(record | {"phase": "Failed"})
     assert answer.status == 409
@@ -85,7 +85,7 @@ async def test_the_same_revision_with_other_content_is_a_conflict(client: Client
 
 
 async def test_of_concurrent_revisions_the_highest_is_kept(client: Client) -> None:
-    record = a_record()
+    record = make_record()
     answers = await asyncio.gather(
         *(client.put(record | {"revision": n, "restarts": n}) for n in (3, 9, 1, 7, 9, 2, 8))
     )
@@ -115,7 +115,7 @@ async def test_of_concurrent_revisions_the_highest_is_kept(client: Client) -> No
 async def test_an_invalid_record_is_refused_with_a_sentence(
     client: Client, change: dict[str, Any], status: int, sentence: str
 ) -> None:
-    record = a_record()
+    record = make_record()
     answer = await client.put_bytes(record["uid"], encode(record | change))
     assert (answer.status, sentence in answer.json["error"]) == (status, True), answer
     assert (await client.get(f"/api/v1/jobs/{record['uid']}")).status == 404
@@ -132,7 +132,7 @@ async def test_invalid_json_is_a_bad_request(client: Client, body: bytes) -> Non
 
 
 async def test_a_body_changed_in_transit_is_detected(client: Client) -> None:
-    record = a_record()
+    record = make_record()
     key = f"{record['uid']}:1:{'0' * 64}"
     answer = await client.put_bytes(record["uid"], encode(record), Idempotency_Key=key)
     assert (answer.status, "SHA-256" in answer.json["error"]) == (400, True)
@@ -143,7 +143,7 @@ async def test_a_body_changed_in_transit_is_detected(client: Client) -> None:
 async def test_a_body_over_the_limit_is_rejected_for_every_transfer_encoding(
     client: Client,
 ) -> None:
-    record = a_record(message="x" * LIMIT)
+    record = make_record(message="x" * LIMIT)
 
     async def in_pieces() -> AsyncIterator[bytes]:
         body = encode(record)
@@ -156,7 +156,7 @@ async def test_a_body_over_the_limit_is_rejected_for_every_transfer_encoding(
 
 
 async def test_a_body_just_below_the_limit_is_stored(client: Client) -> None:
-    record = a_record()
+    record = make_record()
     room = LIMIT - len(encode(record | {"message": ""}))
     record["message"] = "x" * room
     assert len(encode(record)) == LIMIT
@@ -166,7 +166,7 @@ async def test_a_body_just_below_the_limit_is_stored(client: Client) -> None:
 
 
 async def test_other_media_types_and_compressed_bodies_are_refused(client: Client) -> None:
-    body = encode(a_record(uid="u"))
+    body = encode(make_record(uid="u"))
     assert (await client.put_bytes("u", body, Content_Type="text/plain")).status == 415
     assert (await client.put_bytes("u", body, Content_Encoding="gzip")).status == 415
 
@@ -175,7 +175,7 @@ async def test_other_media_types_and_compressed_bodies_are_refused(client: Clien
 async def test_without_a_known_token_nothing_is_returned(
     service: RecordServiceProcess, client: Client, token: str | None
 ) -> None:
-    record = a_record()
+    record = make_record()
     await client.put(record)
     async with Client(service.url, token=token) as stranger:
         for answer in (
@@ -211,7 +211,7 @@ async def test_a_new_token_is_valid_at_once_and_an_old_one_is_not(
 
 async def test_labels_that_cannot_be_searched_are_stored(client: Client) -> None:
     labels = {f"key-{n:04}": "v" for n in range(500)} | {"k": "x" * 400, "n": "a\0b"}
-    record = a_record(labels=labels)
+    record = make_record(labels=labels)
     assert (await client.put(record)).status == 200
     assert await kept(client, record["uid"]) == record
     listed = await client.list(("label", "key-0000=v"))
@@ -226,7 +226,7 @@ async def test_an_unknown_record_is_a_404(client: Client) -> None:
 
 
 async def test_metrics_contain_no_job_names(client: Client) -> None:
-    record = a_record(name="very-private", namespace="very-private-too")
+    record = make_record(name="very-private", namespace="very-private-too")
     await client.put(record)
     await client.request("BREW", "/some/path")
     metrics = (await client.get("/metrics")).text
@@ -243,9 +243,9 @@ async def test_the_metrics_are_those_in_the_docs(client: Client) -> None:
 
 
 async def test_the_log_contains_no_secret(service: RecordServiceProcess, client: Client) -> None:
-    await client.put(a_record(message="a-private-message"))
+    await client.put(make_record(message="a-private-message"))
     async with Client(service.url, token="a-wrong-token") as stranger:
-        await stranger.put(a_record())
+        await stranger.put(make_record())
     await client.put_bytes("u", b"{broken-body")
     log = service.log()
     assert "records are kept in" in log
@@ -260,7 +260,7 @@ async def test_a_read_only_token_lists_and_gets_but_does_not_store(
     readers.write_text("only-to-read\n")
     with RecordServiceProcess(tmp_path, dsn, read_token_file=str(readers)) as service:
         await service.wait_until_ready()
-        record = a_record()
+        record = make_record()
         async with (
             Client(service.url) as writer,
             Client(service.url, token="only-to-read") as reader,

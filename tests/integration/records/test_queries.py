@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tests.support.records.records import a_record, encode
+from tests.support.records.records import encode, make_record
 from trainingjob_records import queries
 from trainingjob_records.cursor import Cursor
 from trainingjob_records.database import Database
@@ -31,7 +31,7 @@ def entries(count: int) -> list[Entry]:
     made = []
     for number in range(count):
         time = f"2026-03-{1 + number // 1440:02}T{number // 60 % 24:02}:{number % 60:02}:00Z"
-        record = a_record(
+        record = make_record(
             f"uid-{number:05}",
             namespace=f"ns-{number % 7}",
             phase=("Succeeded", "Failed")[number % 2],

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.records.records import a_record, encode
+from tests.support.records.records import encode, make_record
 from tests.support.records.service import TOKEN, Client
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 PAGE = ROOT / "docs" / "persistence.md"
 
@@ -40,7 +40,7 @@ def receiver(tmp_path: Path) -> Iterator[str]:
 
 
 async def test_the_example_receiver_fulfils_the_contract(receiver: str) -> None:
-    record = a_record()
+    record = make_record()
     path = f"/records/{record['uid']}"
 
     async def put(sent: dict[str, object], *, to: str = path) -> tuple[int, object]:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete
 
-from tests.support.records.records import a_record, encode
+from tests.support.records.records import encode, make_record
 from trainingjob_records.database import Database
 from trainingjob_records.record import Entry, parse_entry
 from trainingjob_records.settings import Settings
@@ -23,7 +23,7 @@ PUTS = st.lists(
 
 def entry(put: Put) -> Entry:
     uid, revision, content = put
-    record = a_record(uid, revision=revision, message=content, labels={"content": content})
+    record = make_record(uid, revision=revision, message=content, labels={"content": content})
     return parse_entry(uid, encode(record))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text, update
 
-from tests.support.records.records import a_record, encode
-from tests.support.volume.mounting import scenario
+from tests.support.records.records import encode, make_record
+from tests.support.volume.mount_namespace import scenario
 from trainingjob_cli.main import main
 from trainingjob_records.database import Database
 from trainingjob_records.deletion import count, now
@@ -40,7 +40,7 @@ async def put(database: Database, *uids: str, completed: str = OLD, size: int = 
     entries = [
         parse_entry(
             uid,
-            encode(a_record(uid, completedAt=completed, message="x" * size, labels={"a": "b"})),
+            encode(make_record(uid, completedAt=completed, message="x" * size, labels={"a": "b"})),
         )
         for uid in uids
     ]
@@ -149,7 +149,7 @@ async def test_a_database_at_its_maximum_size_refuses_records_and_accepts_them_a
 
 @pytest.fixture
 def on_full_volume(tmp_path: Path) -> Callable[[str], dict[str, object]]:
-    return lambda name: scenario("records.record_space", name, tmp_path)
+    return lambda name: scenario("records.full_record_volume", name, tmp_path)
 
 
 def test_a_full_volume_refuses_records_loses_none_and_is_freed_by_retention(

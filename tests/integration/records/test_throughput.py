@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.records.records import a_record
+from tests.support.records.records import make_record
 from tests.support.records.service import Client, RecordServiceProcess
 
 RECORDS = 600
@@ -25,7 +25,9 @@ async def metric(client: Client, name: str) -> float:
 async def test_many_records_are_stored_in_one_commit(
     service: RecordServiceProcess, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records = iter([a_record(str(uuid4()), labels={"a": "1", "b": "2"}) for _ in range(RECORDS)])
+    records = iter(
+        [make_record(str(uuid4()), labels={"a": "1", "b": "2"}) for _ in range(RECORDS)]
+    )
     before = await metric(client, "trainingjob_records_commit_records_count")
 
     async def send() -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hack.cluster.control_plane import ControlPlane
-from tests.support.pauses import pauses
+from tests.support.poll_intervals import poll_intervals
 from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.client import ApiClient, ApiError
@@ -107,7 +107,7 @@ class Api:
         It may be late, for it finds its way back to an API server that was restarted only slowly.
         """
         path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/default"
-        deadline, pause = time.monotonic() + _CONTROLLERS_PATIENCE_S, pauses()
+        deadline, pause = time.monotonic() + _CONTROLLERS_PATIENCE_S, poll_intervals()
         while True:
             try:
                 await self.client.get(path)
@@ -162,7 +162,7 @@ class Api:
         Raises:
             AssertionError: it is still there after `patience_s`.
         """
-        deadline, pause = time.monotonic() + patience_s, pauses()
+        deadline, pause = time.monotonic() + patience_s, poll_intervals()
         while not await self.job_is_gone(name):
             assert time.monotonic() < deadline, f"job {name} is still there"
             await asyncio.sleep(next(pause))
@@ -175,7 +175,7 @@ class Api:
         Raises:
             AssertionError: it did not within `patience_s`; the message shows the status.
         """
-        deadline, pause = time.monotonic() + patience_s, pauses()
+        deadline, pause = time.monotonic() + patience_s, poll_intervals()
         while True:
             status: Object = (await self.job(name)).get("status") or {}
             if holds(status):
@@ -203,7 +203,7 @@ class Api:
         self, job: str, count: int, *, attempt: int | None = None, patience_s: float = PATIENCE_S
     ) -> list[Object]:
         """Return the pods of a job once there are this many (of this attempt)."""
-        deadline, pause = time.monotonic() + patience_s, pauses()
+        deadline, pause = time.monotonic() + patience_s, poll_intervals()
         while True:
             pods = await self.pods(job)
             if attempt is not None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.builders import make_job
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_sandbox.apiserver import ApiServerThread
 from trainingjob_sandbox.apiserver.server import ApiServer

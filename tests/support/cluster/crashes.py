@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LeapingLoop, LoopClock
 from tests.support.cluster.memory_log_store import MemoryLogStore
 from tests.support.cluster.objects import Crash, Effect, When
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, SimulatedTimeLoop
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import (
     FINALIZER_RECORD,
@@ -62,7 +62,7 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Played:
+class ScenarioRun:
     """The result of a scenario."""
 
     cluster: FakeCluster
@@ -73,13 +73,13 @@ class Played:
 # --- playing ---------------------------------------------------------------------------------
 
 
-def play(scenario: Scenario, *crashes: tuple[int, When]) -> Played:
+def run_scenario(scenario: Scenario, *crashes: tuple[int, When]) -> ScenarioRun:
     """Play a scenario, with a crash at each of these points: one a life."""
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         return runner.run(_play(scenario, iter(crashes)))
 
 
-async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Played:
+async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> ScenarioRun:
     clock = LoopClock()
     cluster = FakeCluster(clock)
     endpoint = FakeEndpoint(cluster)
@@ -96,7 +96,7 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
         with suppress(Crash):
             recorded = endpoint if scenario.endpoint is not None else None
             archive = store if scenario.volume else None
-            async with OperatorLife(
+            async with SimulatedOperator(
                 cluster, endpoint=recorded, store=archive, partial_hold_s=PARTIAL_HOLD_S
             ):
                 while not cluster.has_crashed and clock.monotonic() < THE_END_S:
@@ -108,7 +108,7 @@ async def _play(scenario: Scenario, crashes: Iterator[tuple[int, When]]) -> Play
     await asyncio.gather(*others[1:])
     others[0].cancel()
     await asyncio.wait(others)
-    return Played(cluster, endpoint, store)
+    return ScenarioRun(cluster, endpoint, store)
 
 
 async def _act(clock: LoopClock, subject: S, acts: dict[float, Callable[[S], object]]) -> None:
@@ -120,7 +120,7 @@ async def _act(clock: LoopClock, subject: S, acts: dict[float, Callable[[S], obj
 # --- what must hold of every history ----------------------------------------------------------
 
 
-def violations(played: Played, scenario: Scenario) -> list[str]:
+def violations(played: ScenarioRun, scenario: Scenario) -> list[str]:
     """Return the violated invariants of a result; empty if there are none."""
     cluster = played.cluster
     statuses = [e.object["status"] for e in cluster.effects if e.method == "patch_job_status"]
@@ -193,7 +193,7 @@ def _of_the_outcome(cluster: FakeCluster, scenario: Scenario) -> Iterator[str]:
             yield f"it ended as {found}"
 
 
-def _of_the_record(played: Played, scenario: Scenario) -> Iterator[str]:
+def _of_the_record(played: ScenarioRun, scenario: Scenario) -> Iterator[str]:
     """Every job has exactly one record, and the record agrees with the job's status."""
     rows = list(played.endpoint.rows.values())
     if len(rows) != 1:
@@ -214,7 +214,7 @@ def _of_the_record(played: Played, scenario: Scenario) -> Iterator[str]:
             yield "it is still held"
 
 
-def _of_the_logs(played: Played, scenario: Scenario) -> Iterator[str]:
+def _of_the_logs(played: ScenarioRun, scenario: Scenario) -> Iterator[str]:
     """Every log is archived, none of them twice, and the job says so as its last word.
 
     Where pods went while no operator ran, the job says whether logs are missing.

@@ -22,9 +22,9 @@ from typing import Any, Final
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LeapingLoop, LoopClock
 from tests.support.cluster.objects import Object
-from tests.support.cluster.operator_life import OPERATOR_NAMESPACE, OperatorLife
+from tests.support.cluster.simulated_operator import OPERATOR_NAMESPACE, SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, SimulatedTimeLoop
 from tests.support.processes.processes import children, state
 from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_api.errors import EndpointUnavailableError
@@ -41,7 +41,7 @@ TTL_S: Final = HOUR_S
 """The default of the settings: an hour after its end a job leaves memory and the cluster."""
 
 
-def look_seldom() -> None:
+def poll_rarely() -> None:
     """Lengthen the polling intervals: a year then has a million polls of clocks and memory, not ten million."""
     memory_pressure.EVERY_S = index_expiry.EVERY_S = 300.0  # type: ignore[misc]
     clock_guard.HEARTBEAT_S = 50.0  # type: ignore[misc]
@@ -122,7 +122,7 @@ class CountingEndpoint:
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """A sample of what the operator keeps in memory.
 
     Attributes:
@@ -164,7 +164,7 @@ class Soak:
         self._look_every_s: Final = look_every_s
         self._cluster: Final = BusyCluster()
         self._endpoint: Final = CountingEndpoint(jobs)
-        self._life: Final = OperatorLife(
+        self._life: Final = SimulatedOperator(
             self._cluster,
             max_jobs=20_000,
             interval_s=interval_s / 2,
@@ -173,7 +173,7 @@ class Soak:
             retry_cache_size=retry_cache_size,
             ttl_s=TTL_S,
         )
-        self.looks: Final[list[Look]] = []
+        self.looks: Final[list[Snapshot]] = []
         self.evicted = 0
 
     async def run(self, *, outage: tuple[float, float] | None) -> None:
@@ -224,7 +224,7 @@ class Soak:
         self.evicted = delivery.cache.evicted_total
         used = {bound.name: bound.used for bound in life.bounded}
         self.looks.append(
-            Look(
+            Snapshot(
                 hour=round(self._cluster.clock.monotonic() / HOUR_S, 1),
                 index=used["index"],
                 waiting_line=used["waiting_line"],
@@ -293,8 +293,8 @@ def main() -> None:
     parser.add_argument("--outage", type=float, nargs=2, metavar=("FROM_HOUR", "TO_HOUR"))
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    look_seldom()
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    poll_rarely()
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         report = runner.run(_live(arguments))
     json.dump(report, sys.stdout)
 

@@ -12,7 +12,7 @@ import pytest
 from playwright import async_api
 from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 REQUIRE_BROWSER: Final = "TRAININGJOB_TEST_REQUIRE_BROWSER"
 SCREENSHOTS: Final = ROOT / "build" / "console"

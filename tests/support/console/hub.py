@@ -27,7 +27,7 @@ from trainingjob_web.connections import Connections
 Follow = Callable[[LogRing, int], Coroutine[Any, Any, str]]
 
 
-class PlayedAccessControl:
+class FakeAccessControl:
     """Authenticates callers as the user in the query, with any tokens and with the rights that a test sets.
 
     Attributes:
@@ -91,7 +91,7 @@ class PlayedAccessControl:
         return None if self.namespaces is None else frozenset(self.namespaces)
 
 
-class PlayedLogs:
+class FakeLogs:
     """A log that a test writes.
 
     Attributes:
@@ -133,7 +133,7 @@ class PlayedLogs:
             ring.put(piece)
 
 
-class PlayedSamples:
+class FakeSamples:
     """A source of samples, which a test sets."""
 
     def __init__(self) -> None:
@@ -156,16 +156,16 @@ class RunningHub:
     port: int
     server: uvicorn.Server
     connections: Connections
-    access: PlayedAccessControl = field(default_factory=PlayedAccessControl)
-    logs: PlayedLogs = field(default_factory=PlayedLogs)
-    samples: PlayedSamples = field(default_factory=PlayedSamples)
+    access: FakeAccessControl = field(default_factory=FakeAccessControl)
+    logs: FakeLogs = field(default_factory=FakeLogs)
+    samples: FakeSamples = field(default_factory=FakeSamples)
 
 
 @asynccontextmanager
 async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]:
     """Serve while the context is open."""
     index = JobIndex(max_jobs=25_000, epoch="e")
-    access, logs, samples = PlayedAccessControl(), PlayedLogs(), PlayedSamples()
+    access, logs, samples = FakeAccessControl(), FakeLogs(), FakeSamples()
     hub = Hub(
         access=access,  # type: ignore[arg-type] # its two questions are what a hub asks
         topics=JobTopics(index),
@@ -200,7 +200,7 @@ async def running_hub(limits: Limits | None = None) -> AsyncIterator[RunningHub]
         listener.close()
 
 
-def played_job(
+def fake_job(
     uid: str, *, phase: str = "Running", namespace: str = "a", version: int = 1, label: str = "x"
 ) -> Summary:
     """Return a job as the index stores it."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from hack.ports import free_port
-from tests.support.apiserver.proxy import FaultProxy
+from tests.support.apiserver.fault_proxy import FaultProxy
 from tests.support.builders import make_job
 from tests.support.processes.child import ChildProcess, clean_environment
 from tests.support.processes.operator import OperatorProcess

@@ -37,7 +37,7 @@ _BEGAN = 1_767_225_600
 
 
 @dataclass
-class PlayedLog:
+class FakeLog:
     """The log of one pod.
 
     Attributes:
@@ -95,7 +95,7 @@ class LogServer:
         self.uid = str(uuid4())
         self.index = JobIndex(max_jobs=10, epoch="e")
         self._ranks = ranks
-        self.logs = [PlayedLog(rank) for rank in range(ranks)]
+        self.logs = [FakeLog(rank) for rank in range(ranks)]
         self.refused: set[str] = set()
         self.unknown: set[str] = set()
         self.asked: Counter[str] = Counter()

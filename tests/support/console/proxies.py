@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 import pytest
 
 from hack.ports import free_port
-from tests.support.console.documented import CONSOLE, documented
+from tests.support.console.documented_proxy import CONSOLE, documented_config
 
 _PATIENCE_S = 60.0
 
@@ -163,7 +163,7 @@ class Nginx(Proxy):
         files = (
             f"ssl_certificate {setting.certificate}; ssl_certificate_key {setting.certificate};"
         )
-        server = documented(
+        server = documented_config(
             "For nginx:",
             {
                 "listen 443 ssl;": f"listen 127.0.0.1:{self.port} ssl; {files}",
@@ -190,7 +190,7 @@ class HaProxy(Proxy):
 
     def _configuration(self, setting: Setting) -> str:
         assert not setting.token, "here a user logs in"
-        return documented(
+        return documented_config(
             "For HAProxy:",
             {
                 "global\n": f"global\n  hard-stop-after {setting.leave_s}s\n",

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 Metric = tuple[str, str]
 """The name, as a query has it, and the type."""

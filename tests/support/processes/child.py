@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.processes.fair_time import FairTime
-from tests.support.processes.starts import Running, start, starts_anew
+from tests.support.processes.process_start import ProcessHandle, start_process, starts_anew
+from tests.support.processes.stopwatch import Stopwatch
 
 _LOOK_S = 0.005
 
@@ -18,7 +18,7 @@ class ChildProcess:
 
     def __init__(self, log: Path) -> None:
         self.log_path = log
-        self._process: Running | None = None
+        self._process: ProcessHandle | None = None
         self._is_anew = starts_anew()  # also for later restarts by another test
         self._offset = 0
 
@@ -43,10 +43,10 @@ class ChildProcess:
         """Run a command, its output going to the log."""
         with self.log_path.open("ab") as log:
             self._offset = log.tell()
-            self._process = start(command, environment, log, log, anew=self._is_anew)
+            self._process = start_process(command, environment, log, log, anew=self._is_anew)
 
     @property
-    def process(self) -> Running:
+    def process(self) -> ProcessHandle:
         """Return the started process."""
         assert self._process is not None
         return self._process
@@ -62,12 +62,12 @@ class ChildProcess:
         self.process.wait()
 
     def terminate(self, *, patience_s: float = 60.0) -> tuple[int, float]:
-        """Send SIGTERM; return the exit code, and the seconds until the exit as measured by `FairTime`."""
-        took = FairTime(self.process.pid)
+        """Send SIGTERM; return the exit code, and the seconds until the exit as measured by `Stopwatch`."""
+        took = Stopwatch(self.process.pid)
         deadline = time.monotonic() + patience_s
         self.process.send_signal(signal.SIGTERM)
         while self.process.poll() is None:
-            took.look()
+            took.sample()
             assert time.monotonic() < deadline, self.log()
             time.sleep(_LOOK_S)
         return self.process.wait(), took.seconds()

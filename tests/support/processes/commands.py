@@ -1,11 +1,11 @@
-"""Runs a command of `trainingjob` to completion, as a fork (see `starts`) in quick tests."""
+"""Runs a command of `trainingjob` to completion, as a fork (see `process_start`) in quick tests."""
 
 import asyncio
 import sys
 import tempfile
 from dataclasses import dataclass
 
-from tests.support.processes.starts import start, starts_anew
+from tests.support.processes.process_start import start_process, starts_anew
 
 _PATIENCE_S = 90.0
 
@@ -27,7 +27,7 @@ async def run_trainingjob(*arguments: str, environment: dict[str, str] | None = 
     """
     command = [sys.executable, "-m", "trainingjob_cli", *arguments]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = start(command, environment, output, errors, anew=starts_anew())
+        process = start_process(command, environment, output, errors, anew=starts_anew())
         try:
             code = await asyncio.to_thread(process.wait, _PATIENCE_S)
         finally:

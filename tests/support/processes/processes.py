@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.support.processes.starts import origins
+from tests.support.processes.process_start import fork_server_pids
 
 SHARED: Final[set[int]] = set()
 """Servers that one process of the tests shares, as long as they run."""
@@ -37,7 +37,11 @@ def children(parent: int | None = None) -> list[int]:
                 raise
             continue
         found = [int(pid) for listed in lists for pid in listed.split()]
-        return found if parent else [pid for pid in found if pid not in {*origins(), *SHARED}]
+        return (
+            found
+            if parent
+            else [pid for pid in found if pid not in {*fork_server_pids(), *SHARED}]
+        )
 
 
 def state(pid: int) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Ended:
+class CompletedProgram:
     """Exit code and output of a program."""
 
     code: int
     output: str
 
 
-async def run_program(*command: str, cwd: Path, patience_s: float = 300.0) -> Ended:
+async def run_program(*command: str, cwd: Path, patience_s: float = 300.0) -> CompletedProgram:
     """Run a program to completion; stdout and stderr are merged."""
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -25,4 +25,4 @@ async def run_program(*command: str, cwd: Path, patience_s: float = 300.0) -> En
     async with asyncio.timeout(patience_s):
         output, _ = await process.communicate()
     assert process.returncode is not None
-    return Ended(process.returncode, output.decode())
+    return CompletedProgram(process.returncode, output.decode())

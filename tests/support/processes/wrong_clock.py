@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from tests.support.processes.operator import OperatorProcess
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_operator.clock import SystemClock
 
 AHEAD = "AHEAD_BY_SECONDS_IN"

@@ -10,7 +10,7 @@ from hack.cluster.control_plane import ControlPlane
 from tests.support.apiserver.api import ApiServerUnderTest, OperatorAccount
 from tests.support.apiserver.audit import Request, forbidden_requests
 from tests.support.real.chart import ACCOUNT_KINDS, component, one, render, token_kubeconfig
-from tests.support.real.real import kubectl
+from tests.support.real.real_cluster import kubectl
 
 TEST_NAMESPACES = "test-"
 """The beginning of each name that the fixture `api` gives to its namespace."""

@@ -11,7 +11,7 @@ import yaml
 from hack.chart import CHART, NAMESPACE
 from hack.cluster.control_plane import ControlPlane
 from hack.tools.helm import Major, helm
-from tests.support.real.real import kubectl, wait_until_served
+from tests.support.real.real_cluster import kubectl, wait_until_served
 
 RELEASE = "trainingjob-operator"
 _LIMIT_S = 400.0

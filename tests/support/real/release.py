@@ -12,7 +12,7 @@ from hack.cluster.control_plane import ControlPlane
 from hack.tools.helm import Major
 from tests.support.builders import make_job
 from tests.support.real.chart import Values, forget_cluster_objects, run_helm
-from tests.support.real.real import kubectl, wait_until_served
+from tests.support.real.real_cluster import kubectl, wait_until_served
 from tests.support.real.release_node import ReleaseNode
 
 PATIENCE_S = 90.0

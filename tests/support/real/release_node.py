@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from hack.cluster.control_plane import ControlPlane
 from hack.ports import free_port
-from tests.support.real.played_pod import PlayedPod, Site
+from tests.support.real.process_pod import ProcessPod, Site
 from trainingjob_sandbox.client import ApiClient, ApiError
 
 Object = dict[str, Any]
@@ -46,7 +46,7 @@ class ReleaseNode:
         self._site = Site(plane, namespace, folder, ports=ports, trees=trees or {})
         self._name = f"node-{uuid4().hex[:8]}"
         self._base = f"/api/v1/namespaces/{namespace}"
-        self._pods: dict[str, PlayedPod] = {}
+        self._pods: dict[str, ProcessPod] = {}
         self._ended: set[str] = set()
         self._volumes: set[str] = set()
         self._versions: dict[str, str] = {}
@@ -191,7 +191,7 @@ class ReleaseNode:
             )
         elif uid not in self._ended:
             if uid not in self._pods:
-                self._pods[uid] = PlayedPod(self._site, pod)
+                self._pods[uid] = ProcessPod(self._site, pod)
             played = self._pods[uid]
             await self._report(client, path, pod, await asyncio.to_thread(played.step))
             if pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}:

@@ -36,7 +36,7 @@ def find_binaries() -> Path | None:
     return next((path for path in candidates if (path / "pg_ctl").exists()), None)
 
 
-def why_not() -> str | None:
+def reason_unavailable() -> str | None:
     """Return the reason why no server can run here; None: it can."""
     if find_binaries() is None:
         return "PostgreSQL is not installed: no initdb on PATH or in /usr/lib/postgresql/*/bin"
@@ -45,9 +45,9 @@ def why_not() -> str | None:
     return None
 
 
-def skip_where_there_is_none() -> None:
+def skip_without_postgres() -> None:
     """Skip the calling test where no server can run; fail it where one is required."""
-    if reason := why_not():
+    if reason := reason_unavailable():
         if os.environ.get(_REQUIRED):
             pytest.fail(f"{_REQUIRED} is set, and {reason}")
         pytest.skip(reason)

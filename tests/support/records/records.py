@@ -8,7 +8,7 @@ from uuid import uuid4
 Record = dict[str, Any]
 
 
-def a_record(uid: str | None = None, **fields: Any) -> Record:
+def make_record(uid: str | None = None, **fields: Any) -> Record:
     """A complete record of a finished job, changed as a test needs it."""
     record: Record = {
         "schemaVersion": 1,

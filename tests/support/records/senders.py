@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tests.support.records.records import a_record
+from tests.support.records.records import make_record
 from tests.support.records.service import Client
 
 _PATIENCE_S = 120.0
@@ -26,7 +26,7 @@ async def senders(client: Client, acknowledged: dict[str, int]) -> AsyncIterator
         for count in itertools.count():
             uid = f"{prefix}-{number}-{count - count % 3}"
             try:
-                answer = await client.put(a_record(uid, revision=count % 3 + 1, restarts=count))
+                answer = await client.put(make_record(uid, revision=count % 3 + 1, restarts=count))
             except aiohttp.ClientError:
                 return
             if answer.status == 200:

@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.volume.mounting import Outcome, Scenario, mount, print_scenario, tmpfs
+from tests.support.volume.mount_namespace import Outcome, Scenario, mount, print_scenario, tmpfs
 from tests.support.volume.volume import OURS, Volume, new_uid
 from tests.support.volume.volume_scenarios import fill, outcome_of
 from trainingjob_api.errors import VolumeError

@@ -31,7 +31,7 @@ def new_uid() -> str:
 
 
 @dataclass
-class SetClock:
+class AdjustableClock:
     """Wall and monotonic clock with settable times."""
 
     wall_ns: int = 0
@@ -51,7 +51,7 @@ class Volume:
     path: Path
     owner: Owner = OURS
     limits: Limits = EVERYTHING
-    clock: SetClock = field(default_factory=SetClock)
+    clock: AdjustableClock = field(default_factory=AdjustableClock)
     legacy: bool = False
     border_ns: int = 0
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.volume.mounting import Outcome, mount, print_scenario, tmpfs
+from tests.support.volume.mount_namespace import Outcome, mount, print_scenario, tmpfs
 from tests.support.volume.volume import EVERYTHING, NOBODY, WEEK_S, Volume, new_uid
 from trainingjob_operator.volume import safe_open
 from trainingjob_operator.volume.sweep.rules import VolumeReport

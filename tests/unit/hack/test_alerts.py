@@ -9,45 +9,45 @@ import pytest
 from hack.monitoring.alert import P
 from hack.monitoring.alerts import ALERTS
 from hack.monitoring.record_alerts import RECORD_SERVICE, R
-from tests.support.monitoring.prometheus import find_program
-from tests.support.monitoring.staged import (
+from tests.support.monitoring.alert_cases import (
     EVER,
     FIRING,
+    HEALTHY,
     RULES,
     STEP,
     STEPS,
-    WELL,
     Case,
-    ages,
-    always,
-    born,
-    bounded,
+    alternating,
+    bound_usage,
+    changed_recently,
     check,
-    check_each,
-    growing,
-    in_turns,
-    lately,
+    check_cases,
+    constant,
+    constant_age,
+    increasing,
     metric,
+    started_recently,
 )
-from tests.support.tree import ROOT
+from tests.support.monitoring.prometheus import find_program
+from tests.support.repository import ROOT
 
 JOBS, VOLUME = 'sweep="jobs"', 'sweep="volume"'
 CASES = [
     Case("TrainingJobOperatorAbsent"),
-    Case("TrainingJobOperatorNoLeader", {metric("leader"): always(0)}),
+    Case("TrainingJobOperatorNoLeader", {metric("leader"): constant(0)}),
     Case(
         "TrainingJobOperatorManyLeaders",
         {
-            metric("leader", pod="b"): always(1),
-            metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): ages(60),
+            metric("leader", pod="b"): constant(1),
+            metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): constant_age(60),
         },
     ),
     Case(
         "TrainingJobOperatorLeaderFlapping",
         {
-            metric("leader"): in_turns(1, 0, minutes=20),  # three hand-overs in each hour
-            metric("leader", pod="b"): in_turns(0, 1, minutes=20),
-            metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): ages(60),
+            metric("leader"): alternating(1, 0, minutes=20),  # three hand-overs in each hour
+            metric("leader", pod="b"): alternating(0, 1, minutes=20),
+            metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): constant_age(60),
         },
     ),
     Case(
@@ -62,81 +62,88 @@ CASES = [
     Case(
         "TrainingJobOperatorRestarting",
         {
-            metric("process_start_time_seconds", pod="b"): in_turns(*range(24), minutes=10),
+            metric("process_start_time_seconds", pod="b"): alternating(*range(24), minutes=10),
         },
     ),
-    Case("TrainingJobOperatorNotReady", {metric("ready", pod="b"): always(0)}),
+    Case("TrainingJobOperatorNotReady", {metric("ready", pod="b"): constant(0)}),
     Case(
         "TrainingJobOperatorWatchSilent",
-        {metric("api_requests_total", 'verb="watch",code="2xx"'): always(30)},
+        {metric("api_requests_total", 'verb="watch",code="2xx"'): constant(30)},
     ),
-    Case("TrainingJobOperatorMemoryHigh", {metric("memory_used_bytes"): always(91)}),
-    Case("TrainingJobOperatorMemoryPressure", {metric("memory_pressure"): always(1)}),
+    Case("TrainingJobOperatorMemoryHigh", {metric("memory_used_bytes"): constant(91)}),
+    Case("TrainingJobOperatorMemoryPressure", {metric("memory_pressure"): constant(1)}),
     Case(
         "TrainingJobOperatorApiErrors",
-        {metric("api_requests_total", 'verb="get",code="none"'): growing(10)},
+        {metric("api_requests_total", 'verb="get",code="none"'): increasing(10)},
     ),
-    Case("TrainingJobOperatorRightsMissing", {metric("lists_forbidden"): always(1)}),
-    Case("TrainingJobOperatorReconcileErrors", {metric("reconcile_errors_total"): growing(12)}),
+    Case("TrainingJobOperatorRightsMissing", {metric("lists_forbidden"): constant(1)}),
+    Case("TrainingJobOperatorReconcileErrors", {metric("reconcile_errors_total"): increasing(12)}),
     Case(
         "TrainingJobOperatorStuck",
-        {metric("reconciles_total"): always(500), metric("reconcile_errors_total"): always(0)},
+        {metric("reconciles_total"): constant(500), metric("reconcile_errors_total"): constant(0)},
     ),
-    Case("TrainingJobOperatorIndexFull", bounded("index", 18_001, 20_000)),
-    Case("TrainingJobOperatorIndexFull", bounded("pods", 99_000, 100_000)),
-    Case("TrainingJobOperatorQueueFull", bounded("log_queue", 9_500, 10_000)),
-    Case("TrainingJobRecordEndpointDown", {metric("record_endpoint_down"): always(1)}),
-    Case("TrainingJobRecordsWaiting", bounded("retry_cache", 1000, 1000)),
+    Case("TrainingJobOperatorIndexFull", bound_usage("index", 18_001, 20_000)),
+    Case("TrainingJobOperatorIndexFull", bound_usage("pods", 99_000, 100_000)),
+    Case("TrainingJobOperatorQueueFull", bound_usage("log_queue", 9_500, 10_000)),
+    Case("TrainingJobRecordEndpointDown", {metric("record_endpoint_down"): constant(1)}),
+    Case("TrainingJobRecordsWaiting", bound_usage("retry_cache", 1000, 1000)),
     Case(
         "TrainingJobRecordsRejected",
-        {metric("records_rejected_total"): lately(0, 1)},
+        {metric("records_rejected_total"): changed_recently(0, 1)},
     ),
     Case(
         "TrainingJobRecordsAbandoned",
-        {metric("records_abandoned_total"): lately(0, 1)},
+        {metric("records_abandoned_total"): changed_recently(0, 1)},
     ),
     # A new pod counted before its first scrape, beside one that has lost something days ago.
-    Case("TrainingJobRecordsRejected", {metric("records_rejected_total", pod="b"): born(2)}),
-    Case("TrainingJobRecordsAbandoned", {metric("records_abandoned_total", pod="b"): born(1)}),
+    Case(
+        "TrainingJobRecordsRejected",
+        {metric("records_rejected_total", pod="b"): started_recently(2)},
+    ),
+    Case(
+        "TrainingJobRecordsAbandoned",
+        {metric("records_abandoned_total", pod="b"): started_recently(1)},
+    ),
     Case(
         "TrainingJobRecordsAbandoned",  # it was started again since, and then it was deleted
         {metric("records_abandoned_total", pod="b"): f"_x{STEPS - 16} 1 0x3 stale"},
     ),
     Case(
         "TrainingJobFinishedJobsStuck",
-        {metric("gc_skipped_total", f'{JOBS},reason="LogsPending"'): growing(0.1)},
+        {metric("gc_skipped_total", f'{JOBS},reason="LogsPending"'): increasing(0.1)},
     ),
     Case(
         "TrainingJobHousekeepingLate",
-        {metric("gc_last_success_timestamp_seconds", VOLUME): ages(3400)},
+        {metric("gc_last_success_timestamp_seconds", VOLUME): constant_age(3400)},
     ),
     Case(
         "TrainingJobHousekeepingLate",  # none has succeeded since the start
-        {metric("gc_last_success_timestamp_seconds", JOBS): always(0)},
+        {metric("gc_last_success_timestamp_seconds", JOBS): constant(0)},
     ),
     Case(
         "TrainingJobHousekeepingHeld",
-        {metric("gc_holds_total", 'cause="ClockStepped"'): lately(0, 1)},
+        {metric("gc_holds_total", 'cause="ClockStepped"'): changed_recently(0, 1)},
     ),
     Case(
-        "TrainingJobHousekeepingHeld", {metric("gc_holds_total", 'cause="ClockStepped"'): born(1)}
+        "TrainingJobHousekeepingHeld",
+        {metric("gc_holds_total", 'cause="ClockStepped"'): started_recently(1)},
     ),
-    Case("TrainingJobDeletionsRefused", {metric("gc_delete_errors_total"): growing(0.1)}),
-    Case("TrainingJobLogVolumeFilling", {metric("volume_free_bytes"): always(90)}),
+    Case("TrainingJobDeletionsRefused", {metric("gc_delete_errors_total"): increasing(0.1)}),
+    Case("TrainingJobLogVolumeFilling", {metric("volume_free_bytes"): constant(90)}),
     Case(
         "TrainingJobLogVolumeFull",
-        {metric("volume_free_bytes"): always(19)},
+        {metric("volume_free_bytes"): constant(19)},
         also=("TrainingJobLogVolumeFilling",),
     ),
     Case(
         "TrainingJobLogVolumeLeftAlone",
-        {metric("gc_skipped_total", f'{VOLUME},reason="PolicyUnknown"'): growing(0.1)},
+        {metric("gc_skipped_total", f'{VOLUME},reason="PolicyUnknown"'): increasing(0.1)},
     ),
 ]
 
 
 def test_an_alert_fires_when_something_is_wrong_and_no_other_one_does(tmp_path: Path) -> None:
-    check_each(tmp_path, [case for case in CASES if case.series])
+    check_cases(tmp_path, [case for case in CASES if case.series])
 
 
 def test_where_there_is_no_series_at_all_only_the_absence_of_the_operator_fires(
@@ -147,7 +154,7 @@ def test_where_there_is_no_series_at_all_only_the_absence_of_the_operator_fires(
 
 
 def test_no_alert_has_ever_fired_while_all_is_well(tmp_path: Path) -> None:
-    check(tmp_path, WELL, {EVER: []})
+    check(tmp_path, HEALTHY, {EVER: []})
 
 
 def test_no_alert_fires_for_a_hand_over_or_an_install_without_options(tmp_path: Path) -> None:
@@ -159,24 +166,24 @@ def test_no_alert_fires_for_a_hand_over_or_an_install_without_options(tmp_path: 
             f"0x{STEPS // 2 + 4} {STEPS // 2 * STEP * 60}x{STEPS // 6}"
         ),
     }
-    check(tmp_path, WELL | over, {EVER: []})
+    check(tmp_path, HEALTHY | over, {EVER: []})
     options = ("record", "gc_skipped", "volume_", "memory_", "bounded_used{structure=retry")
     bare = {
         name: values
-        for name, values in WELL.items()
+        for name, values in HEALTHY.items()
         if not name.startswith((R, *(P + option for option in options)))
     }
-    assert len(bare) < len(WELL)
+    assert len(bare) < len(HEALTHY)
     check(tmp_path, bare, {EVER: []})
 
 
 def test_two_hand_overs_an_hour_are_no_flapping(tmp_path: Path) -> None:
     series = {
-        metric("leader"): in_turns(1, 0, minutes=30),
-        metric("leader", pod="b"): in_turns(0, 1, minutes=30),
-        metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): ages(60),
+        metric("leader"): alternating(1, 0, minutes=30),
+        metric("leader", pod="b"): alternating(0, 1, minutes=30),
+        metric("gc_last_success_timestamp_seconds", 'sweep="jobs"', "b"): constant_age(60),
     }
-    check(tmp_path, WELL | series, {EVER: []})
+    check(tmp_path, HEALTHY | series, {EVER: []})
 
 
 OF_RUNS = {

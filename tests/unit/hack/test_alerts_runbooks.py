@@ -7,7 +7,7 @@ import yaml
 
 from hack.monitoring.alert import Alert
 from hack.monitoring.alerts import ALERTS
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
 OF_ONE_POD = re.compile(

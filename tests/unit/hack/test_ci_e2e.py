@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 UNPRIVILEGED = ("setpriv", "--bounding-set=-net_admin,-sys_admin")
 ASKS = "import sys; sys.stderr.write({said!r}); sys.exit({code})"

@@ -8,7 +8,7 @@ from typing import Any
 from hack.chart import CHART
 from hack.monitoring.alert import P
 from hack.monitoring.dashboard import UID, expressions
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 DASHBOARD: dict[str, Any] = json.loads((CHART / "files" / "dashboard.json").read_text())
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]

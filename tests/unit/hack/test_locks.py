@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 IMAGE_LOCKS = ("requirements-operator.lock", "requirements-build.lock")
 

@@ -13,7 +13,7 @@ import pytest
 
 from hack.cluster.node import preconditions
 from hack.cluster.node.preconditions import PROBE, missing
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whose rights it takes away")
 has_programs = pytest.mark.skipif(

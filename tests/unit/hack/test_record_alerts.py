@@ -3,40 +3,46 @@
 from pathlib import Path
 
 from hack.monitoring.record_alerts import RECORD_SERVICE
-from tests.support.monitoring.staged import (
+from tests.support.monitoring.alert_cases import (
     FIRING,
+    HEALTHY,
     MINUTES,
     STEPS,
-    WELL,
     Case,
-    always,
+    changed_recently,
     check,
-    check_each,
-    lately,
+    check_cases,
+    constant,
     metric,
-    of_records,
+    record_metric,
 )
 
 CASES = [
-    Case("TrainingJobRecordServiceAbsent", {of_records("database_up"): f"1x{STEPS - 16} stale"}),
-    Case("TrainingJobRecordDatabaseDown", {of_records("database_up"): always(0)}),
-    Case("TrainingJobRecordDatabaseFull", {of_records("database_full"): always(1)}),
-    Case("TrainingJobRecordDatabaseFilling", {of_records("database_free_bytes"): always(8)}),
+    Case(
+        "TrainingJobRecordServiceAbsent", {record_metric("database_up"): f"1x{STEPS - 16} stale"}
+    ),
+    Case("TrainingJobRecordDatabaseDown", {record_metric("database_up"): constant(0)}),
+    Case("TrainingJobRecordDatabaseFull", {record_metric("database_full"): constant(1)}),
+    Case("TrainingJobRecordDatabaseFilling", {record_metric("database_free_bytes"): constant(8)}),
     Case(
         "TrainingJobRecordsRemovedForRoom",
-        {of_records("records_removed_total", 'limit="size"'): lately(40, 41)},
+        {record_metric("records_removed_total", 'limit="size"'): changed_recently(40, 41)},
     ),
-    Case("TrainingJobRecordServiceQueueFull", {of_records("queue_records"): always(206)}),
-    Case("TrainingJobRecordServiceQueueFull", {of_records("queue_bytes"): always(60)}),
+    Case("TrainingJobRecordServiceQueueFull", {record_metric("queue_records"): constant(206)}),
+    Case("TrainingJobRecordServiceQueueFull", {record_metric("queue_bytes"): constant(60)}),
     Case(
         "TrainingJobRecordServiceFails",
-        {of_records("http_requests_total", 'method="PUT",route="x",status="500"'): lately(2, 3)},
+        {
+            record_metric(
+                "http_requests_total", 'method="PUT",route="x",status="500"'
+            ): changed_recently(2, 3)
+        },
     ),
 ]
 
 
 def test_an_alert_fires_when_something_is_wrong_and_no_other_one_does(tmp_path: Path) -> None:
-    check_each(tmp_path, CASES)
+    check_cases(tmp_path, CASES)
 
 
 def test_every_alert_has_a_case() -> None:
@@ -47,7 +53,7 @@ def test_nobody_is_called_for_a_record_service_that_was_uninstalled_with_its_ope
     tmp_path: Path,
 ) -> None:
     """An hour after the last scrape of everything; that no operator is there is an alert of its own."""
-    check(tmp_path, WELL, {FIRING: ["TrainingJobOperatorAbsent"]}, minutes=MINUTES + 60)
+    check(tmp_path, HEALTHY, {FIRING: ["TrainingJobOperatorAbsent"]}, minutes=MINUTES + 60)
 
 
 def test_nobody_is_called_for_a_record_service_that_an_upgrade_has_taken_away(
@@ -55,5 +61,8 @@ def test_nobody_is_called_for_a_record_service_that_an_upgrade_has_taken_away(
 ) -> None:
     """The operator runs on and has no endpoint for records."""
     ended = f"x{STEPS - 16} stale"
-    changed = {of_records("database_up"): f"1{ended}", metric("record_endpoint_down"): f"0{ended}"}
-    check(tmp_path, WELL | changed, {FIRING: []})
+    changed = {
+        record_metric("database_up"): f"1{ended}",
+        metric("record_endpoint_down"): f"0{ended}",
+    }
+    check(tmp_path, HEALTHY | changed, {FIRING: []})

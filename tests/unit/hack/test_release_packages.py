@@ -10,7 +10,7 @@ import pytest
 from hack.release import packages, provenance
 from hack.release.source import Source, export
 from hack.tools.helm import HelmError
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_operator import __version__
 
 

@@ -9,7 +9,7 @@ from hack.image.build import Tree, labels, wheels_name
 from hack.release import source
 from hack.release.__main__ import differences
 from hack.release.source import ReleaseError, export, refuse_other_tools
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 LOCKS = ("requirements-build.lock", "requirements-operator.lock")
 

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from hack.ports import listening_range
-from tests.support.apiserver.proxy import FaultProxy
-from tests.support.records.ledger import Ledger
+from tests.support.apiserver.fault_proxy import FaultProxy
+from tests.support.records.http_endpoint import HttpEndpoint
 
 
 def is_kept(url: str) -> bool:
@@ -17,7 +17,7 @@ def is_kept(url: str) -> bool:
 
 
 def test_a_ledger_comes_up_again_where_it_was() -> None:
-    with Ledger() as ledger:
+    with HttpEndpoint() as ledger:
         before = ledger.url
         ledger.go_down()
         ledger.come_up()

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 TESTS = """
 import asyncio

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_api import crd
 from trainingjob_api.constants import (
     JOB_CONDITIONS,

@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.volume.volume import SetClock
+from tests.support.volume.volume import AdjustableClock
 from trainingjob_operator.clock import SteadyTime
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def clock_at(moment: datetime) -> SetClock:
-    return SetClock(wall_ns=int(moment.timestamp()) * 10**9)
+def clock_at(moment: datetime) -> AdjustableClock:
+    return AdjustableClock(wall_ns=int(moment.timestamp()) * 10**9)
 
 
 @pytest.mark.parametrize("set_by", [timedelta(days=10), timedelta(days=-10)])

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from kubernetes.aio.client import Configuration
 
-from tests.support.apiserver.inside import RequestRecord, compact, record_requests
+from tests.support.apiserver.server_internals import RequestRecord, compact, record_requests
 from tests.support.builders import make_job
 from trainingjob_api.crd import retention_policy_crd, training_job_crd
 from trainingjob_operator.core.job import JobKey

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy.exc import DataError
 
-from tests.support.records.records import a_record, encode
+from tests.support.records.records import encode, make_record
 from trainingjob_records.batching import BatchWriter
 from trainingjob_records.errors import UnavailableError
 from trainingjob_records.record import Entry, parse_entry
@@ -15,7 +15,7 @@ from trainingjob_records.writes import Outcome, Result
 
 
 def entry(uid: str, revision: int = 1, message: str = "") -> Entry:
-    return parse_entry(uid, encode(a_record(uid, revision=revision, message=message)))
+    return parse_entry(uid, encode(make_record(uid, revision=revision, message=message)))
 
 
 class Store:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.records.records import a_record
+from tests.support.records.records import make_record
 from trainingjob_records.record import MAX_WITH_SPEC, parse_entry
 
 UID = "1b0f0d0c-7c1e-4d7f-9a55-2f6f2b6a9d11"
@@ -12,7 +12,7 @@ UID = "1b0f0d0c-7c1e-4d7f-9a55-2f6f2b6a9d11"
 
 def body_of(size: int) -> bytes:
     """A record of this many bytes, most of them in its spec, in a script of two bytes a letter."""
-    record = a_record(UID, spec={"numNodes": 2, "template": {"args": ""}})
+    record = make_record(UID, spec={"numNodes": 2, "template": {"args": ""}})
     room = size - len(json.dumps(record, ensure_ascii=False).encode())
     record["spec"]["template"]["args"] = "ж" * (room // 2) + "x" * (room % 2)
     return json.dumps(record, ensure_ascii=False).encode()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.console.log_server import log_server, user
-from tests.support.console.standstill import Standstill, unread_answer
+from tests.support.console.stalled_process import StalledLoop, unread_response
 from trainingjob_console.access.subject_reviews import SubjectReviews
 from trainingjob_console.errors import BusyError, UnauthorizedError
 
@@ -57,7 +57,7 @@ async def test_a_refused_list_right_has_the_ttl_of_answers_and_other_refusals_do
 async def test_a_review_that_arrived_while_the_process_was_stalled_authenticates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    standstill, was_asked, was_read = Standstill(monkeypatch), asyncio.Event(), asyncio.Event()
+    standstill, was_asked, was_read = StalledLoop(monkeypatch), asyncio.Event(), asyncio.Event()
 
     async def call(*_: Any, **__: Any) -> Any:
         was_asked.set()
@@ -65,7 +65,7 @@ async def test_a_review_that_arrived_while_the_process_was_stalled_authenticates
         return {"status": {"userInfo": {"username": "anna"}}}
 
     kube: Any = SimpleNamespace(call=call)
-    with unread_answer(was_read) as answer:
+    with unread_response(was_read) as answer:
         asking = asyncio.create_task(SubjectReviews(kube).authenticate("of-anna"))
         await was_asked.wait()
         answer.arrive()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.console.standstill import Standstill, unread_answer
+from tests.support.console.stalled_process import StalledLoop, unread_response
 from tests.support.console.summaries import make_raw
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.api.job import JobApi
@@ -35,7 +35,7 @@ class Access:
 async def test_a_job_that_arrived_while_the_process_was_stalled_is_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    standstill, was_asked, was_read = Standstill(monkeypatch), asyncio.Event(), asyncio.Event()
+    standstill, was_asked, was_read = StalledLoop(monkeypatch), asyncio.Event(), asyncio.Event()
     raw = make_raw(1)
     job = summarize(raw)
     assert job is not None
@@ -55,7 +55,7 @@ async def test_a_job_that_arrived_while_the_process_was_stalled_is_returned(
         settings=SimpleNamespace(log_max_age=60.0),
     )
     request: Any = SimpleNamespace(path_params={"uid": job.uid})
-    with unread_answer(was_read) as answer:
+    with unread_response(was_read) as answer:
         asking = asyncio.create_task(JobApi(components).get(request))
         await was_asked.wait()
         answer.arrive()

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.support.console.standstill import Standstill, late_server
+from tests.support.console.stalled_process import StalledLoop, slow_server
 from trainingjob_console.errors import BusyError
 from trainingjob_console.jobs import history
 from trainingjob_console.jobs.history import History
@@ -67,8 +67,8 @@ async def test_one_user_has_four_calls_at_once_and_others_do_not_wait(service: S
 async def test_a_record_that_arrived_while_the_process_was_stalled_is_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    standstill = Standstill(monkeypatch)
-    async with late_server() as server:
+    standstill = StalledLoop(monkeypatch)
+    async with slow_server() as server:
         asked = History(server.url, None, "c")
         reading = asyncio.create_task(asked.record("uid", "anna"))
         await server.was_asked.wait()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.console.summaries import BEGIN, make_raw, make_summary
-from tests.support.selection import quick
+from tests.support.markers import quick
 from trainingjob_console.jobs.index import BYTES_A_JOB, Change, JobIndex
 from trainingjob_console.jobs.summary import MAX_LABEL_BYTES, Summary, summarize
 

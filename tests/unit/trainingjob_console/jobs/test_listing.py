@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.console.run_work import run_work
 from tests.support.console.summaries import BEGIN, make_summary
-from tests.support.console.works import done
 from trainingjob_console.errors import BadRequestError
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.listing import SORTS, Cursor, LivePage, live_page
@@ -48,7 +48,7 @@ def visible(namespace: str) -> bool:
 
 def page_of(jobs: list[Summary], wanted: Filter, **more: Any) -> LivePage:
     given: dict[str, Any] = {"sort": "-created", "now": NOW, "after": None, "limit": 100} | more
-    return done(live_page(jobs, wanted, visible, **given))
+    return run_work(live_page(jobs, wanted, visible, **given))
 
 
 @given(jobs_of_many_kinds, filters, st.sampled_from(sorted(SORTS)), st.integers(1, 7))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.console.log_server import log_server
-from tests.support.console.standstill import Standstill, late_server
+from tests.support.console.stalled_process import StalledLoop, slow_server
 from trainingjob_console.errors import ApiServerError, BusyError
 from trainingjob_console.kube import client
 from trainingjob_console.kube.client import Kube
@@ -75,8 +75,8 @@ async def test_connections_have_tcp_keep_alive(tmp_path: Path, token: str | None
 async def test_a_response_that_arrived_while_the_process_was_stalled_is_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    standstill = Standstill(monkeypatch)
-    async with late_server() as server:
+    standstill = StalledLoop(monkeypatch)
+    async with slow_server() as server:
         account: Any = SimpleNamespace(server=server.url, tls=lambda **_: None)
         kube = Kube(account)
         calling = asyncio.create_task(kube.call("GET", "/version", token="anna"))
@@ -91,7 +91,7 @@ async def test_a_server_that_does_not_answer_within_the_deadline_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client, "_CALL_S", 0.1)
-    async with late_server() as server:
+    async with slow_server() as server:
         account: Any = SimpleNamespace(server=server.url, tls=lambda **_: None)
         kube = Kube(account)
         with pytest.raises(ApiServerError, match="does not answer"):

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support.console.padded_pods import PODS, PaddedPods, padded_pods
-from tests.support.console.standstill import Standstill, unread_answer
+from tests.support.console.stalled_process import StalledLoop, unread_response
 from trainingjob_console.errors import (
     AnswerTooLargeError,
     ApiServerError,
@@ -146,7 +146,7 @@ async def test_a_large_response_that_gets_no_slot_in_time_is_a_503(tmp_path: Pat
 async def test_a_large_response_waits_for_its_slot_while_the_process_is_stalled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    standstill, was_read = Standstill(monkeypatch), asyncio.Event()
+    standstill, was_read = StalledLoop(monkeypatch), asyncio.Event()
     reader = ResponseReader()
 
     class Content:
@@ -164,7 +164,7 @@ async def test_a_large_response_waits_for_its_slot_while_the_process_is_stalled(
         response: Any = SimpleNamespace(content=Content())
         return asyncio.create_task(reader.read(response, len, None))
 
-    with unread_answer(was_read) as answer:
+    with unread_response(was_read) as answer:
         reading = [read() for _ in range(LARGE_AT_ONCE + 1)]
         while len(reader) < len(reading):
             await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.console.archives import section_of, write_archive
-from tests.support.console.standstill import Standstill
+from tests.support.console.stalled_process import StalledLoop
 from trainingjob_console.errors import BusyError
 from trainingjob_console.logs import archive_reader
 from trainingjob_console.logs.archive import Archive
@@ -95,7 +95,7 @@ async def test_a_hung_volume_blocks_four_threads_and_nothing_else(volume: Volume
 async def test_an_archive_that_was_read_while_the_process_was_stalled_is_returned(
     volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standstill = Standstill(monkeypatch)
+    standstill = StalledLoop(monkeypatch)
     reader = ArchiveReader(volume.root, deadline_s=60)
     with volume.hanging():
         reading = asyncio.create_task(reader.with_archive(volume.uid, size, user="anna"))

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.console.log_page import Page
-from tests.support.console.log_server import PlayedLog, log_server, user
+from tests.support.console.log_server import FakeLog, log_server, user
 from trainingjob_console.errors import NotFoundError
 from trainingjob_console.logs.sources import parse_source
 
 
 async def test_the_logs_of_both_pods_are_listed_and_followed(tmp_path: Path) -> None:
     async with log_server(tmp_path) as server:
-        server.logs.append(PlayedLog(rank=0, attempt=1))
+        server.logs.append(FakeLog(rank=0, attempt=1))
         await server.write("old\n", 0)
         await server.write("new\n", 1)
         place = await server.job_logs.authorize(user("anna"), server.uid)
@@ -32,7 +32,7 @@ async def test_a_page_of_a_deleted_pod_is_not_sent_the_log_of_the_next_one(
         await server.write("old\n", 0)
         place = await server.job_logs.authorize(user("anna"), server.uid)
         server.logs[0].gone = True
-        server.logs.append(PlayedLog(rank=0, attempt=1, begun=False))
+        server.logs.append(FakeLog(rank=0, attempt=1, begun=False))
         with pytest.raises(NotFoundError):
             await server.job_logs.pod_log(place, parse_source("live:0:0:main"))
         error = await Page(server, user("anna"), "live:0:0:main", offset=4).error()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_server import LogServer, log_server, user
-from tests.support.console.standstill import Standstill, unread_answer
+from tests.support.console.stalled_process import StalledLoop, unread_response
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import BusyError, NotFoundError
 from trainingjob_console.logs import log_reader
@@ -72,7 +72,7 @@ async def test_a_log_that_arrived_while_the_process_was_stalled_is_read(
     monkeypatch: pytest.MonkeyPatch,
     read: Callable[[LiveReader, PodLog], Coroutine[Any, Any, Any]],
 ) -> None:
-    standstill, was_asked, was_read = Standstill(monkeypatch), asyncio.Event(), asyncio.Event()
+    standstill, was_asked, was_read = StalledLoop(monkeypatch), asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
     async def late_log(*_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
@@ -86,7 +86,7 @@ async def test_a_log_that_arrived_while_the_process_was_stalled_is_read(
     async with log_server(tmp_path) as server:
         log = await log_of(server)
         monkeypatch.setattr(server.kube, "log", late_log)
-        with unread_answer(was_read) as answer:
+        with unread_response(was_read) as answer:
             reading = asyncio.create_task(read(LiveReader(server.kube, deadline_s=60), log))
             await was_asked.wait()
             answer.arrive()
@@ -97,10 +97,10 @@ async def test_a_log_that_arrived_while_the_process_was_stalled_is_read(
 async def test_a_log_waits_for_a_free_slot_while_the_process_is_stalled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    standstill, was_read = Standstill(monkeypatch), asyncio.Event()
+    standstill, was_read = StalledLoop(monkeypatch), asyncio.Event()
     async with log_server(tmp_path) as server:
         reader = LiveReader(server.kube, streams=1, deadline_s=60)
-        with unread_answer(was_read) as answer:
+        with unread_response(was_read) as answer:
             holding = asyncio.create_task(_hold(reader, was_read))
             await asyncio.sleep(0)
             waiting = asyncio.create_task(_hold(reader, was_read))

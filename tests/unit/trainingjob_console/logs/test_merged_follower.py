@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.console.archives import section_of, write_archive
 from tests.support.console.log_page import Page
-from tests.support.console.log_server import LogServer, PlayedLog, log_server, user
+from tests.support.console.log_server import FakeLog, LogServer, log_server, user
 from trainingjob_console.errors import BusyError
 from trainingjob_console.sockets.log_ring import Gap
 
@@ -26,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[LogServer]:
 
 async def start(server: LogServer, rank: int, attempt: int = 0) -> None:
     """Create a pod that writes a line."""
-    server.logs.append(PlayedLog(rank, attempt))
+    server.logs.append(FakeLog(rank, attempt))
     await server.write(f"of attempt {attempt}\n", len(server.logs) - 1)
 
 
@@ -63,7 +63,7 @@ async def test_it_waits_for_pods_that_are_created_later(server: LogServer) -> No
     page = Page(server, user("anna"), "merged")
     await start(server, 1)
     await has(page, line(1))
-    server.logs.append(PlayedLog(0, begun=False))
+    server.logs.append(FakeLog(0, begun=False))
     server.job_is(ready=1)
     await server.write("early\n", 1)
     server.logs[1].begun = True
@@ -144,7 +144,7 @@ async def test_the_log_of_a_pod_deleted_before_it_was_read_is_sent_from_the_arch
     await start(server, 1)
     page = Page(server, user("anna"), "merged")
     await has(page, line(1))
-    server.logs.append(PlayedLog(0, gone_when_read=True))
+    server.logs.append(FakeLog(0, gone_when_read=True))
     server.job_is(ready=1)
     await has(page, line(1), "[rank 0] short")
     server.job_is(1)
@@ -285,7 +285,7 @@ async def test_a_missing_log_is_requested_with_backoff(
     page = Page(server, user("anna"), "merged")
     await has(page, line(1))
     begun, lists = time.monotonic(), server.lists
-    server.logs.append(PlayedLog(0, unknown=True))
+    server.logs.append(FakeLog(0, unknown=True))
     server.job_is(ready=1)
     async with asyncio.timeout(20):
         while server.lists < lists + 4:

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_console.samples.alerts import ALERTS, AlertStates
 from trainingjob_console.samples.series import parse
 

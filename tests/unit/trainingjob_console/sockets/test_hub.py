@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.requests import HTTPConnection
 
-from tests.support.console.hub import RunningHub, played_job, running_hub
+from tests.support.console.hub import RunningHub, fake_job, running_hub
 from tests.support.console.raw_socket import RawSocket
 from trainingjob_console.access.caller import Caller
 from trainingjob_console.errors import ForbiddenError, UnauthorizedError
@@ -44,10 +44,10 @@ def nothing_is_left(running: RunningHub) -> bool:
 async def test_a_page_resumes_at_the_position_of_its_list_and_leaves_no_resources() -> None:
     async with running_hub() as running:
         index = running.index
-        index.put(played_job("1"))
+        index.put(fake_job("1"))
         position = index.position
-        index.put(played_job("2"))
-        index.put(played_job("1", phase="Failed", version=2))
+        index.put(fake_job("2"))
+        index.put(fake_job("1", phase="Failed", version=2))
         page = await RawSocket.connect(running.port)
         assert page.status == 101
         assert "sec-websocket-protocol: trainingjob.v1" in page.head.lower()
@@ -78,11 +78,11 @@ async def test_many_changes_of_a_job_are_one_frame_and_too_many_jobs_a_resync() 
         await page.send({**JOBS, "position": running.index.position})
         await until(lambda: len(running.hub.topics) == 1)
         for n in range(50):
-            running.index.put(played_job("1", version=n))
+            running.index.put(fake_job("1", version=n))
         [row] = (await page.receive_kind("delta"))["rows"]
         assert row["resourceVersion"] == "49"
         for n in range(11):
-            running.index.put(played_job(f"more-{n}"))
+            running.index.put(fake_job(f"more-{n}"))
         await page.receive_kind("resync")
         assert (len(running.hub.topics), len(running.hub.budget)) == (0, 0)
         page.close()
@@ -246,7 +246,7 @@ async def test_a_socket_that_closes_while_a_list_is_opened_leaves_no_resources()
 
 async def test_revoked_rights_end_lists_and_sockets() -> None:
     async with running_hub(QUICK) as running:
-        running.index.put(played_job("1", namespace="a"))
+        running.index.put(fake_job("1", namespace="a"))
         page = await RawSocket.connect(running.port)
         await page.send({**JOBS, "position": running.index.position})
         await until(lambda: len(running.hub.topics) == 1)

@@ -10,7 +10,7 @@ from time import perf_counter
 
 import pytest
 
-from tests.support.console.hub import RunningHub, played_job, running_hub
+from tests.support.console.hub import RunningHub, fake_job, running_hub
 from tests.support.console.raw_socket import RawSocket, open_descriptors
 from trainingjob_console.sockets.limits import Limits
 
@@ -70,7 +70,7 @@ async def cycles(running: RunningHub, number: int, at_once: int) -> int:
     for begun in range(0, number, at_once):
         batch = min(at_once, number - begun)
         await asyncio.gather(*(live_and_die(running, n % 3) for n in range(batch)))
-        running.index.put(played_job("1", version=begun))
+        running.index.put(fake_job("1", version=begun))
         running.logs.write(begun * 2, "x\n")
         gc.collect()
         most = max(most, resident())
@@ -127,7 +127,7 @@ async def publish(running: RunningHub, stop: asyncio.Event) -> list[float]:
     while not stop.is_set():
         for n in range(20):
             version += 1
-            running.index.put(played_job(str(n), version=version, label="x" * 1000))
+            running.index.put(fake_job(str(n), version=version, label="x" * 1000))
         await asyncio.sleep(0.1)
         intervals.append(perf_counter() - last)
         last = perf_counter()

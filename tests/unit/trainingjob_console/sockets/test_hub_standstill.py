@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
-from tests.support.console.hub import RunningHub, played_job, running_hub
+from tests.support.console.hub import RunningHub, fake_job, running_hub
 from tests.support.console.raw_socket import RawSocket
-from tests.support.console.standstill import Standstill, unread_answer
+from tests.support.console.stalled_process import StalledLoop, unread_response
 from trainingjob_console.sockets.limits import Limits
 from trainingjob_console.sockets.protocol import SocketProtocol
 
@@ -20,20 +20,20 @@ PAUSE_S = 300.0
 
 
 @pytest.fixture
-async def standstill(monkeypatch: pytest.MonkeyPatch) -> Standstill:
-    return Standstill(monkeypatch)
+async def standstill(monkeypatch: pytest.MonkeyPatch) -> StalledLoop:
+    return StalledLoop(monkeypatch)
 
 
 async def subscribed(running: RunningHub, receive_buffer: int = 0) -> RawSocket:
     """Return a page that is sent the changes of jobs."""
     page = await RawSocket.connect(running.port, receive_buffer=receive_buffer)
     await page.send({**JOBS, "position": running.index.position})
-    running.index.put(played_job(f"for-page-{running.hub.admission.used}"))
+    running.index.put(fake_job(f"for-page-{running.hub.admission.used}"))
     await page.receive_kind("delta")
     return page
 
 
-async def pinged(running: RunningHub, standstill: Standstill, number: int) -> list[RawSocket]:
+async def pinged(running: RunningHub, standstill: StalledLoop, number: int) -> list[RawSocket]:
     """Return pages that have been sent a ping."""
     pages = [await subscribed(running) for _ in range(number)]
     standstill.lasts(LIMITS.ping)
@@ -43,7 +43,7 @@ async def pinged(running: RunningHub, standstill: Standstill, number: int) -> li
 
 
 async def test_unread_pongs_are_read_before_a_page_is_closed(
-    standstill: Standstill,
+    standstill: StalledLoop,
 ) -> None:
     async with running_hub(LIMITS) as running:
         pages = await pinged(running, standstill, 8)
@@ -52,7 +52,7 @@ async def test_unread_pongs_are_read_before_a_page_is_closed(
         for page in pages:
             page.send_now({"type": "pong"})
         standstill.lasts(PAUSE_S)
-        running.index.put(played_job("second"))
+        running.index.put(fake_job("second"))
         for page in pages:
             await page.receive_kind("delta")
         standstill.lasts(LIMITS.ping)
@@ -64,7 +64,7 @@ async def test_unread_pongs_are_read_before_a_page_is_closed(
 
 
 async def test_a_page_without_pongs_is_closed_after_a_standstill_too(
-    standstill: Standstill,
+    standstill: StalledLoop,
 ) -> None:
     async with running_hub(LIMITS) as running:
         [page] = await pinged(running, standstill, 1)
@@ -79,7 +79,7 @@ async def test_a_page_without_pongs_is_closed_after_a_standstill_too(
         page.close()
 
 
-async def test_a_page_that_reads_all_it_can_get_is_not_slow(standstill: Standstill) -> None:
+async def test_a_page_that_reads_all_it_can_get_is_not_slow(standstill: StalledLoop) -> None:
     async with running_hub(replace(LIMITS, coalesce=0.0)) as running:
         page = await subscribed(running, receive_buffer=65536)
         [served] = running.server.server_state.connections
@@ -89,11 +89,11 @@ async def test_a_page_that_reads_all_it_can_get_is_not_slow(standstill: Standsti
         )
         async with asyncio.timeout(30):
             for version in count():
-                running.index.put(played_job("large", version=version, label="x" * 100_000))
+                running.index.put(fake_job("large", version=version, label="x" * 100_000))
                 await asyncio.sleep(0.001)
                 if not served.writable.is_set():
                     break
-        running.index.put(played_job("last", label="x" * 100_000))
+        running.index.put(fake_job("last", label="x" * 100_000))
         for _ in range(5):  # the next frame waits to be sent
             await asyncio.sleep(0)
         page.take_all_now()
@@ -106,13 +106,13 @@ async def test_a_page_that_reads_all_it_can_get_is_not_slow(standstill: Standsti
 
 
 async def test_an_unread_response_of_the_api_server_still_opens_a_list(
-    standstill: Standstill,
+    standstill: StalledLoop,
 ) -> None:
     async with running_hub(LIMITS) as running:
         running.access.tells.clear()
-        with unread_answer(running.access.tells) as answer:
+        with unread_response(running.access.tells) as answer:
             position = running.index.position
-            running.index.put(played_job("first"))
+            running.index.put(fake_job("first"))
             page = await RawSocket.connect(running.port)
             await page.send({**JOBS, "position": position})
             await page.send({"type": "unsub", "id": 2})

@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.console.works import done
+from tests.support.console.run_work import run_work
 from trainingjob_console.jobs.fair_scheduler import Work
 from trainingjob_console.jobs.filters import Filter
 from trainingjob_console.jobs.index import JobIndex
@@ -145,16 +145,16 @@ class Page(RuleBasedStateMachine):
                 if client.queue is None:
                     self._subscribe(client)
                 if client.joining is not None:
-                    done(client.joining)
+                    run_work(client.joining)
                     client.joining = None
                 self._read(client)
             assert client.queue is not None
             assert client.rows == self._listed(client.key)
             topic, fresh = (
-                done(self.topics.join(client.key, None, client.queue)),
+                run_work(self.topics.join(client.key, None, client.queue)),
                 Topic(client.key),
             )
-            done(fresh.count(self.index))
+            run_work(fresh.count(self.index))
             counts = json.loads(f"{{{topic.counts[1:]}}}")
             assert counts == json.loads(f"{{{fresh.counts[1:]}}}")
             assert counts["total"] == len(client.rows)

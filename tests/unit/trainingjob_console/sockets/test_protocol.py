@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.support.console.hub import RunningHub, played_job, running_hub
+from tests.support.console.hub import RunningHub, fake_job, running_hub
 from tests.support.console.raw_socket import RawSocket
 from trainingjob_console.sockets.limits import Limits
 from trainingjob_console.sockets.protocol import CLOSE_S
@@ -25,7 +25,7 @@ async def deaf_page(running: RunningHub) -> RawSocket:
             if connection.transport.get_write_buffer_size():
                 return page
             for n in range(50):
-                running.index.put(played_job(str(n), version=version, label="x" * 1000))
+                running.index.put(fake_job(str(n), version=version, label="x" * 1000))
             await asyncio.sleep(0.01)
     raise AssertionError
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, SetClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife, settings_of
+from tests.support.cluster.simulated_operator import SimulatedOperator, settings_of
+from tests.support.cluster.simulated_time import AdjustableLoopClock, LoopClock, in_simulated_time
 from tests.unit.trainingjob_operator.retention.test_housekeeper import Volume
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import UnavailableError
@@ -27,7 +27,7 @@ POLICIES_OF_WEB = (
 def test_a_namespace_that_may_not_be_listed_does_not_keep_the_others_from_theirs(
     dry_run: bool,
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         cluster = FakeCluster(LoopClock(), namespaces=NAMESPACES)
         cluster.create_policy_as_user("ops")
@@ -68,7 +68,9 @@ async def failures(cluster: FakeCluster, *, forbidden: tuple[str, str] | None = 
     if forbidden is not None:
         cluster.forbidden.add(forbidden)
     account = GcReport()
-    await _sweep(OperatorLife(cluster, ttl_s=60, namespaces=NAMESPACES, sweep=Volume()), account)
+    await _sweep(
+        SimulatedOperator(cluster, ttl_s=60, namespaces=NAMESPACES, sweep=Volume()), account
+    )
     return account.failed
 
 
@@ -78,19 +80,19 @@ def cluster_with_a_policy() -> FakeCluster:
     return cluster
 
 
-@leaping_time
+@in_simulated_time
 async def test_policies_that_may_not_be_listed_are_a_failure_though_the_jobs_may() -> None:
     cluster = cluster_with_a_policy()
     assert await failures(cluster, forbidden=("list_policies", "web")) == [POLICIES_OF_WEB]
 
 
-@leaping_time
+@in_simulated_time
 async def test_where_the_home_may_not_be_listed_no_other_cluster_is_suspected() -> None:
     [failure] = await failures(cluster_with_a_policy(), forbidden=("list_policies", "ops"))
     assert failure == POLICIES_OF_WEB.replace("web", "ops")
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_volume_is_left_alone_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     async def silent(namespace: str) -> None:
         raise UnavailableError("no answer")
@@ -107,11 +109,11 @@ async def test_a_volume_is_left_alone_with_the_reason(monkeypatch: pytest.Monkey
     ]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_clock_that_is_set_meanwhile_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = SetClock()
+    clock = AdjustableLoopClock()
     cluster = FakeCluster(clock, namespaces=NAMESPACES)
     cluster.create_policy_as_user("ops")
     ended(cluster, "old", namespace="ml")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from trainingjob_api.constants import FINALIZER_RECORD, FINALIZER_RETENTION
 from trainingjob_api.errors import (
     ConflictError,
@@ -184,7 +184,7 @@ def of(account: ReleaseReport) -> tuple[int, int, int, int]:
     return (account.released, account.stored, account.waiting, account.lost)
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_endpoint_that_refuses_connections_is_tried_for_a_minute() -> None:
     objects, endpoint = Objects(["a"], "", UnavailableError("")), Refusing(55.0)
     account = await farewell(objects, [], endpoint).run()
@@ -192,7 +192,7 @@ async def test_an_endpoint_that_refuses_connections_is_tried_for_a_minute() -> N
     assert endpoint.tries < 30, "it backs off"
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_minute_begins_anew_with_each_record_that_is_stored() -> None:
     class Slow(Refusing):
         async def write(self, record: Object) -> None:
@@ -205,7 +205,7 @@ async def test_the_minute_begins_anew_with_each_record_that_is_stored() -> None:
     assert of(account) == (80, 80, 0, 0)
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_cannot_be_stored_is_not_given_up_while_its_job_stays() -> None:
     objects, lost = Objects(["a", "b"], "", UnavailableError("")), list[Object]()
     account = await farewell(objects, lost, Refusing(900.0), discard=True).run()
@@ -213,7 +213,7 @@ async def test_what_cannot_be_stored_is_not_given_up_while_its_job_stays() -> No
     assert 60 <= asyncio.get_running_loop().time() < 75
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_being_deleted_is_held_until_its_record_is_stored_or_discarded() -> (
     None
 ):
@@ -227,7 +227,7 @@ async def test_a_job_that_is_being_deleted_is_held_until_its_record_is_stored_or
     assert [(record["name"], "spec" in record) for record in lost] == [("b", True)]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_deletion_is_honoured_as_the_operator_does_if_the_record_is_rejected_or_overdue() -> (
     None
 ):
@@ -241,7 +241,7 @@ async def test_a_deletion_is_honoured_as_the_operator_does_if_the_record_is_reje
     assert (of(account), len(lost)) == ((1, 0, 0, 1), 2)
 
 
-@leaping_time
+@in_simulated_time
 async def test_where_the_jobs_go_too_none_is_freed_whose_record_is_not_stored() -> None:
     objects, lost = Objects(["a"], "", UnavailableError("")), list[Object]()
     account = await farewell(objects, lost, Refusing(900.0), jobs_go_too=True).run()
@@ -250,7 +250,7 @@ async def test_where_the_jobs_go_too_none_is_freed_whose_record_is_not_stored() 
     assert (of(account), [record["name"] for record in lost]) == ((1, 0, 0, 1), ["a"])
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_deleted_while_it_runs_leaves_the_record_of_a_cancelled_one() -> None:
     class Keeping(Refusing):
         async def write(self, record: Object) -> None:
@@ -264,7 +264,7 @@ async def test_a_job_that_is_deleted_while_it_runs_leaves_the_record_of_a_cancel
     assert (of(account), endpoint.names) == ((1, 1, 0, 0), ["a Cancelled Deleted"])
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_record_that_its_user_gave_up_is_not_tried() -> None:
     objects, endpoint = Objects(["a"], "", UnavailableError("")), Refusing(0)
     being_deleted(objects, "a")
@@ -273,7 +273,7 @@ async def test_a_record_that_its_user_gave_up_is_not_tried() -> None:
     assert endpoint.tries == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_second_run_stores_what_the_first_has_left_in_status() -> None:
     objects, endpoint = Objects(["a"], "", UnavailableError("")), Refusing(0)
     objects.found[0]["metadata"]["finalizers"] = []

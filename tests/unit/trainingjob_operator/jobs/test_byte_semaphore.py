@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.cluster.leaping import leaping_time
+from tests.support.cluster.simulated_time import in_simulated_time
 from trainingjob_operator.jobs.byte_semaphore import ByteSemaphore
 
 LIMIT = 100
@@ -35,7 +35,7 @@ def test_never_more_is_held_than_the_limit_and_in_the_end_nothing(
     assert semaphore.used == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_large_one_is_not_overtaken_for_ever_by_small_ones() -> None:
     semaphore = ByteSemaphore(LIMIT)
     order: list[str] = []

@@ -7,16 +7,16 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.operator_life import OperatorLife
-from tests.support.cluster.passes import (
+from tests.support.cluster.reconcile_passes import (
     OUTAGE,
     Object,
+    called_methods,
     conditions,
-    methods,
     new_cluster,
-    operated,
+    running_operator,
 )
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import in_simulated_time
 from trainingjob_api.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -30,15 +30,15 @@ from trainingjob_operator.core.naming import pod_name
 
 async def _refused_for_ten_minutes(cluster: FakeCluster) -> int:
     """How often a pod is asked for while its job changes every second; then all is well."""
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job())
         for second in range(600):
             cluster.edit_job(ttlSecondsAfterFinished=second)
             await asyncio.sleep(1)
-        return Counter(methods(cluster))["create_pod"]
+        return Counter(called_methods(cluster))["create_pod"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_exceeded_quota_is_retried_once_a_minute_and_fails_no_job() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 0
@@ -48,7 +48,7 @@ async def test_an_exceeded_quota_is_retried_once_a_minute_and_fails_no_job() -> 
     assert "startTime" not in cluster.status()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_denial_by_admission_is_retried_once_a_minute() -> None:
     cluster = new_cluster()
     denied = ForbiddenError("violates PodSecurity", status=403)
@@ -57,11 +57,11 @@ async def test_a_denial_by_admission_is_retried_once_a_minute() -> None:
     assert conditions(cluster)["PodsReady"] == ("False", "Forbidden")
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_raised_quota_starts_the_job_within_a_minute() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 1
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=2))
         await asyncio.sleep(30)
         assert len(cluster.pods()) == 1
@@ -71,21 +71,21 @@ async def test_a_raised_quota_starts_the_job_within_a_minute() -> None:
     assert cluster.status()["launchedAttempt"] == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_refused_job_of_a_thousand_ranks_costs_one_request_for_a_pod() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 0
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=1000))
         await asyncio.sleep(30)
-    assert Counter(methods(cluster))["create_pod"] == 1
+    assert Counter(called_methods(cluster))["create_pod"] == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_corrected_job_is_retried_at_once() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 0
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job())
         await asyncio.sleep(10)
         cluster.edit_job(suspend=True)
@@ -96,11 +96,11 @@ async def test_a_corrected_job_is_retried_at_once() -> None:
     assert len(cluster.pods()) == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_quota_of_one_attempt_is_not_that_of_the_next() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 1
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=2, preRunningDeadlineSeconds=20, backoffLimit=3))
         await asyncio.sleep(10)
         assert conditions(cluster)["PodsReady"] == ("False", "QuotaExceeded")
@@ -116,25 +116,25 @@ TEMPLATE_INVALID = InvalidError(
 )
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_that_can_never_be_created_fails_its_job_at_once() -> None:
     cluster = new_cluster()
     cluster.fail_next("create_pod", POD_INVALID)
     cluster.fail_next("try_pod_template", TEMPLATE_INVALID)
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job())
         await asyncio.sleep(2)
     assert conditions(cluster)["Failed"] == ("True", "InvalidPodTemplate")
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_good_template_of_which_admission_makes_an_invalid_pod_is_waited_for() -> None:
     cluster = new_cluster()
     cluster.fail_next("create_pod", POD_INVALID, times=10)
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job())
         await asyncio.sleep(300)
-        status, asked = cluster.status(), methods(cluster).count("create_pod")
+        status, asked = cluster.status(), called_methods(cluster).count("create_pod")
         assert conditions(cluster)["PodsReady"] == ("False", "InvalidPod")
         ready = next(c for c in status["conditions"] if c["type"] == "PodsReady")
         assert POD_INVALID.message in ready["message"]
@@ -157,12 +157,12 @@ async def test_a_good_template_of_which_admission_makes_an_invalid_pod_is_waited
 def test_a_template_that_cannot_be_judged_is_given_the_benefit_of_the_doubt(
     answer: KubernetesError,
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         cluster = new_cluster()
         cluster.fail_next("create_pod", POD_INVALID, times=100)
         cluster.fail_next("try_pod_template", answer, times=100)
-        async with OperatorLife(cluster):
+        async with SimulatedOperator(cluster):
             cluster.create_job(make_job())
             await asyncio.sleep(2)
         assert conditions(cluster)["PodsReady"] == ("False", "InvalidPod")
@@ -173,10 +173,10 @@ def test_a_template_that_cannot_be_judged_is_given_the_benefit_of_the_doubt(
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["the same operator", "another operator"])
 def test_no_job_fails_in_mid_training_of_a_pod_that_is_called_invalid(*, restarted: bool) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         cluster = new_cluster()
-        async with OperatorLife(cluster):
+        async with SimulatedOperator(cluster):
             cluster.create_job(make_job())
             await asyncio.sleep(2)
             cluster.fail_next("create_pod", POD_INVALID, times=100)
@@ -186,10 +186,10 @@ def test_no_job_fails_in_mid_training_of_a_pod_that_is_called_invalid(*, restart
                 await asyncio.sleep(120)
         if restarted:
             cluster.finish_pod(cluster.pod(), exit_code=1)
-            async with OperatorLife(cluster):
+            async with SimulatedOperator(cluster):
                 await asyncio.sleep(120)
         assert conditions(cluster)["PodsReady"] == ("False", "InvalidPod")
-        assert "try_pod_template" not in methods(cluster)
+        assert "try_pod_template" not in called_methods(cluster)
         status = cluster.status()
         assert (status["attempt"], status["restarts"]) == (1, 1)
         assert "Failed" not in conditions(cluster)
@@ -197,7 +197,7 @@ def test_no_job_fails_in_mid_training_of_a_pod_that_is_called_invalid(*, restart
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_rank_that_is_called_invalid_beside_one_that_was_taken_is_waited_for() -> None:
     cluster = new_cluster()
     create_pod = cluster.create_pod
@@ -209,17 +209,17 @@ async def test_a_rank_that_is_called_invalid_beside_one_that_was_taken_is_waited
 
     cluster.create_pod = create_rank_0  # type: ignore[method-assign]
     cluster.fail_next("try_pod_template", TEMPLATE_INVALID, times=100)
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=2))
         await asyncio.sleep(2)
     assert conditions(cluster)["PodsReady"] == ("False", "InvalidPod")
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_service_that_is_called_invalid_is_waited_for() -> None:
     cluster = new_cluster()
     cluster.fail_next("create_service", InvalidError("spec.ports: Invalid value", status=422))
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=2))
         await asyncio.sleep(2)
         assert conditions(cluster)["PodsReady"] == ("False", "Forbidden")
@@ -227,10 +227,10 @@ async def test_a_service_that_is_called_invalid_is_waited_for() -> None:
     assert len(cluster.pods()) == 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_foreign_service_is_a_condition_and_not_a_crash() -> None:
     cluster = new_cluster()
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         job = cluster.create_job(make_job(nodes=2, suspend=True))
         name = pod_name("mnist", job["metadata"]["uid"], 0, 0).removesuffix("-0-0")
         cluster.create_foreign("services", {"metadata": {"name": name, "namespace": "ml"}})
@@ -240,42 +240,42 @@ async def test_a_foreign_service_is_a_condition_and_not_a_crash() -> None:
     assert cluster.pods() == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_service_is_adopted_when_the_response_to_its_creation_was_lost() -> None:
     cluster = new_cluster()
     cluster.fail_next("create_service", OUTAGE, after=True)
-    async with operated(cluster):
+    async with running_operator(cluster):
         cluster.create_job(make_job(nodes=2))
         await asyncio.sleep(30)
     assert cluster.status()["phase"] == "Succeeded"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_sick_api_server_fails_no_job() -> None:
     cluster = new_cluster()
     for method in ("get_job", "create_pod", "patch_job_status"):
         cluster.fail_next(method, OUTAGE, times=2)
         cluster.fail_next(method, OUTAGE, times=1, after=True)
     cluster.fail_next("patch_job_status", ConflictError("changed", status=409), times=3)
-    async with operated(cluster):
+    async with running_operator(cluster):
         cluster.create_job(make_job())
         await asyncio.sleep(300)
     status = cluster.status()
     assert (status["phase"], status["restarts"], status["attempt"]) == ("Succeeded", 0, 0)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_conflict_that_never_ends_is_no_hot_loop() -> None:
     cluster = new_cluster()
     conflict = ConflictError("changed, or so it says", status=409)
     cluster.fail_next("patch_job_status", conflict, times=10_000)
-    async with operated(cluster):
+    async with running_operator(cluster):
         cluster.create_job(make_job())
         await asyncio.sleep(300)
-    assert 5 < methods(cluster).count("patch_job_status") < 30
+    assert 5 < called_methods(cluster).count("patch_job_status") < 30
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_with_altered_labels_causes_no_hot_loop() -> None:
     cluster = new_cluster()
     create_pod = cluster.create_pod
@@ -285,8 +285,8 @@ async def test_a_pod_with_altered_labels_causes_no_hot_loop() -> None:
         return await create_pod(manifest)
 
     cluster.create_pod = create_as_rank_0  # type: ignore[method-assign]
-    async with operated(cluster, lambda attempt, rank: None):
+    async with running_operator(cluster, lambda attempt, rank: None):
         cluster.create_job(make_job(nodes=2))
         await asyncio.sleep(300)
     assert len(cluster.pods()) == 2
-    assert methods(cluster).count("create_pod") < 30
+    assert called_methods(cluster).count("create_pod") < 30

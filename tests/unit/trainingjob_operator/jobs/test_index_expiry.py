@@ -7,13 +7,13 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LoopClock, SetClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import AdjustableLoopClock, LoopClock, in_simulated_time
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_operator.jobs.index_expiry import IndexExpiry
 
 
-def aged(life: OperatorLife, retention_s: float) -> IndexExpiry:
+def aged(life: SimulatedOperator, retention_s: float) -> IndexExpiry:
     return IndexExpiry(life.index, life.steady, retention_s=lambda: retention_s)
 
 
@@ -22,10 +22,10 @@ def second_stays(attempt: int, rank: int) -> int | None:
     return None if rank else 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_finished_jobs_leave_memory_and_go_on_time_all_the_same_and_live_ones_stay() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=3000, interval_s=10_000) as life:
+    async with SimulatedOperator(cluster, ttl_s=3000, interval_s=10_000) as life:
         for name in ("one", "two"):
             cluster.create_job(make_job(name))
         cluster.create_job(make_job("live", nodes=2))
@@ -50,13 +50,13 @@ async def test_finished_jobs_leave_memory_and_go_on_time_all_the_same_and_live_o
         assert len(life.queue) == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_appointment_of_a_job_that_is_forgotten_is_its_own_and_not_its_namesakes() -> (
     None
 ):
     """Only a key is kept of it: the job is read, judged again, and deleted by its uid."""
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=3000, interval_s=10_000) as life:
+    async with SimulatedOperator(cluster, ttl_s=3000, interval_s=10_000) as life:
         aging = aged(life, 600)
         kubelet = asyncio.create_task(Kubelet(cluster).run())
         cluster.create_job(make_job())
@@ -74,10 +74,10 @@ async def test_an_appointment_of_a_job_that_is_forgotten_is_its_own_and_not_its_
         assert not cluster.jobs(), "and goes at its own"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_finished_job_with_running_pods_stays_in_the_index() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, interval_s=10_000) as life:
+    async with SimulatedOperator(cluster, interval_s=10_000) as life:
         cluster.create_job(make_job(nodes=2, cleanPodPolicy="None", backoff_limit=0))
         await asyncio.sleep(1)
         for index in range(2):
@@ -94,10 +94,10 @@ async def test_a_finished_job_with_running_pods_stays_in_the_index() -> None:
         assert len(life.index) == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_evicted_job_is_still_deleted_on_time() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=3000, max_jobs=3, interval_s=10_000) as life:
+    async with SimulatedOperator(cluster, ttl_s=3000, max_jobs=3, interval_s=10_000) as life:
         kubelet = asyncio.create_task(Kubelet(cluster).run())
         for number in range(12):
             cluster.create_job(make_job(f"job-{number}"))
@@ -111,10 +111,10 @@ async def test_an_evicted_job_is_still_deleted_on_time() -> None:
         assert len(life.queue) == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_is_deleted_on_time_though_the_index_evicts_it_at_the_same_age() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=600, interval_s=10_000) as life:
+    async with SimulatedOperator(cluster, ttl_s=600, interval_s=10_000) as life:
         ticking = asyncio.create_task(aged(life, 600).keep_evicting())
         for number in range(20):
             cluster.create_job(make_job(f"job-{number}"))
@@ -128,11 +128,11 @@ async def test_a_job_is_deleted_on_time_though_the_index_evicts_it_at_the_same_a
 
 @pytest.mark.parametrize("set_by_s", [7 * 86_400, -7 * 86_400])
 def test_memory_forgets_at_the_same_age_whatever_the_wall_clock_is_set_to(set_by_s: float) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
-        clock = SetClock()
+        clock = AdjustableLoopClock()
         cluster = FakeCluster(clock)
-        async with OperatorLife(cluster, ttl_s=10**7, interval_s=10_000) as life:
+        async with SimulatedOperator(cluster, ttl_s=10**7, interval_s=10_000) as life:
             aging = aged(life, 600)
             cluster.create_job(make_job("before"))
             kubelet = asyncio.create_task(Kubelet(cluster).run())
@@ -153,11 +153,11 @@ def test_memory_forgets_at_the_same_age_whatever_the_wall_clock_is_set_to(set_by
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_finished_in_the_future_is_not_remembered_until_then() -> None:
-    clock = SetClock()
+    clock = AdjustableLoopClock()
     cluster = FakeCluster(clock)
-    async with OperatorLife(cluster, ttl_s=3000, interval_s=300) as life:
+    async with SimulatedOperator(cluster, ttl_s=3000, interval_s=300) as life:
         clock.ahead_s = 365 * 86_400
         cluster.create_job(make_job("live", nodes=2))
         cluster.create_job(make_job())
@@ -176,11 +176,11 @@ async def test_a_job_that_finished_in_the_future_is_not_remembered_until_then() 
     assert len(cluster.jobs()) == 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_process_that_begins_does_not_take_in_what_finished_in_the_future() -> None:
     cluster = FakeCluster(LoopClock())
     ended(cluster, "ahead", ago_s=-(10**6))
     ended(cluster, "a-moment-ahead", ago_s=-30)
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     assert [entry.job.key.name for entry in life.index] == ["a-moment-ahead"]

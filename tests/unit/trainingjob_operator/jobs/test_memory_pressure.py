@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.clock import START, FakeClock
-from tests.support.cluster.leaping import LoopClock, leaping_time
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from trainingjob_operator.clock import Clock, SteadyTime
 from trainingjob_operator.core.decision import Event
 from trainingjob_operator.core.job import Condition, JobKey, JobStatus, JobView
@@ -193,7 +193,7 @@ def test_memory_that_cannot_be_read_changes_nothing() -> None:
     assert pressure.is_on
 
 
-@leaping_time
+@in_simulated_time
 async def test_it_is_seen_within_ten_seconds_and_goes_on_with_time() -> None:
     clock = LoopClock()
     index, memory = index_of_ages(clock.now()), Memory(50)
@@ -212,7 +212,7 @@ async def test_it_is_seen_within_ten_seconds_and_goes_on_with_time() -> None:
     task.cancel()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_fault_at_one_look_does_not_end_the_watch() -> None:
     memory = Memory(95)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
-from tests.support.cluster.passes import settle
+from tests.support.cluster.reconcile_passes import reconcile_until_settled
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from trainingjob_api.errors import GoneError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.core.pod import PodView
@@ -24,7 +24,7 @@ def views() -> int:
     return sum(type(each) is PodView for each in gc.get_objects())
 
 
-def entry(life: OperatorLife, name: str = "mnist") -> JobEntry:
+def entry(life: SimulatedOperator, name: str = "mnist") -> JobEntry:
     found = life.index.get(JobKey("ml", name))
     assert found is not None
     return found
@@ -44,25 +44,25 @@ def before_each_page(cluster: FakeCluster, do: Callable[[int], Any]) -> None:
     cluster.list_pods = list_and_do  # type: ignore[method-assign]
 
 
-async def launched(*jobs: str, nodes: int = 2) -> tuple[FakeCluster, OperatorLife]:
+async def launched(*jobs: str, nodes: int = 2) -> tuple[FakeCluster, SimulatedOperator]:
     """Jobs whose ranks run, and an operator that watches and has made a pass over each."""
     cluster = FakeCluster(LoopClock())
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     cluster.connect(life.watch_events)
     for name in jobs:
         cluster.create_job(make_job(name, nodes=nodes))
-        await settle(life, JobKey("ml", name))
+        await reconcile_until_settled(life, JobKey("ml", name))
     for pod in cluster.pods():
         cluster.run_pod(pod)
     for name in jobs:
-        await settle(life, JobKey("ml", name))
+        await reconcile_until_settled(life, JobKey("ml", name))
     while life.queue.depth:
         life.queue.done(await life.queue.get())
     return cluster, life
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_comparison_keeps_no_second_picture_of_the_pods() -> None:
     cluster, life = await launched(*(f"job-{n}" for n in range(8)), nodes=20)
     cluster.page_size = 10
@@ -75,7 +75,7 @@ async def test_a_comparison_keeps_no_second_picture_of_the_pods() -> None:
     assert max(counted) - known <= 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_that_is_deleted_after_its_page_was_read_stays_deleted() -> None:
     cluster, life = await launched("mnist")
     cluster.page_size = 1
@@ -91,7 +91,7 @@ async def test_a_pod_that_is_deleted_after_its_page_was_read_stays_deleted() -> 
     assert entry(life).vanished == {0}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_list_that_breaks_off_forgets_no_pod_and_keeps_what_it_has_brought() -> None:
     cluster, life = await launched("mnist")
     cluster.pod_watch.hold()
@@ -117,7 +117,7 @@ async def test_a_list_that_breaks_off_forgets_no_pod_and_keeps_what_it_has_broug
     assert entry(life).vanished == {1}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_comes_between_two_pages_is_not_judged_by_the_rest_of_the_list() -> None:
     cluster, life = await launched("mnist", "other")
     cluster.page_size = 1
@@ -138,7 +138,7 @@ async def test_a_job_that_comes_between_two_pages_is_not_judged_by_the_rest_of_t
     assert not entry(life).pods_known, "they are read before anything is concluded"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_listed_pod_of_the_same_name_means_that_the_old_one_was_deleted() -> None:
     cluster, life = await launched("mnist")
     raw = cluster.pod(0, 1)
@@ -151,7 +151,7 @@ async def test_a_listed_pod_of_the_same_name_means_that_the_old_one_was_deleted(
     assert held.uid == cluster.pod(0, 1)["metadata"]["uid"] != raw["metadata"]["uid"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_that_is_older_in_a_later_list_is_as_the_list_has_it() -> None:
     """As after the restore of a backup."""
     cluster, life = await launched("mnist")

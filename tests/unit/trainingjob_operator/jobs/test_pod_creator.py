@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from trainingjob_api.constants import (
     REASON_FORBIDDEN,
     REASON_INVALID_POD_TEMPLATE,
@@ -64,7 +64,7 @@ class Launch:
         await self._launcher.launch(self.entry, self._job, spec, wanted)
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_service_is_there_before_the_first_rank() -> None:
     launch = Launch(nodes=2)
     await launch.launch()
@@ -76,14 +76,14 @@ async def test_the_service_is_there_before_the_first_rank() -> None:
     assert launch.cluster.calls[0].name == launch.service_name
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_single_rank_has_no_service() -> None:
     launch = Launch(nodes=1)
     await launch.launch()
     assert launch.asked == {"create_pod": 1}
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_service_is_created_once_for_all_ranks_that_follow() -> None:
     launch = Launch(nodes=3)
     await launch.launch(0)
@@ -91,7 +91,7 @@ async def test_the_service_is_created_once_for_all_ranks_that_follow() -> None:
     assert launch.asked == {"create_service": 1, "create_pod": 3}
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_was_created_is_in_the_index_before_any_watch_tells() -> None:
     launch = Launch(nodes=3)
     await launch.launch()
@@ -99,7 +99,7 @@ async def test_what_was_created_is_in_the_index_before_any_watch_tells() -> None
     assert launch.entry.refusal is None
 
 
-@leaping_time
+@in_simulated_time
 async def test_creation_starts_slowly_and_doubles() -> None:
     launch = Launch(nodes=1000)
     most, at_once = 0, 0
@@ -122,7 +122,7 @@ async def test_creation_starts_slowly_and_doubles() -> None:
     assert len(launch.cluster.pods()) == 40
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_refusal_in_the_middle_ends_the_launch_with_its_batch() -> None:
     launch = Launch(nodes=1000)
     launch.cluster.pod_quota = 5
@@ -145,7 +145,7 @@ async def test_a_refusal_in_the_middle_ends_the_launch_with_its_batch() -> None:
 def test_a_refusal_is_noted_with_its_reason_and_when_to_ask_again(
     method: str, error: KubernetesError, reason: str
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         launch = Launch(nodes=2)
         launch.cluster.fail_next(method, error)
@@ -160,7 +160,7 @@ def test_a_refusal_is_noted_with_its_reason_and_when_to_ask_again(
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_too_large_for_the_store_fails_its_first_attempt_unasked() -> None:
     launch = Launch(nodes=1)
     launch.cluster.fail_next("create_pod", InvalidError("request is too large", status=413))
@@ -171,7 +171,7 @@ async def test_a_pod_too_large_for_the_store_fails_its_first_attempt_unasked() -
     assert launch.asked == {"create_pod": 1}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_young_namespace_that_is_not_ready_is_retried_soon_and_then_with_back_off() -> (
     None
 ):
@@ -190,7 +190,7 @@ async def test_a_young_namespace_that_is_not_ready_is_retried_soon_and_then_with
     )
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_missing_right_is_retried_soon_however_old_the_job_is() -> None:
     launch = Launch(nodes=1)
     clock = launch.cluster.clock
@@ -212,7 +212,7 @@ async def test_a_missing_right_is_retried_soon_however_old_the_job_is() -> None:
     assert await refused("cannot create pods") == 1, "a quota's minute was another matter"
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_next_accepted_launch_clears_the_refusal() -> None:
     launch = Launch(nodes=1)
     launch.cluster.pod_quota = 0
@@ -222,7 +222,7 @@ async def test_the_next_accepted_launch_clears_the_refusal() -> None:
     assert launch.entry.refusal is None
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_fault_that_passes_is_raised_and_what_was_created_is_kept() -> None:
     launch = Launch(nodes=2)
     launch.cluster.before["create_pod"] = lambda: launch.cluster.before.update(
@@ -234,7 +234,7 @@ async def test_a_fault_that_passes_is_raised_and_what_was_created_is_kept() -> N
     assert launch.entry.refusal is None
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_in_the_way_that_went_meanwhile_is_tried_again_later() -> None:
     launch = Launch(nodes=1)
     cluster = launch.cluster
@@ -246,7 +246,7 @@ async def test_a_pod_in_the_way_that_went_meanwhile_is_tried_again_later() -> No
         await launch.launch()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_service_in_the_way_that_went_meanwhile_is_tried_again_later() -> None:
     launch = Launch(nodes=2)
     cluster = launch.cluster

@@ -7,9 +7,14 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.operator_life import OperatorLife
-from tests.support.cluster.passes import OUTAGE, conditions, new_cluster, operated
+from tests.support.cluster.reconcile_passes import (
+    OUTAGE,
+    conditions,
+    new_cluster,
+    running_operator,
+)
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import in_simulated_time
 from trainingjob_api.constants import LABEL_JOB_NAME
 from trainingjob_api.errors import UnavailableError
 from trainingjob_operator.core.job import JobKey
@@ -35,10 +40,10 @@ async def apply(cluster: FakeCluster, *jobs: tuple[str, int], namespace: str = "
 
 def runs(cluster: FakeCluster, **settings: Any) -> Any:
     """An operator, and nodes on which pods run until somebody ends them."""
-    return operated(cluster, lambda attempt, rank: None, **settings)
+    return running_operator(cluster, lambda attempt, rank: None, **settings)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_whose_ranks_would_exceed_the_limit_waits_and_its_status_says_so() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=5) as life:
@@ -51,7 +56,7 @@ async def test_a_job_whose_ranks_would_exceed_the_limit_waits_and_its_status_say
         assert (life.index.pod_limit.used, len(life.index.pod_limit.waiting)) == (3, 1)
 
 
-@leaping_time
+@in_simulated_time
 async def test_it_starts_as_soon_as_its_pods_fit() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=5):
@@ -63,7 +68,7 @@ async def test_it_starts_as_soon_as_its_pods_fit() -> None:
         assert cluster.status("second")["phase"] == "Running", "long before it asks by itself"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_large_job_is_not_passed_by_small_ones_of_its_namespace() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=5):
@@ -77,7 +82,7 @@ async def test_a_large_job_is_not_passed_by_small_ones_of_its_namespace() -> Non
         assert started(cluster) == {"small": 1, "smaller": 1}
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_namespace_with_the_fewest_pods_starts_first() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=4):
@@ -88,7 +93,7 @@ async def test_the_namespace_with_the_fewest_pods_starts_first() -> None:
         assert started(cluster) == {"b": 2, "modest": 2}
 
 
-@leaping_time
+@in_simulated_time
 async def test_small_jobs_of_modest_namespaces_do_not_pass_a_large_one_for_ever() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=10):
@@ -107,7 +112,7 @@ async def test_small_jobs_of_modest_namespaces_do_not_pass_a_large_one_for_ever(
         assert number < 10
 
 
-@leaping_time
+@in_simulated_time
 @pytest.mark.parametrize("how", ["suspend", "shutdown", "delete"])
 async def test_a_queued_job_that_is_not_to_run_any_more_blocks_no_other(how: str) -> None:
     cluster = new_cluster()
@@ -126,7 +131,7 @@ async def test_a_queued_job_that_is_not_to_run_any_more_blocks_no_other(how: str
         assert started(cluster) == {"first": 3, "small": 1}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_cannot_start_at_its_turn_lets_the_next_one_start() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=5):
@@ -145,7 +150,7 @@ async def test_a_job_that_cannot_start_at_its_turn_lets_the_next_one_start() -> 
         assert "small" in started(cluster)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_whose_pods_are_refused_keeps_no_reservation() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 1
@@ -161,7 +166,7 @@ async def test_a_job_whose_pods_are_refused_keeps_no_reservation() -> None:
         assert started(cluster) == {"refused": 5}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_restart_keeps_its_reservation() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=4):
@@ -172,7 +177,7 @@ async def test_a_restart_keeps_its_reservation() -> None:
         assert started(cluster) == {"mnist": 3}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_larger_than_the_limit_runs_alone() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=4):
@@ -183,7 +188,7 @@ async def test_a_job_that_is_larger_than_the_limit_runs_alone() -> None:
         assert started(cluster) == {"huge": 6}
 
 
-@leaping_time
+@in_simulated_time
 async def test_after_a_restart_with_more_pods_than_the_limit_all_are_followed_and_none_starts() -> (
     None
 ):
@@ -202,7 +207,7 @@ async def test_after_a_restart_with_more_pods_than_the_limit_all_are_followed_an
         assert "new" in started(cluster)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_start_that_a_crash_interrupts_keeps_its_reservation() -> None:
     cluster = new_cluster()
     cluster.create_job(make_job("mnist", nodes=4))
@@ -211,7 +216,7 @@ async def test_a_start_that_a_crash_interrupts_keeps_its_reservation() -> None:
     for index in (2, 3):  # as if it had not come to them
         cluster.lose_pod(cluster.pod(0, index))
     cluster.set_job_status(JobKey("ml", "mnist"), {})
-    life = OperatorLife(cluster, max_pods=4)
+    life = SimulatedOperator(cluster, max_pods=4)
     cluster.create_job(make_job("another", nodes=1))
     await life.resync.resync_until_done()
     assert life.index.pod_limit.used == 4
@@ -221,7 +226,7 @@ async def test_a_start_that_a_crash_interrupts_keeps_its_reservation() -> None:
     assert started(cluster) == {"mnist": 4}
 
 
-@leaping_time
+@in_simulated_time
 async def test_jobs_that_wait_to_start_and_say_so_cost_no_requests_but_the_resyncs_lists() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=3, interval_s=60.0):
@@ -232,7 +237,7 @@ async def test_jobs_that_wait_to_start_and_say_so_cost_no_requests_but_the_resyn
     assert {call.method for call in cluster.calls} == {"list_jobs", "list_pods", "list_policies"}
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_outage_in_the_middle_of_a_start_keeps_its_reservation() -> None:
     cluster = new_cluster()
     async with runs(cluster, max_pods=4) as life:

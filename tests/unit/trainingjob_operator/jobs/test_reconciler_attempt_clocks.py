@@ -4,9 +4,9 @@ import asyncio
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.operator_life import OperatorLife
-from tests.support.cluster.passes import conditions, new_cluster
+from tests.support.cluster.reconcile_passes import conditions, new_cluster
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import in_simulated_time
 
 GRACE_S = 600
 
@@ -19,10 +19,10 @@ async def drain(cluster: FakeCluster, attempt: int) -> None:
     await asyncio.sleep(0.1)
 
 
-@leaping_time
+@in_simulated_time
 async def test_drains_in_a_row_burn_no_try_however_long_the_wait_before_a_restart_is() -> None:
     cluster = new_cluster()
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(preRunningDeadlineSeconds=5, backoffLimit=0))
         await asyncio.sleep(1)
         for attempt in range(6):
@@ -34,10 +34,10 @@ async def test_drains_in_a_row_burn_no_try_however_long_the_wait_before_a_restar
     assert "Failed" not in conditions(cluster)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_rank_that_writes_its_checkpoint_as_it_is_drained_burns_no_try() -> None:
     cluster = new_cluster()
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=2, preRunningDeadlineSeconds=60, backoffLimit=0))
         await asyncio.sleep(1)
         for pod in cluster.pods():
@@ -54,13 +54,13 @@ async def test_a_rank_that_writes_its_checkpoint_as_it_is_drained_burns_no_try()
     assert "Failed" not in conditions(cluster)
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_clock_goes_on_where_it_was_when_the_operator_starts_again() -> None:
     cluster = new_cluster()
     cluster.create_job(make_job(preRunningDeadlineSeconds=60, backoffLimit=0))
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         await asyncio.sleep(40)
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         await asyncio.sleep(10)
         assert "Failed" not in conditions(cluster)
         await asyncio.sleep(11)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.crashes import Played, Scenario, play, violations
+from tests.support.cluster.crashes import Scenario, ScenarioRun, run_scenario, violations
 from tests.support.cluster.objects import When
+from tests.support.markers import quick
 from tests.support.records.endpoint import FakeEndpoint
-from tests.support.selection import quick
 from trainingjob_api.constants import LABEL_ATTEMPT
 from trainingjob_api.errors import EndpointUnavailableError
 
@@ -225,9 +225,9 @@ PARTS = 10
 
 
 @functools.cache
-def undisturbed(name: str) -> Played:
+def undisturbed(name: str) -> ScenarioRun:
     """Play the scenario of this name as it is, once for all its tests."""
-    return play(next(each for each in SCENARIOS if each.name == name))
+    return run_scenario(next(each for each in SCENARIOS if each.name == name))
 
 
 # --- the tests --------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_a_crash_at_any_call_changes_nothing(scenario: Scenario, when: When, par
     wrong = {
         f"crash {when} call {number}, {call.method} {call.name}": found
         for number, call in calls[part::PARTS]
-        if (found := violations(play(scenario, (number, when)), scenario))
+        if (found := violations(run_scenario(scenario, (number, when)), scenario))
     }
     assert wrong == {}
 
@@ -259,6 +259,10 @@ def test_a_second_crash_while_the_first_is_made_good_changes_nothing() -> None:
         (first, second): found
         for first in range(2, calls, 2)
         for second in range(2, 12, 3)
-        if (found := violations(play(scenario, (first, "after"), (second, "after")), scenario))
+        if (
+            found := violations(
+                run_scenario(scenario, (first, "after"), (second, "after")), scenario
+            )
+        )
     }
     assert wrong == {}

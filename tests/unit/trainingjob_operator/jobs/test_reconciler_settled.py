@@ -10,9 +10,15 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import leaping_time
 from tests.support.cluster.memory_log_store import MemoryLogStore
-from tests.support.cluster.passes import OUTAGE, conditions, methods, new_cluster, operated
+from tests.support.cluster.reconcile_passes import (
+    OUTAGE,
+    called_methods,
+    conditions,
+    new_cluster,
+    running_operator,
+)
+from tests.support.cluster.simulated_time import in_simulated_time
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import FINALIZER_RECORD
 from trainingjob_api.validation import parse_spec
@@ -44,10 +50,10 @@ def pods_of(cluster: FakeCluster, name: str) -> list[dict[str, Any]]:
     return [pod for pod in cluster.pods() if pod["metadata"]["labels"][label] == name]
 
 
-@leaping_time
+@in_simulated_time
 async def test_any_number_of_suspended_jobs_leaves_room_in_the_index_for_others() -> None:
     cluster = new_cluster()
-    async with operated(cluster, forever, max_jobs=3) as life:
+    async with running_operator(cluster, forever, max_jobs=3) as life:
         park(cluster, *PARKED)
         await asyncio.sleep(5)
         for number in range(3):
@@ -58,31 +64,31 @@ async def test_any_number_of_suspended_jobs_leaves_room_in_the_index_for_others(
     assert {phase_in(cluster, f"live-{n}", "ops") for n in range(3)} == {"Running"}
 
 
-@leaping_time
+@in_simulated_time
 async def test_after_a_restart_suspended_jobs_take_no_entry_and_a_resume_is_seen() -> None:
     cluster = new_cluster()
-    async with operated(cluster, max_jobs=3):
+    async with running_operator(cluster, max_jobs=3):
         park(cluster, *PARKED)
         await asyncio.sleep(5)
     cluster.calls.clear()
-    async with operated(cluster, max_jobs=3) as life:
+    async with running_operator(cluster, max_jobs=3) as life:
         await asyncio.sleep(5)
         assert len(life.index) == 0
-        assert set(methods(cluster)) == LISTS, "nor requests of their own"
+        assert set(called_methods(cluster)) == LISTS, "nor requests of their own"
         cluster.edit_job("parked-7", suspend=False)
         await asyncio.sleep(10)
     assert cluster.status("parked-7")["phase"] == "Succeeded"
     assert cluster.status("parked-8")["phase"] == "Suspended"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_was_resumed_without_a_watch_event_runs_after_the_next_list() -> None:
     cluster = new_cluster()
-    async with operated(cluster, max_jobs=3):
+    async with running_operator(cluster, max_jobs=3):
         park(cluster, *PARKED)
         await asyncio.sleep(5)
     cluster.edit_job("parked-3", suspend=False)
-    async with operated(cluster, max_jobs=3, interval_s=60.0):
+    async with running_operator(cluster, max_jobs=3, interval_s=60.0):
         await asyncio.sleep(10)
         assert cluster.status("parked-3")["phase"] == "Succeeded"
         cluster.job_watch.hold()
@@ -93,12 +99,12 @@ async def test_a_job_that_was_resumed_without_a_watch_event_runs_after_the_next_
     assert cluster.status("parked-4")["phase"] == "Succeeded"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_ran_and_was_suspended_and_left_memory_is_resumed_as_a_new_attempt() -> (
     None
 ):
     cluster = new_cluster()
-    async with operated(cluster, forever, max_jobs=1) as life:
+    async with running_operator(cluster, forever, max_jobs=1) as life:
         cluster.create_job(make_job("ran", nodes=2))
         await asyncio.sleep(5)
         cluster.edit_job("ran", suspend=True)
@@ -115,10 +121,10 @@ async def test_a_job_that_ran_and_was_suspended_and_left_memory_is_resumed_as_a_
     assert len(pods_of(cluster, "ran")) == 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_resumed_job_without_a_free_entry_waits_and_its_status_says_so() -> None:
     cluster = new_cluster()
-    async with operated(cluster, forever, max_jobs=1):
+    async with running_operator(cluster, forever, max_jobs=1):
         park(cluster, "parked")
         await asyncio.sleep(5)
         cluster.create_job(make_job("live"))
@@ -131,7 +137,7 @@ async def test_a_resumed_job_without_a_free_entry_waits_and_its_status_says_so()
     assert cluster.status("parked")["phase"] == "Running"
 
 
-@leaping_time
+@in_simulated_time
 @pytest.mark.parametrize("recorded", [False, True], ids=["no record", "a record"])
 async def test_what_runs_nothing_is_served_though_the_index_is_full_of_live_jobs(
     recorded: bool,
@@ -139,7 +145,7 @@ async def test_what_runs_nothing_is_served_though_the_index_is_full_of_live_jobs
     cluster = new_cluster()
     endpoint = FakeEndpoint(cluster) if recorded else None
     names = ("edited", "stopped", "deleted")
-    async with operated(cluster, forever, max_jobs=1, endpoint=endpoint) as life:
+    async with running_operator(cluster, forever, max_jobs=1, endpoint=endpoint) as life:
         cluster.create_job(make_job("live"))
         await asyncio.sleep(5)
         park(cluster, *names)
@@ -159,10 +165,10 @@ async def test_what_runs_nothing_is_served_though_the_index_is_full_of_live_jobs
     assert set(edited["metadata"].get("finalizers", [])) == owed
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_suspended_while_it_waits_for_an_entry_leaves_the_queue() -> None:
     cluster = new_cluster()
-    async with operated(cluster, forever, max_jobs=1) as life:
+    async with running_operator(cluster, forever, max_jobs=1) as life:
         for name in ("live", "queued"):
             cluster.create_job(make_job(name))
             await asyncio.sleep(2)
@@ -181,10 +187,10 @@ def turn_up(cluster: FakeCluster, name: str) -> dict[str, Any]:
     return cluster.create_foreign("pods", manifest)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_that_turns_up_of_a_settled_job_is_taken_down() -> None:
     cluster = new_cluster()
-    async with operated(cluster, forever, max_jobs=1) as life:
+    async with running_operator(cluster, forever, max_jobs=1) as life:
         park(cluster, "parked")
         await asyncio.sleep(5)
         cluster.create_job(make_job("live"))
@@ -199,29 +205,29 @@ async def test_a_pod_that_turns_up_of_a_settled_job_is_taken_down() -> None:
     assert (status["phase"], status["attempt"]) == ("Suspended", 1)
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_log_of_a_settled_jobs_pod_at_the_start_is_archived_before_its_deletion() -> (
     None
 ):
     cluster = new_cluster()
     store = MemoryLogStore(cluster)
-    async with operated(cluster, forever, store=store):
+    async with running_operator(cluster, forever, store=store):
         cluster.create_job(make_job("parked", suspend=True, nodes=2))
         await asyncio.sleep(5)
     pod = turn_up(cluster, "parked")
     cluster.run_pod(pod)
     cluster.finish_pod(pod, 0)
-    async with operated(cluster, forever, store=store):
+    async with running_operator(cluster, forever, store=store):
         await asyncio.sleep(10)
     assert pods_of(cluster, "parked") == []
     assert len(store.headers(cluster.job("parked")["metadata"]["uid"])) == 1
     assert conditions(cluster, "parked")["Suspended"] == SUSPENDED
 
 
-@leaping_time
+@in_simulated_time
 async def test_at_a_start_a_resumed_job_takes_no_entry_from_one_that_runs() -> None:
     cluster = new_cluster()
-    async with operated(cluster, forever, max_jobs=1):
+    async with running_operator(cluster, forever, max_jobs=1):
         cluster.create_job(make_job("parked"))
         await asyncio.sleep(5)
         cluster.edit_job("parked", suspend=True)
@@ -229,7 +235,7 @@ async def test_at_a_start_a_resumed_job_takes_no_entry_from_one_that_runs() -> N
         cluster.create_job(make_job("runs"))
         await asyncio.sleep(5)
     cluster.edit_job("parked", suspend=False)
-    async with operated(cluster, forever, max_jobs=1):
+    async with running_operator(cluster, forever, max_jobs=1):
         await asyncio.sleep(5)
         assert conditions(cluster, "parked")["PodsReady"] == ("False", "Queued")
         assert cluster.status("runs")["phase"] == "Running"
@@ -238,18 +244,20 @@ async def test_at_a_start_a_resumed_job_takes_no_entry_from_one_that_runs() -> N
     assert cluster.status("parked")["phase"] == "Running"
 
 
-@leaping_time
+@in_simulated_time
 @pytest.mark.parametrize("ending", ["suspend", "shutdown", "deletion"])
 async def test_pods_of_a_job_without_an_entry_are_deleted_when_it_is_not_to_run(
     ending: str,
 ) -> None:
     cluster = new_cluster()
     endpoint = FakeEndpoint(cluster)
-    async with operated(cluster, forever, endpoint=endpoint):
+    async with running_operator(cluster, forever, endpoint=endpoint):
         for name in ("live", "unplaced"):
             cluster.create_job(make_job(name, nodes=2))
             await asyncio.sleep(5)
-    async with operated(cluster, forever, max_jobs=1, endpoint=endpoint) as life:  # a lower limit
+    async with running_operator(
+        cluster, forever, max_jobs=1, endpoint=endpoint
+    ) as life:  # a lower limit
         await asyncio.sleep(5)
         assert conditions(cluster, "unplaced")["PodsReady"] == ("False", "Queued")
         if ending == "deletion":
@@ -266,13 +274,15 @@ async def test_pods_of_a_job_without_an_entry_are_deleted_when_it_is_not_to_run(
     assert len(endpoint.rows) == (ending != "suspend")
 
 
-@leaping_time
+@in_simulated_time
 async def test_settled_jobs_are_claimed_without_entries_when_records_are_switched_on() -> None:
     cluster = new_cluster()
-    async with operated(cluster, max_jobs=3):
+    async with running_operator(cluster, max_jobs=3):
         park(cluster, *PARKED)
         await asyncio.sleep(5)
-    async with operated(cluster, forever, max_jobs=1, endpoint=FakeEndpoint(cluster)) as life:
+    async with running_operator(
+        cluster, forever, max_jobs=1, endpoint=FakeEndpoint(cluster)
+    ) as life:
         cluster.create_job(make_job("live", namespace="ops"))
         await asyncio.sleep(10)
         assert [entry.job.key.name for entry in life.index] == ["live"]
@@ -281,10 +291,10 @@ async def test_settled_jobs_are_claimed_without_entries_when_records_are_switche
     assert owed == {(FINALIZER_RECORD,)}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_suspended_job_leaves_memory_with_age_and_costs_nothing_from_then_on() -> None:
     cluster = new_cluster()
-    async with operated(cluster, max_jobs=100, interval_s=600.0) as life:
+    async with running_operator(cluster, max_jobs=100, interval_s=600.0) as life:
         park(cluster, *PARKED)
         await asyncio.sleep(5)
         assert len(life.index) == len(PARKED)
@@ -293,15 +303,15 @@ async def test_a_suspended_job_leaves_memory_with_age_and_costs_nothing_from_the
         cluster.calls.clear()
         await asyncio.sleep(1300)
         assert len(life.index) == len(life.queue) == 0
-    assert set(methods(cluster)) == LISTS
+    assert set(called_methods(cluster)) == LISTS
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_suspension_that_leaves_memory_in_an_outage_is_finished_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cluster = new_cluster()
-    async with operated(cluster, forever, max_jobs=1):
+    async with running_operator(cluster, forever, max_jobs=1):
         cluster.create_job(make_job("live"))
         await asyncio.sleep(5)
         real = cluster.patch_job_status

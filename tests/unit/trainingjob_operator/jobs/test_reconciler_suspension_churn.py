@@ -8,10 +8,10 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.passes import new_cluster, operated
+from tests.support.cluster.reconcile_passes import new_cluster, running_operator
+from tests.support.cluster.simulated_time import in_simulated_time
+from tests.support.markers import quick
 from tests.support.records.endpoint import FakeEndpoint
-from tests.support.selection import quick
 
 NAMES = [f"job-{number}" for number in range(8)]
 AWAKE = 3
@@ -48,7 +48,7 @@ def act(cluster: FakeCluster, dice: random.Random) -> None:
         cluster.edit_job(name, suspend=False)
 
 
-@leaping_time
+@in_simulated_time
 @pytest.mark.parametrize("seed", quick(range(4), in_quick=[0]))
 async def test_whatever_users_do_to_suspended_jobs_each_job_ends_up_as_its_spec_says(
     seed: int,
@@ -57,7 +57,9 @@ async def test_whatever_users_do_to_suspended_jobs_each_job_ends_up_as_its_spec_
     cluster = new_cluster()
     endpoint = FakeEndpoint(cluster) if seed % 2 else None
     for _ in range(3):
-        async with operated(cluster, forever, max_jobs=AWAKE, endpoint=endpoint, interval_s=60.0):
+        async with running_operator(
+            cluster, forever, max_jobs=AWAKE, endpoint=endpoint, interval_s=60.0
+        ):
             for _ in range(30):
                 act(cluster, dice)
                 await asyncio.sleep(dice.choice((0, 0.001, 0.1, 3)))
@@ -68,7 +70,7 @@ async def test_whatever_users_do_to_suspended_jobs_each_job_ends_up_as_its_spec_
                     cluster.job_watch.release()
         for _ in range(2):
             act(cluster, dice)
-    async with operated(cluster, forever, max_jobs=AWAKE, endpoint=endpoint) as life:
+    async with running_operator(cluster, forever, max_jobs=AWAKE, endpoint=endpoint) as life:
         await asyncio.sleep(60)
         for name, job in jobs(cluster).items():
             label = "trainingjob.dev/job-name"

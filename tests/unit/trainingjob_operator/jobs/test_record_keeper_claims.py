@@ -8,14 +8,14 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.recording import (
+from tests.support.cluster.jobs_with_records import (
     Object,
     finalizers,
-    operated,
+    new_cluster_and_endpoint,
     persisted,
-    staged,
+    running_operator,
 )
+from tests.support.cluster.simulated_time import in_simulated_time
 from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD, FINALIZER_RECORD
 from trainingjob_api.errors import (
     ForbiddenError,
@@ -23,23 +23,23 @@ from trainingjob_api.errors import (
 from trainingjob_operator.core.job import JobView
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_claim_is_on_the_job_before_its_first_pod() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     claimed: list[bool] = []
     cluster.before["create_pod"] = lambda: claimed.append(FINALIZER_RECORD in finalizers(cluster))
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
     assert claimed == [True]
 
 
-@leaping_time
+@in_simulated_time
 async def test_other_finalizers_stay_where_they_are() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     job = make_job()
     job["metadata"]["finalizers"] = ["example.com/other"]
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(job)
         await asyncio.sleep(1)
         assert finalizers(cluster) == ["example.com/other", FINALIZER_RECORD]
@@ -47,21 +47,21 @@ async def test_other_finalizers_stay_where_they_are() -> None:
     assert finalizers(cluster) == ["example.com/other"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_claim_on_a_job_that_has_changed_is_made_again() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     cluster.before["set_record_finalizer"] = lambda: cluster.edit_job(backoffLimit=1)
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
     assert endpoint.row()["spec"]["backoffLimit"] == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_claim_that_admission_removes_is_retried_with_back_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     claims = 0
 
     async def without_effect(job: JobView, *, present: bool) -> Object:
@@ -71,7 +71,7 @@ async def test_a_claim_that_admission_removes_is_retried_with_back_off(
         return cluster.job()
 
     monkeypatch.setattr(cluster, "set_record_finalizer", without_effect)
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(60)
     assert 1 < claims < 20
@@ -86,11 +86,11 @@ def refuse_finalizers(cluster: FakeCluster, times: float = math.inf) -> None:
     cluster.fail_next("set_record_finalizer", ForbiddenError(message, status=403), times=times)
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_status_of_a_job_that_cannot_be_claimed_says_so_until_it_can_be() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     refuse_finalizers(cluster, times=4)
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(200)
         [said] = cluster.status()["conditions"]
@@ -111,11 +111,11 @@ async def test_the_status_of_a_job_that_cannot_be_claimed_says_so_until_it_can_b
     assert endpoint.row()["phase"] == "Succeeded"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_may_not_be_claimed_starts_when_its_user_gives_its_record_up() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     refuse_finalizers(cluster)
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(10)
         cluster.annotate_job(**{ANNOTATION_DISCARD_RECORD: "true"})
@@ -124,24 +124,24 @@ async def test_a_job_that_may_not_be_claimed_starts_when_its_user_gives_its_reco
     assert endpoint.rows == {}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_running_job_that_cannot_be_claimed_gets_an_event() -> None:
-    cluster, endpoint = staged()
-    async with operated(cluster, None, exit_code=None):
+    cluster, endpoint = new_cluster_and_endpoint()
+    async with running_operator(cluster, None, exit_code=None):
         cluster.create_job(make_job())
         await asyncio.sleep(10)
     refuse_finalizers(cluster)
-    async with operated(cluster, endpoint, exit_code=None):
+    async with running_operator(cluster, endpoint, exit_code=None):
         await asyncio.sleep(10)
     assert cluster.reasons(warnings=True) == ["FinalizerRefused"]
     conditions = {c["type"]: c["status"] for c in cluster.status()["conditions"]}
     assert conditions["PodsReady"] == "True", "its ranks are what they are"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_cannot_be_released_gets_an_event() -> None:
-    cluster, endpoint = staged()
-    async with operated(cluster, endpoint):
+    cluster, endpoint = new_cluster_and_endpoint()
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(1)
         assert finalizers(cluster) == [FINALIZER_RECORD]

@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.recording import (
+from tests.support.cluster.jobs_with_records import (
     DOWN,
     finalizers,
-    operated,
+    new_cluster_and_endpoint,
     persisted,
-    staged,
+    running_operator,
 )
+from tests.support.cluster.simulated_time import in_simulated_time
 from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD, FINALIZER_RECORD
 from trainingjob_api.errors import (
     EndpointUnauthorizedError,
@@ -20,13 +20,13 @@ from trainingjob_api.errors import (
 )
 
 
-@leaping_time
+@in_simulated_time
 async def test_jobs_finish_in_time_while_the_endpoint_is_down_and_are_stored_when_it_is_back() -> (
     None
 ):
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(5)
         assert cluster.status()["phase"] == "Succeeded"
@@ -39,13 +39,13 @@ async def test_jobs_finish_in_time_while_the_endpoint_is_down_and_are_stored_whe
     assert len(endpoint.writes) == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_endpoint_that_is_down_is_probed_now_and_then_and_not_once_for_every_record() -> (
     None
 ):
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         for number in range(50):
             cluster.create_job(make_job(f"job-{number}"))
         await asyncio.sleep(120)
@@ -54,11 +54,11 @@ async def test_an_endpoint_that_is_down_is_probed_now_and_then_and_not_once_for_
         assert 100 <= endpoint.tries <= 130  # one every 30 s
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_ends_in_an_outage_says_so_in_its_condition() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = EndpointUnauthorizedError("HTTP 401")
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job("first"))
         await asyncio.sleep(30)
         cluster.create_job(make_job("second"))
@@ -67,11 +67,11 @@ async def test_a_job_that_ends_in_an_outage_says_so_in_its_condition() -> None:
     assert persisted(cluster, "second") == ("False", "Unavailable")
 
 
-@leaping_time
+@in_simulated_time
 async def test_retry_after_is_honoured() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = EndpointUnavailableError("HTTP 503", retry_after_s=120.0)
-    async with operated(cluster, endpoint, exit_code=1):
+    async with running_operator(cluster, endpoint, exit_code=1):
         cluster.create_job(make_job(backoff_limit=0))
         await asyncio.sleep(10)
         endpoint.down, tries = None, endpoint.tries
@@ -82,11 +82,11 @@ async def test_retry_after_is_honoured() -> None:
 
 
 @pytest.mark.long
-@leaping_time
+@in_simulated_time
 async def test_five_thousand_records_pass_through_a_cache_of_a_thousand() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint, max_jobs=6000, retry_cache_size=100) as life:
+    async with running_operator(cluster, endpoint, max_jobs=6000, retry_cache_size=100) as life:
         assert life.delivery is not None
         for number in range(500):
             cluster.create_job(make_job(f"job-{number:04}"))
@@ -102,16 +102,16 @@ async def test_five_thousand_records_pass_through_a_cache_of_a_thousand() -> Non
     assert endpoint.most_in_flight <= 8
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_was_evicted_behind_the_cursor_is_not_left_until_the_next_round() -> None:
     """The list of the start is half read when the cache is full; then others push its keys out."""
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         for number in range(12):
             cluster.create_job(make_job(f"early-{number:02}"))
         await asyncio.sleep(30)
-    async with operated(cluster, endpoint, retry_cache_size=8):
+    async with running_operator(cluster, endpoint, retry_cache_size=8):
         for number in range(12):
             cluster.create_job(make_job(f"late-{number:02}"))
         await asyncio.sleep(30)
@@ -120,15 +120,15 @@ async def test_what_was_evicted_behind_the_cursor_is_not_left_until_the_next_rou
         assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
 
 
-@leaping_time
+@in_simulated_time
 async def test_keys_without_a_waiting_record_are_removed_at_once() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         for number in range(12):
             cluster.create_job(make_job(f"job-{number:02}"))
         await asyncio.sleep(30)
-    async with operated(cluster, endpoint, retry_cache_size=4):
+    async with running_operator(cluster, endpoint, retry_cache_size=4):
         await asyncio.sleep(10)
         for number in range(4):  # the very ones that the cache holds
             cluster.annotate_job(f"job-{number:02}", **{ANNOTATION_DISCARD_RECORD: "true"})
@@ -138,26 +138,26 @@ async def test_keys_without_a_waiting_record_are_removed_at_once() -> None:
     assert len(endpoint.rows) == 8
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_waits_is_found_by_the_next_process() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
     await asyncio.sleep(2 * 3600)  # finished jobs of then do not come back into the index
     endpoint.down = None
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         await asyncio.sleep(30)
     assert cluster.status()["recordState"] == "Stored"
     assert finalizers(cluster) == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_answer_that_is_lost_makes_no_second_row() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.lost = 3
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(60)
     assert len(endpoint.rows) == 1

@@ -6,16 +6,16 @@ import json
 import pytest
 
 from tests.support.builders import make_job
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.recording import (
+from tests.support.cluster.jobs_with_records import (
     DAY_S,
     DOWN,
     finalizers,
     is_gone,
-    operated,
+    new_cluster_and_endpoint,
     persisted,
-    staged,
+    running_operator,
 )
+from tests.support.cluster.simulated_time import in_simulated_time
 from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD, FINALIZER_RECORD
 from trainingjob_api.errors import (
     RecordConflictError,
@@ -27,11 +27,11 @@ from trainingjob_operator.core.observe_job import job_view
 
 
 @pytest.mark.long
-@leaping_time
+@in_simulated_time
 async def test_the_status_of_a_rejected_record_has_the_reason_and_others_are_stored() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = RecordRejectedError("HTTP 422: name is too long")
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job("odd"))
         await asyncio.sleep(30)
         assert cluster.status("odd")["recordState"] == "Rejected"
@@ -49,23 +49,23 @@ async def test_the_status_of_a_rejected_record_has_the_reason_and_others_are_sto
     assert finalizers(cluster, "odd") == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_rejected_record_is_offered_again_by_the_next_process() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = RecordRejectedError("HTTP 413")
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
     endpoint.down = None
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         await asyncio.sleep(30)
     assert cluster.status()["recordState"] == "Stored"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_receiver_that_knows_another_first_revision_is_given_a_second_one() -> None:
-    cluster, endpoint = staged()
-    async with operated(cluster, endpoint):
+    cluster, endpoint = new_cluster_and_endpoint()
+    async with running_operator(cluster, endpoint):
         job = cluster.create_job(make_job())
         endpoint.rows[job["metadata"]["uid"]] = {
             "uid": job["metadata"]["uid"],
@@ -79,30 +79,30 @@ async def test_a_receiver_that_knows_another_first_revision_is_given_a_second_on
     assert cluster.status()["recordState"] == "Stored"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_receiver_that_answers_with_nothing_but_conflicts_has_rejected_the_record() -> (
     None
 ):
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = RecordConflictError("HTTP 409: no")
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(600)
     assert cluster.status()["recordState"] == "Rejected"
     assert endpoint.tries <= 4
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_record_that_an_uninstall_left_in_status_is_claimed_again_and_stored() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
         assert cluster.status()["recordState"] == "Pending"
     await cluster.set_record_finalizer(job_view(cluster.job("mnist")), present=False)
     assert finalizers(cluster) == []
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         await asyncio.sleep(30)
         assert finalizers(cluster) == [FINALIZER_RECORD]
         assert persisted(cluster)[0] == "False"
@@ -118,10 +118,10 @@ async def test_a_record_that_an_uninstall_left_in_status_is_claimed_again_and_st
 # --- the job is deleted ---------------------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_deleted_while_it_runs_leaves_a_record_of_that() -> None:
-    cluster, endpoint = staged()
-    async with operated(cluster, endpoint, exit_code=None):
+    cluster, endpoint = new_cluster_and_endpoint()
+    async with running_operator(cluster, endpoint, exit_code=None):
         cluster.create_job(make_job(nodes=2))
         await asyncio.sleep(10)
         cluster.delete_job()
@@ -131,11 +131,11 @@ async def test_a_job_that_is_deleted_while_it_runs_leaves_a_record_of_that() -> 
     assert (endpoint.row()["phase"], endpoint.row()["reason"]) == ("Cancelled", "Deleted")
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_deleted_before_its_first_pod_is_let_go_without_a_record() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     cluster.pod_quota = 0
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(5)
         assert FINALIZER_RECORD in finalizers(cluster)
@@ -145,11 +145,11 @@ async def test_a_job_that_is_deleted_before_its_first_pod_is_let_go_without_a_re
     assert endpoint.rows == {}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_deletion_waits_for_the_endpoint() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
         cluster.delete_job()
@@ -161,13 +161,13 @@ async def test_a_deletion_waits_for_the_endpoint() -> None:
     assert endpoint.row()["phase"] == "Succeeded"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_deletion_is_honoured_after_a_day_loudly(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         job = cluster.create_job(make_job())
         await asyncio.sleep(30)
         cluster.delete_job()
@@ -182,11 +182,11 @@ async def test_a_deletion_is_honoured_after_a_day_loudly(
     assert record["spec"]["template"], "it is the record, and not an extract"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_deleted_job_with_a_rejected_record_is_released_at_once_and_reported() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = RecordRejectedError("HTTP 422")
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
         cluster.delete_job()
@@ -195,11 +195,11 @@ async def test_a_deleted_job_with_a_rejected_record_is_released_at_once_and_repo
         assert "RecordAbandoned" in cluster.reasons()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_whose_user_gives_the_record_up_is_released() -> None:
-    cluster, endpoint = staged()
+    cluster, endpoint = new_cluster_and_endpoint()
     endpoint.down = DOWN
-    async with operated(cluster, endpoint):
+    async with running_operator(cluster, endpoint):
         cluster.create_job(make_job())
         await asyncio.sleep(30)
         cluster.annotate_job(**{ANNOTATION_DISCARD_RECORD: "true"})

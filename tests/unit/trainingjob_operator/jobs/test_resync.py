@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from trainingjob_api.errors import GoneError, UnavailableError
 from trainingjob_operator.core.job import JobKey
 from trainingjob_operator.jobs.job_entry import JobEntry
@@ -26,16 +26,16 @@ def new_cluster(*jobs: str, nodes: int = 1) -> FakeCluster:
     return cluster
 
 
-def entry(life: OperatorLife, key: JobKey = KEY) -> JobEntry:
+def entry(life: SimulatedOperator, key: JobKey = KEY) -> JobEntry:
     found = life.index.get(key)
     assert found is not None
     return found
 
 
-async def launched(nodes: int = 2) -> tuple[FakeCluster, OperatorLife]:
+async def launched(nodes: int = 2) -> tuple[FakeCluster, SimulatedOperator]:
     """A job whose ranks run, and an operator whose watches are open."""
     cluster = new_cluster("mnist", nodes=nodes)
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     cluster.connect(life.watch_events)
     await life.reconciler.reconcile(KEY)
@@ -47,36 +47,36 @@ async def launched(nodes: int = 2) -> tuple[FakeCluster, OperatorLife]:
     return cluster, life
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_first_pass_takes_in_all_pages_of_jobs_and_pods() -> None:
     cluster = new_cluster(*(f"job-{n}" for n in range(7)))
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         await asyncio.sleep(5)
     cluster.page_size = 2
     cluster.calls.clear()
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     assert Counter(call.method for call in cluster.calls) == {"list_jobs": 4, "list_pods": 4}
     assert len(life.index) == 7
     assert all(len(one.pods) == 1 and one.pods_known for one in life.index)
 
 
-@leaping_time
+@in_simulated_time
 async def test_nothing_is_decided_before_the_first_pass_is_complete() -> None:
     cluster = new_cluster("mnist")
     cluster.fail_next("list_jobs", UnavailableError("503"), times=2)
     cluster.fail_next("list_pods", GoneError("expired"))
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     assert {call.method for call in cluster.calls} == {"list_jobs", "list_pods"}
     assert life.resync.runs_total == 1
     assert KEY in life.index
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_list_that_breaks_off_in_the_middle_removes_nothing() -> None:
     cluster = new_cluster("a", "b", "c")
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     cluster.page_size = 1
     cluster.before["list_jobs"] = lambda: cluster.before.update(
@@ -86,10 +86,10 @@ async def test_a_list_that_breaks_off_in_the_middle_removes_nothing() -> None:
     assert len(life.index) == 3
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_vanished_unseen_is_forgotten() -> None:
     cluster = new_cluster("mnist")
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     cluster.delete_job()
     await life.resync.resync_until_done()
@@ -97,10 +97,10 @@ async def test_a_job_that_vanished_unseen_is_forgotten() -> None:
     assert life.resync.phantoms_total == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_newer_than_the_list_is_not_taken_for_vanished() -> None:
     cluster = new_cluster("old")
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     cluster.connect(life.watch_events)
     cluster.before["list_pods"] = lambda: cluster.create_job(make_job())  # after the list of jobs
     await life.resync.resync_until_done()
@@ -108,10 +108,10 @@ async def test_a_job_that_is_newer_than_the_list_is_not_taken_for_vanished() -> 
     assert life.resync.phantoms_total == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_namesake_that_was_born_unseen_replaces_its_predecessor() -> None:
     cluster = new_cluster("mnist")
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     cluster.delete_job()
     second = cluster.create_job(make_job())
@@ -119,7 +119,7 @@ async def test_a_namesake_that_was_born_unseen_replaces_its_predecessor() -> Non
     assert entry(life).job.uid == second["metadata"]["uid"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_that_vanished_unseen_is_missing_afterwards() -> None:
     cluster, life = await launched()
     cluster.pod_watch.hold()
@@ -130,10 +130,10 @@ async def test_a_pod_that_vanished_unseen_is_missing_afterwards() -> None:
     assert life.queue.depth == 1, "somebody must decide what that means"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_that_is_newer_than_the_list_is_not_taken_for_vanished() -> None:
     cluster = new_cluster("mnist")
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     cluster.connect(life.watch_events)
     await life.resync.resync_until_done()
     list_pods = cluster.list_pods
@@ -149,31 +149,31 @@ async def test_a_pod_that_is_newer_than_the_list_is_not_taken_for_vanished() -> 
     assert entry(life).vanished == set()
 
 
-@leaping_time
+@in_simulated_time
 async def test_finished_jobs_of_long_ago_do_not_come_back() -> None:
     cluster = new_cluster("mnist")
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         await asyncio.sleep(1)
         cluster.run_pod(cluster.pod())
         cluster.finish_pod(cluster.pod())
         await asyncio.sleep(1)
-    young = OperatorLife(cluster)
+    young = SimulatedOperator(cluster)
     await young.resync.resync_until_done()
     assert KEY in young.index
     await asyncio.sleep(3600)
-    old = OperatorLife(cluster)
+    old = SimulatedOperator(cluster)
     await old.resync.resync_until_done()
     assert KEY not in old.index
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_of_long_ago_without_a_completion_time_does_not_come_back_either() -> None:
     cluster = await finished("mnist")
     status = cluster.status()
     del status["completionTime"]
     cluster.set_job_status(KEY, status)
     await asyncio.sleep(7200)
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     await life.resync.resync_until_done()
     assert len(life.index) == 0
 
@@ -181,7 +181,7 @@ async def test_a_job_of_long_ago_without_a_completion_time_does_not_come_back_ei
 async def finished(*names: str, exit_code: int = 0) -> FakeCluster:
     """A cluster in which these jobs are over, and no operator runs."""
     cluster = new_cluster(*names)
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         await asyncio.sleep(1)
         for pod in cluster.pods():
             cluster.run_pod(pod)
@@ -191,22 +191,22 @@ async def finished(*names: str, exit_code: int = 0) -> FakeCluster:
     return cluster
 
 
-@leaping_time
+@in_simulated_time
 async def test_finished_jobs_of_long_ago_cost_a_restarted_operator_nothing_but_lists() -> None:
     cluster = await finished(*(f"job-{n}" for n in range(9)))
     await asyncio.sleep(7200)
     cluster.calls.clear()
-    async with OperatorLife(cluster) as life:
+    async with SimulatedOperator(cluster) as life:
         await asyncio.sleep(10)
         assert len(life.index) == 0
     lists = {"list_jobs": 2, "list_pods": 2, "list_policies": 1}
     assert Counter(call.method for call in cluster.calls) == lists
 
 
-@leaping_time
+@in_simulated_time
 async def test_finished_jobs_do_not_throw_each_other_out_at_every_pass() -> None:
     cluster = await finished("a", "b", "c")
-    async with OperatorLife(cluster, max_jobs=2, interval_s=60.0) as life:
+    async with SimulatedOperator(cluster, max_jobs=2, interval_s=60.0) as life:
         await asyncio.sleep(600)
         assert life.index.evicted_total == 0
         cluster.create_job(make_job("new"))
@@ -215,10 +215,10 @@ async def test_finished_jobs_do_not_throw_each_other_out_at_every_pass() -> None
         assert JobKey("ml", "new") in life.index
 
 
-@leaping_time
+@in_simulated_time
 async def test_pods_that_a_job_left_behind_long_ago_are_taken_down() -> None:
     cluster = new_cluster("mnist")
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         await asyncio.sleep(1)
         cluster.run_pod(cluster.pod())
         await asyncio.sleep(2)
@@ -228,7 +228,7 @@ async def test_pods_that_a_job_left_behind_long_ago_are_taken_down() -> None:
     assert cluster.status()["phase"] == "Failed"
     await asyncio.sleep(7200)
     cluster._faults.clear()
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         await asyncio.sleep(1)
         cluster.reap()
         await asyncio.sleep(5)
@@ -236,20 +236,20 @@ async def test_pods_that_a_job_left_behind_long_ago_are_taken_down() -> None:
     assert cluster.status()["terminating"] == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_another_controllers_job_is_left_alone() -> None:
     cluster = new_cluster()
     cluster.create_job(make_job(managedBy="example.com/other"))
-    async with OperatorLife(cluster) as life:
+    async with SimulatedOperator(cluster) as life:
         await asyncio.sleep(5)
         assert len(life.index) == 0
     assert cluster.effects == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_passes_are_made_at_every_interval_and_soon_after_a_request() -> None:
     cluster = new_cluster("mnist")
-    async with OperatorLife(cluster, interval_s=100.0) as life:
+    async with SimulatedOperator(cluster, interval_s=100.0) as life:
         assert life.resync.runs_total == 1
         await asyncio.sleep(2)
         assert life.resync.runs_total == 2, "the watches were opened"
@@ -263,10 +263,10 @@ async def test_passes_are_made_at_every_interval_and_soon_after_a_request() -> N
         assert life.resync.runs_total == 4
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pass_that_fails_is_repeated_soon() -> None:
     cluster = new_cluster("mnist")
-    async with OperatorLife(cluster, interval_s=100.0) as life:
+    async with SimulatedOperator(cluster, interval_s=100.0) as life:
         await asyncio.sleep(50)
         before = life.resync.runs_total
         cluster.fail_next("list_pods", UnavailableError("503"), times=3)
@@ -277,7 +277,7 @@ async def test_a_pass_that_fails_is_repeated_soon() -> None:
         assert life.resync.runs_total == before + 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_list_older_than_a_pods_end_does_not_hold_up_the_next_attempt() -> None:
     cluster, life = await launched()
     cluster.finish_pod(cluster.pod(0, 0), exit_code=1)
@@ -300,22 +300,22 @@ async def test_a_list_older_than_a_pods_end_does_not_hold_up_the_next_attempt() 
     assert cluster.status()["launchedAttempt"] == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_free_entries_go_to_the_oldest_jobs_of_all_namespaces() -> None:
     cluster = FakeCluster(LoopClock(), namespaces=("a", "b"))
     for name, namespace in (("oldest", "b"), ("newer", "a"), ("newest", "b")):
         cluster.create_job(make_job(name, namespace=namespace))
         await asyncio.sleep(1)
-    life = OperatorLife(cluster, max_jobs=1, namespaces=("a", "b"))
+    life = SimulatedOperator(cluster, max_jobs=1, namespaces=("a", "b"))
     await life.resync.resync_until_done()
     assert [one.job.key.name for one in life.index] == ["oldest"]
     assert life.index.waiting.first == JobKey("a", "newer")
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_bug_in_one_pass_ends_neither_the_resync_nor_lists_everything_in_a_loop() -> None:
     cluster = new_cluster("mnist")
-    async with OperatorLife(cluster, interval_s=100.0) as life:
+    async with SimulatedOperator(cluster, interval_s=100.0) as life:
         await asyncio.sleep(50)
         list_pods, failures = cluster.list_pods, 0
 
@@ -333,7 +333,7 @@ async def test_a_bug_in_one_pass_ends_neither_the_resync_nor_lists_everything_in
         assert life.resync.runs_total == before + 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_over_and_whose_pods_have_ended_gets_no_pass() -> None:
     """There can be ten thousand of them, and live jobs would wait behind."""
     cluster, life = await launched()
@@ -352,10 +352,10 @@ async def test_a_job_that_is_over_and_whose_pods_have_ended_gets_no_pass() -> No
     assert life.queue.depth == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_is_older_in_a_later_list_means_that_the_cluster_was_restored() -> None:
     cluster = new_cluster("mnist")
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     reasons: list[str] = []
     life.resync._on_rewind = reasons.append  # type: ignore[misc]
     await life.resync.resync_until_done()
@@ -372,10 +372,10 @@ async def test_a_job_that_is_older_in_a_later_list_means_that_the_cluster_was_re
     assert f"from version {newer} to {known.resource_version}" in why
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_live_read_that_is_older_than_what_was_known_means_the_same() -> None:
     cluster = new_cluster("mnist")
-    life = OperatorLife(cluster)
+    life = SimulatedOperator(cluster)
     reasons: list[str] = []
     life.reconciler.live._on_rewind = reasons.append  # type: ignore[misc]
     await life.resync.resync_until_done()

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.support.records.endpoint import FakeEndpoint
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import UnavailableError
@@ -25,15 +25,15 @@ def new_cluster() -> FakeCluster:
     return cluster
 
 
-def new_life(cluster: FakeCluster) -> OperatorLife:
-    return OperatorLife(cluster, namespaces=("web", "ml"))
+def new_life(cluster: FakeCluster) -> SimulatedOperator:
+    return SimulatedOperator(cluster, namespaces=("web", "ml"))
 
 
 @pytest.mark.parametrize("method", ["list_jobs", "list_pods"])
 def test_the_namespaces_that_can_be_read_are_served_and_the_other_joins_when_its_role_comes(
     method: str,
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         cluster = new_cluster()
         cluster.forbidden.add((method, "web"))
@@ -52,13 +52,13 @@ def test_the_namespaces_that_can_be_read_are_served_and_the_other_joins_when_its
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_only_forbidden_namespaces_are_listed_again_with_back_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cluster = new_cluster()
     cluster.forbidden.add(("list_jobs", "web"))
-    life = OperatorLife(cluster, namespaces=("web", "ml"), interval_s=600)
+    life = SimulatedOperator(cluster, namespaces=("web", "ml"), interval_s=600)
     clock, asked = cluster.clock, []
     with caplog.at_level(logging.INFO, logger="trainingjob_operator.jobs.resync"):
         await life.resync.resync_until_done()
@@ -85,7 +85,7 @@ async def test_only_forbidden_namespaces_are_listed_again_with_back_off(
     assert 1 <= len(said) - 1 <= 2, "not once for each try"
 
 
-@leaping_time
+@in_simulated_time
 async def test_no_job_is_taken_for_vanished_while_its_namespace_is_forbidden() -> None:
     cluster = new_cluster()
     life = new_life(cluster)
@@ -97,7 +97,7 @@ async def test_no_job_is_taken_for_vanished_while_its_namespace_is_forbidden() -
     assert life.resync.phantoms_total == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_server_that_forbids_everything_is_waited_for() -> None:
     cluster = new_cluster()
     cluster.forbidden.update({("list_jobs", "web"), ("list_jobs", "ml")})
@@ -111,7 +111,7 @@ async def test_a_server_that_forbids_everything_is_waited_for() -> None:
     assert ML in life.index
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_server_that_does_not_answer_is_not_taken_for_a_missing_role() -> None:
     cluster = new_cluster()
     cluster.fail_next("list_jobs", UnavailableError("503"))
@@ -120,14 +120,14 @@ async def test_a_server_that_does_not_answer_is_not_taken_for_a_missing_role() -
     assert len(life.forbidden_lists) == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_records_of_the_other_namespaces_are_found() -> None:
     cluster = new_cluster()
     ended(cluster, "owed", state="Pending")
     ended(cluster, "owed", state="Pending", namespace="web")
     cluster.forbidden.add(("jobs_by_record_state", "web"))
     endpoint = FakeEndpoint(cluster)
-    async with OperatorLife(cluster, namespaces=("web", "ml"), endpoint=endpoint):
+    async with SimulatedOperator(cluster, namespaces=("web", "ml"), endpoint=endpoint):
         await asyncio.sleep(20)
         stored = {record["namespace"] for record in endpoint.taken}
         assert "ml" in stored

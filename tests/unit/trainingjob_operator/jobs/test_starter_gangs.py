@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import leaping_time
-from tests.support.cluster.operator_life import OperatorLife
-from tests.support.cluster.passes import Object, conditions, new_cluster
+from tests.support.cluster.reconcile_passes import Object, conditions, new_cluster
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import in_simulated_time
 from trainingjob_api.constants import LABEL_ATTEMPT, LABEL_JOB_NAME
 from trainingjob_api.errors import QuotaExceededError
 
@@ -50,7 +50,7 @@ async def competition(jobs: int, *, quota: int) -> AsyncIterator[FakeCluster]:
     """Jobs each of which has got a part of a quota, before anything of it came to run."""
     cluster = new_cluster()
     cluster.pod_quota = 0
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         for number in range(jobs):
             cluster.create_job(make_job(f"gang-{number}", nodes=NODES))
         await asyncio.sleep(1)
@@ -79,7 +79,7 @@ async def competition(jobs: int, *, quota: int) -> AsyncIterator[FakeCluster]:
 
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_gangs_that_each_hold_a_part_of_a_quota_run_one_after_the_other(jobs: int) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         names = [f"gang-{number}" for number in range(jobs)]
         async with competition(jobs, quota=NODES) as cluster:
@@ -99,11 +99,11 @@ def test_gangs_that_each_hold_a_part_of_a_quota_run_one_after_the_other(jobs: in
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_gang_that_gives_back_says_why_and_is_asked_for_seldom() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 2
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=3))
         await asyncio.sleep(50)
         assert conditions(cluster)["PodsReady"] == ("False", "QuotaExceeded")
@@ -128,11 +128,11 @@ async def test_a_gang_that_gives_back_says_why_and_is_asked_for_seldom() -> None
     assert len(cluster.pods()) == 3
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_gang_whose_first_rank_is_done_keeps_what_it_has() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 2
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         cluster.create_job(make_job(nodes=4))
         await asyncio.sleep(1)
         first, second = cluster.pods()
@@ -145,11 +145,11 @@ async def test_a_gang_whose_first_rank_is_done_keeps_what_it_has() -> None:
     assert (status["attempt"], status["completedIndexes"]) == (0, "0")
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_pre_running_deadline_of_a_gang_counts_over_what_it_gave_back() -> None:
     cluster = new_cluster()
     cluster.pod_quota = 1
-    async with OperatorLife(cluster):
+    async with SimulatedOperator(cluster):
         job = make_job(nodes=2, preRunningDeadlineSeconds=400, backoffLimit=0)
         cluster.create_job(job)
         await asyncio.sleep(300)

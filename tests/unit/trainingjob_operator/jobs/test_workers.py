@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.cluster.leaping import LoopClock, leaping_time
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from trainingjob_api.errors import (
     ConflictError,
     ForbiddenError,
@@ -71,7 +71,7 @@ def failing_with(error: Exception) -> Callable[[JobKey], Awaitable[float | None]
     return act
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pass_that_asks_for_another_one_gets_it_then() -> None:
     async def act(key: JobKey) -> float | None:
         return 7.0
@@ -94,7 +94,7 @@ async def test_a_pass_that_asks_for_another_one_gets_it_then() -> None:
 def test_a_permanent_error_is_retried_once_a_minute_whatever_events_arrive(
     error: KubernetesError,
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         async with at_work(failing_with(error)) as bench:
             await bench.flood(200, KEY, OTHER)
@@ -104,7 +104,7 @@ def test_a_permanent_error_is_retried_once_a_minute_whatever_events_arrive(
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_missing_right_is_retried_soon_then_once_a_minute_whatever_events_arrive() -> None:
     async with at_work(failing_with(RightMissingError("no right", status=403))) as bench:
         await bench.flood(400, KEY, OTHER)
@@ -118,7 +118,7 @@ async def test_a_missing_right_is_retried_soon_then_once_a_minute_whatever_event
     assert len(bench.passes[OTHER]) == 4000, "nobody else waits"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_throttled_job_waits_for_as_long_as_it_was_asked_to() -> None:
     error = ThrottledError("slow down", retry_after_s=17)
     async with at_work(failing_with(error)) as bench:
@@ -127,7 +127,7 @@ async def test_a_throttled_job_waits_for_as_long_as_it_was_asked_to() -> None:
     assert len(bench.passes[OTHER]) == 600
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_throttling_response_without_a_wait_causes_no_hot_loop() -> None:
     async with at_work(failing_with(ThrottledError("slow down", retry_after_s=0))) as bench:
         bench.queue.add(KEY)
@@ -147,7 +147,7 @@ async def test_a_throttling_response_without_a_wait_causes_no_hot_loop() -> None
 def test_a_fault_that_passes_is_tried_again_with_waits_that_double_up_to_a_minute(
     error: KubernetesError,
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         async with at_work(failing_with(error)) as bench:
             bench.queue.add(KEY)
@@ -162,7 +162,7 @@ def test_a_fault_that_passes_is_tried_again_with_waits_that_double_up_to_a_minut
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_success_forgets_the_failures() -> None:
     outcomes = [True, True, True, True, False, True]
 
@@ -177,7 +177,7 @@ async def test_success_forgets_the_failures() -> None:
     assert bench.passes[KEY][-1] - bench.passes[KEY][-2] < 0.2, "as after a first failure"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_bug_in_one_jobs_pass_kills_no_worker_and_delays_no_other_job() -> None:
     async with at_work(failing_with(ZeroDivisionError("a bug")), count=1) as bench:
         bench.queue.add(KEY)
@@ -188,7 +188,7 @@ async def test_a_bug_in_one_jobs_pass_kills_no_worker_and_delays_no_other_job() 
     assert bench.workers.failures_total == len(bench.passes[KEY])
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_slow_pass_delays_only_its_own_job() -> None:
     async def act(key: JobKey) -> float | None:
         if key == KEY:
@@ -201,7 +201,7 @@ async def test_a_slow_pass_delays_only_its_own_job() -> None:
     assert len(bench.passes[OTHER]) == 200
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_comes_in_during_a_pass_is_one_more_pass_afterwards() -> None:
     at_once, most = 0, 0
 
@@ -220,7 +220,7 @@ async def test_what_comes_in_during_a_pass_is_one_more_pass_afterwards() -> None
     assert most == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_stopping_ends_a_pass_in_its_middle_and_all_appointments() -> None:
     async def act(key: JobKey) -> float | None:
         if key == OTHER:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from trainingjob_api.constants import MAX_MESSAGE_BYTES
 from trainingjob_api.errors import (
     ForbiddenError,
@@ -86,7 +86,7 @@ async def sending(recorder: EventRecorder) -> AsyncIterator[asyncio.Task[None]]:
 # --- what is sent -----------------------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_events_are_sent_in_the_order_in_which_they_were_recorded() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
@@ -122,7 +122,7 @@ def test_a_message_is_cut_to_the_limit_of_the_api() -> None:
 # --- said once --------------------------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_repeated_event_is_not_sent_again_within_ten_minutes() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
@@ -133,7 +133,7 @@ async def test_a_repeated_event_is_not_sent_again_within_ten_minutes() -> None:
     assert len(writer.sent) == 3
 
 
-@leaping_time
+@in_simulated_time
 async def test_another_message_reason_or_job_is_not_a_repeat() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
@@ -146,7 +146,7 @@ async def test_another_message_reason_or_job_is_not_a_repeat() -> None:
     assert len(writer.sent) == 4
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_event_about_a_policy_is_sent_each_time() -> None:
     """The caller prevents repeats."""
     writer = Writer()
@@ -170,7 +170,7 @@ async def test_an_event_about_a_policy_is_sent_each_time() -> None:
     assert writer.sent[2]["involvedObject"]["kind"] == "TrainingJob"
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_cache_of_repeats_is_bounded_and_evicts_the_oldest() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
@@ -189,7 +189,7 @@ async def test_the_cache_of_repeats_is_bounded_and_evicts_the_oldest() -> None:
 # --- never in the way -------------------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_events_beyond_the_queue_limit_are_dropped_and_counted() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
@@ -201,7 +201,7 @@ async def test_events_beyond_the_queue_limit_are_dropped_and_counted() -> None:
     assert writer.messages == [str(number) for number in range(QUEUE_SIZE)]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_dropped_event_does_not_count_as_sent() -> None:
     writer = Writer()
     recorder = EventRecorder(writer, LoopClock())
@@ -226,7 +226,7 @@ async def test_a_dropped_event_does_not_count_as_sent() -> None:
 def test_an_event_that_cannot_be_sent_is_dropped_and_counted_and_the_next_one_is_sent(
     error: KubernetesError,
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         writer = Writer()
         writer.errors = [error]
@@ -241,7 +241,7 @@ def test_an_event_that_cannot_be_sent_is_dropped_and_counted_and_the_next_one_is
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_after_a_429_the_next_event_waits_for_retry_after() -> None:
     writer = Writer()
     writer.errors = [ThrottledError("slow down", retry_after_s=17)]
@@ -253,7 +253,7 @@ async def test_after_a_429_the_next_event_waits_for_retry_after() -> None:
     assert writer.asked_at == pytest.approx([0, 17], abs=0.1)
 
 
-@leaping_time
+@in_simulated_time
 async def test_flush_sends_the_rest_within_its_time_limit() -> None:
     writer = Writer()
     writer.takes_s = 0.2
@@ -265,7 +265,7 @@ async def test_flush_sends_the_rest_within_its_time_limit() -> None:
     assert LoopClock().monotonic() == pytest.approx(0.5)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_flush_with_nothing_left_takes_no_time() -> None:
     await EventRecorder(Writer(), LoopClock()).flush(10)
     assert LoopClock().monotonic() == 0

@@ -8,10 +8,10 @@ from typing import Any
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LoopClock, leaping_time
 from tests.support.cluster.memory_log_store import MemoryLogStore
 from tests.support.cluster.objects import Crash
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import REASON_VOLUME_UNAVAILABLE
 from trainingjob_api.errors import (
@@ -37,9 +37,9 @@ async def operated(
     *,
     idle: Collection[int] = (),
     **settings: Any,
-) -> AsyncIterator[OperatorLife]:
+) -> AsyncIterator[SimulatedOperator]:
     """An operator with a log volume, and a kubelet that runs every pod for two seconds."""
-    async with OperatorLife(cluster, store=store, **settings) as life:
+    async with SimulatedOperator(cluster, store=store, **settings) as life:
         kubelet = asyncio.create_task(Kubelet(cluster, script, idle=idle).run())
         try:
             yield life
@@ -83,7 +83,7 @@ def gone(cluster: FakeCluster) -> bool:
 # --- a log that cannot be read --------------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_is_deleted() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
@@ -100,7 +100,7 @@ async def test_on_a_dead_node_a_log_is_given_up_and_its_pod_is_deleted() -> None
     assert "i/o timeout" in message
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_forbidden_log_is_not_requested_twice() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
@@ -111,7 +111,7 @@ async def test_a_forbidden_log_is_not_requested_twice() -> None:
     assert "pods/log is forbidden" in logs(cluster)[2]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_right_that_is_missing_for_a_moment_costs_nothing_of_the_log() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(cleanPodPolicy="All"))
@@ -121,7 +121,7 @@ async def test_a_right_that_is_missing_for_a_moment_costs_nothing_of_the_log() -
     assert logs(cluster)[:2] == ("True", "Archived")
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_fault_that_passes_costs_nothing_of_the_log() -> None:
     cluster, store = staged()
     job = cluster.create_job(make_job(nodes=2))
@@ -132,7 +132,7 @@ async def test_a_fault_that_passes_costs_nothing_of_the_log() -> None:
     assert sorted(store.headers(job["metadata"]["uid"])) == sorted(cluster.started)
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_log_of_a_pod_that_is_deleted_before_it_is_read_is_reported_as_missing() -> None:
     cluster, store = staged()
     cluster.create_job(make_job())
@@ -143,7 +143,7 @@ async def test_the_log_of_a_pod_that_is_deleted_before_it_is_read_is_reported_as
     assert "not found" in logs(cluster)[2]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_log_that_never_ends_is_given_up_after_a_minute() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=2, backoff_limit=1))
@@ -166,7 +166,7 @@ async def test_a_log_that_never_ends_is_given_up_after_a_minute() -> None:
 # --- a volume that does not take it ---------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_broken_volume_neither_stops_nor_delays_a_job() -> None:
     cluster, store = staged()
     store.fault = FULL
@@ -179,7 +179,7 @@ async def test_a_broken_volume_neither_stops_nor_delays_a_job() -> None:
     assert logs(cluster)[:2] == ("False", "VolumeUnavailable")
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_error_of_the_volume_is_kept_until_a_log_is_archived() -> None:
     cluster, store = staged()
     async with operated(cluster, store) as life:
@@ -197,7 +197,7 @@ async def test_the_error_of_the_volume_is_kept_until_a_log_is_archived() -> None
         assert life.archiver.volume_fault is None
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_broken_volume_is_tried_at_intervals_and_not_for_every_job() -> None:
     cluster, store = staged()
     store.fault = FULL
@@ -213,7 +213,7 @@ async def test_a_broken_volume_is_tried_at_intervals_and_not_for_every_job() -> 
     assert took < DEADLINE_S
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_error_of_one_jobs_entry_costs_no_other_job_its_log() -> None:
     cluster, store = staged()
     store.entry_faults["closed"] = EntryError("job_1 does not let the operator in")
@@ -231,7 +231,7 @@ async def test_an_error_of_one_jobs_entry_costs_no_other_job_its_log() -> None:
     assert store.prepared == [other["metadata"]["uid"]]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_repaired_volume_gets_directory_and_logs() -> None:
     cluster, store = staged()
     store.fault = FULL
@@ -250,7 +250,7 @@ async def test_a_repaired_volume_gets_directory_and_logs() -> None:
 # --- bounds, and what memory forgets --------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_more_logs_than_the_queue_holds_are_requested_again() -> None:
     cluster, store = staged()
     job = cluster.create_job(make_job(nodes=5, cleanPodPolicy="All"))
@@ -262,7 +262,7 @@ async def test_more_logs_than_the_queue_holds_are_requested_again() -> None:
     assert sorted(store.headers(job["metadata"]["uid"])) == sorted(cluster.started)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_the_index_has_forgotten_gets_its_logs_archived() -> None:
     cluster, store = staged()
     first = cluster.create_job(make_job("first"))
@@ -275,7 +275,7 @@ async def test_a_job_that_the_index_has_forgotten_gets_its_logs_archived() -> No
     assert len(store.headers(first["metadata"]["uid"])) == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_record_names_the_logs_and_is_sent_once() -> None:
     cluster, store = staged()
     endpoint = FakeEndpoint(cluster)
@@ -291,13 +291,13 @@ async def test_the_record_names_the_logs_and_is_sent_once() -> None:
     assert endpoint.row()["revision"] == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_of_a_one_pod_job_the_volume_costs_two_requests() -> None:
     counted = {}
     for volume in (False, True):
         cluster, store = staged()
         endpoint = FakeEndpoint(cluster)
-        async with OperatorLife(cluster, store=store if volume else None, endpoint=endpoint):
+        async with SimulatedOperator(cluster, store=store if volume else None, endpoint=endpoint):
             await asyncio.sleep(5)
             before = len(cluster.calls)
             cluster.create_job(make_job())
@@ -315,7 +315,7 @@ async def test_of_a_one_pod_job_the_volume_costs_two_requests() -> None:
     assert len(counted[True]) - len(counted[False]) == 2, counted
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_note_of_what_is_still_to_be_archived_costs_no_status_write() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=2, backoff_limit=1))
@@ -327,7 +327,7 @@ async def test_the_note_of_what_is_still_to_be_archived_costs_no_status_write() 
     assert [note for note in notes if note] == [[{"attempt": 0, "ranks": "0-1"}]]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=20, backoff_limit=1))
@@ -342,7 +342,7 @@ async def test_a_gang_is_torn_down_with_one_read_of_its_job() -> None:
 # --- ranks whose pods go unread -------------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_log_of_a_rank_that_is_deleted_by_force_is_reported_as_missing() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=2))
@@ -355,7 +355,7 @@ async def test_the_log_of_a_rank_that_is_deleted_by_force_is_reported_as_missing
     assert "the log of rank 1 of attempt 0 is missing" in logs(cluster)[2]
 
 
-@leaping_time
+@in_simulated_time
 async def test_logs_of_ranks_deleted_while_no_operator_runs_are_reported_as_missing() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=3))
@@ -369,7 +369,7 @@ async def test_logs_of_ranks_deleted_while_no_operator_runs_are_reported_as_miss
     assert "the logs of ranks 1-2 of attempt 0 are missing" in logs(cluster)[2]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_completes_while_the_operator_is_away_lacks_the_logs_that_went() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=2))
@@ -388,7 +388,7 @@ async def test_a_job_that_completes_while_the_operator_is_away_lacks_the_logs_th
     assert "the log of rank 0 of attempt 0 is missing" in logs(cluster)[2]
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_archived_log_is_found_by_the_next_process_after_its_pod_was_deleted() -> None:
     cluster, store = staged()
     job = cluster.create_job(make_job(nodes=2))
@@ -405,7 +405,7 @@ async def test_an_archived_log_is_found_by_the_next_process_after_its_pod_was_de
     assert len(store.headers(uid)) == 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pod_that_begins_as_its_job_is_stopped_is_not_deleted_before_its_log_is_read() -> (
     None
 ):
@@ -437,7 +437,7 @@ async def bumped_and_dead(cluster: FakeCluster, store: MemoryLogStore) -> None:
     assert len(cluster.pods()) == 3
 
 
-@leaping_time
+@in_simulated_time
 async def test_logs_of_an_earlier_attempt_that_go_while_the_operator_is_away_are_missing() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=3, backoff_limit=1))
@@ -452,7 +452,7 @@ async def test_logs_of_an_earlier_attempt_that_go_while_the_operator_is_away_are
     assert "unread" not in cluster.status()["logs"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_logs_of_an_earlier_attempt_whose_pods_are_still_there_are_archived_later() -> None:
     cluster, store = staged()
     job = cluster.create_job(make_job(nodes=3, backoff_limit=1))
@@ -465,7 +465,7 @@ async def test_logs_of_an_earlier_attempt_whose_pods_are_still_there_are_archive
     assert "unread" not in cluster.status()["logs"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_suspended_job_is_not_settled_while_logs_are_to_be_looked_for() -> None:
     cluster, store = staged()
     cluster.create_job(make_job(nodes=3, backoff_limit=1))
@@ -484,7 +484,7 @@ async def test_a_suspended_job_is_not_settled_while_logs_are_to_be_looked_for() 
 # --- containers beside the main one ---------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_of_a_pod_whose_init_container_failed_that_log_is_archived() -> None:
     cluster, store = staged()
     template = {
@@ -494,7 +494,7 @@ async def test_of_a_pod_whose_init_container_failed_that_log_is_archived() -> No
         }
     }
     job = cluster.create_job(make_job(template=template, backoff_limit=0))
-    async with OperatorLife(cluster, store=store):
+    async with SimulatedOperator(cluster, store=store):
         await until(lambda: len(cluster.pods()) == 1, 5)
         cluster.fail_init_container(cluster.pod(), "fetch", 5)
         await until(lambda: is_settled(cluster), 10)

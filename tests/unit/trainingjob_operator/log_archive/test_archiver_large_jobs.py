@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Container
 from typing import Final
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.support.views import make_view, succeeded
 from trainingjob_api.errors import ArchiveBusyError, UnavailableError
 from trainingjob_api.log_sections import Section, Written
@@ -115,7 +115,7 @@ class Work:
         return self.clock.monotonic() - begun
 
 
-@leaping_time
+@in_simulated_time
 async def test_of_a_thousand_ranks_no_log_is_given_up() -> None:
     work = Work(1000)
     took = await work.took_s()
@@ -123,7 +123,7 @@ async def test_of_a_thousand_ranks_no_log_is_given_up() -> None:
     assert (work.archiver.archived_total, work.archiver.given_up_total) == (1000, 0)
 
 
-@leaping_time
+@in_simulated_time
 async def test_dead_nodes_cost_the_ranks_on_them_and_no_others() -> None:
     work = Work(100)
     work.node.dead = {pod.name for pod in work.pods[:5]}
@@ -133,7 +133,7 @@ async def test_dead_nodes_cost_the_ranks_on_them_and_no_others() -> None:
     assert {work.node.reads[name] for name in work.node.dead} == {TRIES}
 
 
-@leaping_time
+@in_simulated_time
 async def test_where_every_log_hangs_the_job_ends_when_its_patience_is_over() -> None:
     work = Work(1000)
     work.node.hangs = True
@@ -143,7 +143,7 @@ async def test_where_every_log_hangs_the_job_ends_when_its_patience_is_over() ->
     assert len(work.node.reads) >= took // DEADLINE_S
 
 
-@leaping_time
+@in_simulated_time
 async def test_another_process_at_the_archive_is_waited_for() -> None:
     work = Work(20)
     work.store.busy_until = work.clock.monotonic() + DEADLINE_S / 2
@@ -151,7 +151,7 @@ async def test_another_process_at_the_archive_is_waited_for() -> None:
     assert (work.archiver.archived_total, work.archiver.given_up_total) == (20, 0)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_lock_that_stays_is_waited_for_no_longer_than_a_minute() -> None:
     work = Work(20)
     work.store.busy_until = float("inf")

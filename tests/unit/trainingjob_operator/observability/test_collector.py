@@ -13,8 +13,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.tree import ROOT
-from tests.support.volume.volume import SetClock
+from tests.support.repository import ROOT
+from tests.support.volume.volume import AdjustableClock
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import ForbiddenError
 from trainingjob_operator.clock import SystemClock
@@ -165,7 +165,7 @@ async def test_a_deletion_at_its_time_is_counted_at_once_and_so_is_a_failed_one(
 
 
 async def test_pauses_of_retention_are_counted_by_cause() -> None:
-    clock = SetClock()
+    clock = AdjustableClock()
     operator = Operator(Settings(), Connection(Configuration(), "default"), clock=clock)
 
     def holds() -> list[float | None]:

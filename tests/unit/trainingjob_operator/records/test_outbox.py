@@ -11,8 +11,8 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import ANNOTATION_DISCARD_RECORD
 from trainingjob_api.errors import EndpointUnavailableError, RecordRejectedError
@@ -34,8 +34,8 @@ class PickyEndpoint(FakeEndpoint):
 @asynccontextmanager
 async def operated(
     cluster: FakeCluster, endpoint: FakeEndpoint, **settings: Any
-) -> AsyncIterator[OperatorLife]:
-    async with OperatorLife(cluster, endpoint=endpoint, **settings) as life:
+) -> AsyncIterator[SimulatedOperator]:
+    async with SimulatedOperator(cluster, endpoint=endpoint, **settings) as life:
         kubelet = asyncio.create_task(Kubelet(cluster).run())
         try:
             yield life
@@ -44,7 +44,7 @@ async def operated(
             await asyncio.wait([kubelet])
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_record_at_which_the_endpoint_fails_keeps_no_other_from_being_the_probe() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = PickyEndpoint(cluster)
@@ -59,7 +59,7 @@ async def test_a_record_at_which_the_endpoint_fails_keeps_no_other_from_being_th
         assert cluster.status("odd")["recordState"] == "Pending"
 
 
-@leaping_time
+@in_simulated_time
 async def test_records_that_were_given_up_in_an_outage_do_not_use_up_the_probes() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -76,7 +76,7 @@ async def test_records_that_were_given_up_in_an_outage_do_not_use_up_the_probes(
 
 
 @pytest.mark.long
-@leaping_time
+@in_simulated_time
 async def test_more_rejected_records_than_the_cache_has_room_for_are_offered_once_a_day() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -93,7 +93,7 @@ async def test_more_rejected_records_than_the_cache_has_room_for_are_offered_onc
         assert endpoint.tries == 24
 
 
-@leaping_time
+@in_simulated_time
 async def test_records_that_wait_come_before_any_number_of_rejected_ones() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -114,7 +114,7 @@ async def test_records_that_wait_come_before_any_number_of_rejected_ones() -> No
     assert len(endpoint.rows) == 13
 
 
-@leaping_time
+@in_simulated_time
 async def test_deliveries_that_change_nothing_are_not_kept() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -141,7 +141,7 @@ async def _outage(cluster: FakeCluster, endpoint: FakeEndpoint, jobs: int) -> No
     cluster.calls.clear()
 
 
-@leaping_time
+@in_simulated_time
 async def test_all_records_are_sent_before_the_first_of_many_statuses_is_written() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -155,7 +155,7 @@ async def test_all_records_are_sent_before_the_first_of_many_statuses_is_written
     assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
 
 
-@leaping_time
+@in_simulated_time
 async def test_jobs_say_so_after_half_a_minute_however_many_records_are_still_to_go_out() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -172,7 +172,7 @@ async def test_jobs_say_so_after_half_a_minute_however_many_records_are_still_to
 
 
 @pytest.mark.long
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_ends_does_not_queue_behind_the_deliveries_of_an_outage() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -190,7 +190,7 @@ async def test_a_job_that_ends_does_not_queue_behind_the_deliveries_of_an_outage
 # --- what a list brings -------------------------------------------------------------------------
 
 
-@leaping_time
+@in_simulated_time
 async def test_after_an_outage_jobs_come_in_pages_and_are_not_read_one_by_one() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -209,7 +209,7 @@ async def test_after_an_outage_jobs_come_in_pages_and_are_not_read_one_by_one() 
     assert counted["get_job"] <= 2 * 8
 
 
-@leaping_time
+@in_simulated_time
 async def test_jobs_that_the_index_has_forgotten_come_in_pages_too_and_leave_nothing_behind() -> (
     None
 ):
@@ -228,7 +228,7 @@ async def test_jobs_that_the_index_has_forgotten_come_in_pages_too_and_leave_not
 
 
 @pytest.mark.long
-@leaping_time
+@in_simulated_time
 async def test_an_outage_keeps_as_many_keys_as_there_is_room_for_and_no_specs() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -249,7 +249,7 @@ async def test_an_outage_keeps_as_many_keys_as_there_is_room_for_and_no_specs() 
     assert {job["status"]["recordState"] for job in cluster.jobs()} == {"Stored"}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_page_of_records_at_which_the_endpoint_fails_hides_no_good_one_from_the_probes() -> (
     None
 ):
@@ -267,7 +267,7 @@ async def test_a_page_of_records_at_which_the_endpoint_fails_hides_no_good_one_f
     assert cluster.status("zebra")["recordState"] == "Stored"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_has_changed_since_it_was_listed_is_sent_as_it_is() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
@@ -281,7 +281,7 @@ async def test_a_job_that_has_changed_since_it_was_listed_is_sent_as_it_is() -> 
     assert cluster.status("job-030")["recordState"] == "Stored"
 
 
-@leaping_time
+@in_simulated_time
 async def test_records_that_fail_while_the_cache_is_full_are_not_retried_without_a_pause() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = PickyEndpoint(cluster)

@@ -8,11 +8,11 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LeapingLoop, LoopClock
 from tests.support.cluster.objects import Crash, When
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, SimulatedTimeLoop
+from tests.support.markers import quick
 from tests.support.records.endpoint import FakeEndpoint
-from tests.support.selection import quick
 from trainingjob_api.errors import EndpointUnavailableError
 
 JOBS = 12
@@ -22,7 +22,7 @@ PARTS = 5
 
 def drained(crash: tuple[int, When] | None = None) -> tuple[FakeCluster, FakeEndpoint, int]:
     """Let jobs end in an outage, and die at a call after it; the calls that it took in the end."""
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         return runner.run(_drained(crash))
 
 
@@ -30,7 +30,7 @@ async def _drained(crash: tuple[int, When] | None) -> tuple[FakeCluster, FakeEnd
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
     endpoint.down = EndpointUnavailableError("cannot be reached")
-    async with OperatorLife(cluster, endpoint=endpoint):
+    async with SimulatedOperator(cluster, endpoint=endpoint):
         kubelet = asyncio.create_task(Kubelet(cluster).run())
         for number in range(JOBS):
             cluster.create_job(make_job(f"job-{number:02}"))
@@ -43,14 +43,14 @@ async def _drained(crash: tuple[int, When] | None) -> tuple[FakeCluster, FakeEnd
         number, when = crash
         cluster.crash_at(before + number, when)
     with suppress(Crash):
-        async with OperatorLife(cluster, endpoint=endpoint):
+        async with SimulatedOperator(cluster, endpoint=endpoint):
             for _ in range(120):
                 if not cluster.has_crashed:
                     await asyncio.sleep(0.25)
     calls = len(cluster.calls) - before
     if crash is not None:
         cluster.revive()
-        async with OperatorLife(cluster, endpoint=endpoint):
+        async with SimulatedOperator(cluster, endpoint=endpoint):
             await asyncio.sleep(30)
     return cluster, endpoint, calls
 

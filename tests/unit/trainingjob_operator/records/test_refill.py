@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.support.records.endpoint import FakeEndpoint
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import ForbiddenError
@@ -24,11 +24,11 @@ def sent(cluster: FakeCluster) -> set[str]:
     return {call.name for call in cluster.calls if call.method == "put_record"}
 
 
-def operated(cluster: FakeCluster, **settings: Any) -> OperatorLife:
-    return OperatorLife(cluster, endpoint=FakeEndpoint(cluster), **settings)
+def operated(cluster: FakeCluster, **settings: Any) -> SimulatedOperator:
+    return SimulatedOperator(cluster, endpoint=FakeEndpoint(cluster), **settings)
 
 
-@leaping_time
+@in_simulated_time
 async def test_where_nothing_waits_the_first_walk_comes_after_its_interval() -> None:
     cluster = FakeCluster(LoopClock())
     ended(cluster, "stored", state="Stored")
@@ -43,7 +43,7 @@ async def test_where_nothing_waits_the_first_walk_comes_after_its_interval() -> 
 
 
 @pytest.mark.parametrize("state", ["Pending", "Rejected"])
-@leaping_time
+@in_simulated_time
 async def test_a_job_whose_record_waits_is_found_though_the_index_has_no_room_for_it(
     state: str,
 ) -> None:
@@ -55,7 +55,7 @@ async def test_a_job_whose_record_waits_is_found_though_the_index_has_no_room_fo
         assert sent(cluster) == {"of-long-ago"}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_begins_to_wait_later_is_not_waited_for_by_a_walk() -> None:
     cluster = FakeCluster(LoopClock())
     async with operated(cluster):
@@ -65,7 +65,7 @@ async def test_a_job_that_begins_to_wait_later_is_not_waited_for_by_a_walk() -> 
         assert not walks(cluster)
 
 
-@leaping_time
+@in_simulated_time
 async def test_where_a_namespace_could_not_be_listed_the_first_walk_is_made() -> None:
     cluster = FakeCluster(LoopClock())
     cluster.fail_next("list_pods", ForbiddenError("its role is missing"))

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time, suspend
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time, suspend_process
 from tests.unit.trainingjob_operator.retention.test_housekeeper import Volume, house
 from tests.unit.trainingjob_operator.retention.test_job_deleter import finish, until
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended, names
@@ -34,18 +34,18 @@ async def beating(guard: ClockGuard) -> AsyncIterator[None]:
         await task
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_policy_that_was_edited_meanwhile_is_heard_of_before_anything_is_deleted() -> None:
     """The appointment is due before the watch has brought the edit: both are there at once."""
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(
+    async with SimulatedOperator(
         cluster, ttl_s=3600, interval_s=10**6, index_retention_s=86_400
     ) as life:
         await finish(cluster)
         await asyncio.sleep(60)
         cluster.policy_watch.hold()
         cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=10_000)
-        suspend(HOURS)
+        suspend_process(HOURS)
         await asyncio.sleep(5)
         assert cluster.jobs(), "deleted by a policy of two hours ago"
         assert life.guard.standstills_total == 1
@@ -55,10 +55,10 @@ async def test_a_policy_that_was_edited_meanwhile_is_heard_of_before_anything_is
         await until(lambda: not cluster.jobs(), within_s=3000)
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_is_due_goes_after_all_when_the_operator_has_had_its_time_to_listen() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(
+    async with SimulatedOperator(
         cluster, ttl_s=3600, interval_s=10**6, index_retention_s=86_400
     ) as life:
         for name in ("one", "two"):
@@ -66,22 +66,22 @@ async def test_what_is_due_goes_after_all_when_the_operator_has_had_its_time_to_
         await life.resync.resync_until_done()
         await asyncio.sleep(60)
         woken_at = cluster.clock.monotonic() + HOURS
-        suspend(HOURS)
+        suspend_process(HOURS)
         gone_at = await until(lambda: not cluster.jobs(), within_s=5000)
         assert 600 <= gone_at - woken_at <= 602
 
 
 @pytest.mark.parametrize("asked_first", [True, False])
-@leaping_time
+@in_simulated_time
 async def test_a_standstill_is_noticed_once_by_whoever_comes_first(asked_first: bool) -> None:
     guard = ClockGuard(LoopClock(), hold_s=5)
     async with beating(guard):
         assert not guard.deletions_are_paused()
-        suspend(59)
+        suspend_process(59)
         await asyncio.sleep(0)
         assert not guard.deletions_are_paused(), "the watches outlive that"
         await asyncio.sleep(10)
-        suspend(61)
+        suspend_process(61)
         if not asked_first:
             await asyncio.sleep(1)
         assert guard.deletions_are_paused()
@@ -96,17 +96,17 @@ async def test_a_standstill_is_noticed_once_by_whoever_comes_first(asked_first: 
         assert guard.standstills_total == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_nothing_that_is_done_again_and_again_is_done_in_a_burst_afterwards() -> None:
     cluster = FakeCluster(LoopClock())
     cluster.create_job(make_job(suspend=True))
-    async with OperatorLife(cluster, ttl_s=3600, interval_s=300) as life:
+    async with SimulatedOperator(cluster, ttl_s=3600, interval_s=300) as life:
         forgets: list[float] = []
         aging = IndexExpiry(_Index(forgets), life.steady, retention_s=lambda: 3600)
         ticking = asyncio.create_task(aging.keep_evicting())
         await asyncio.sleep(30)
         resyncs, lists, before = life.resync.runs_total, len(cluster.calls), len(forgets)
-        suspend(HOURS)
+        suspend_process(HOURS)
         await asyncio.sleep(5)
         ticking.cancel()
         assert life.resync.runs_total - resyncs == 1
@@ -128,7 +128,7 @@ class _Index(JobIndex):
         return 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_list_from_before_counts_for_nothing_afterwards(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -147,7 +147,7 @@ async def test_a_list_from_before_counts_for_nothing_afterwards(
                 yield page
                 pages += 1
                 if pages == 1:
-                    suspend(HOURS)
+                    suspend_process(HOURS)
 
         home.cluster.list_jobs = stand_still  # type: ignore[method-assign]
         with caplog.at_level(logging.INFO, logger="trainingjob_operator"):

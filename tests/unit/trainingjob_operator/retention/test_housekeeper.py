@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, SetClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import AdjustableLoopClock, LoopClock, in_simulated_time
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended, names
 from trainingjob_api.errors import (
     ConflictError,
@@ -76,7 +76,7 @@ class House:
     """A housekeeper and what it works on."""
 
     cluster: FakeCluster
-    life: OperatorLife
+    life: SimulatedOperator
     keeper: Housekeeper
     counts: Counts
 
@@ -101,7 +101,7 @@ async def house(
     namespaces: tuple[str | None, ...] = (None,),
 ) -> House:
     cluster, counts = cluster or FakeCluster(LoopClock()), Counts()
-    life = OperatorLife(
+    life = SimulatedOperator(
         cluster,
         ttl_s=3600,
         namespaces=namespaces,
@@ -113,7 +113,7 @@ async def house(
     return House(cluster, life, life.housekeeper, counts)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_run_writes_down_how_it_went_and_adds_up() -> None:
     home = await house(volume=Volume())
     ended(home.cluster, "old")
@@ -163,7 +163,7 @@ async def test_a_run_writes_down_how_it_went_and_adds_up() -> None:
     assert home.counts.volumes == [REPORT, REPORT]
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_log_reads_as_it_was_promised() -> None:
     home = await house(volume=Volume())
     ended(home.cluster, "old", ago_s=7300)
@@ -214,7 +214,7 @@ class _Log:
         self._logger.setLevel(self._level)
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_volume_is_told_of_every_job_and_by_what_age_files_go() -> None:
     volume = Volume()
     home = await house(volume=volume)
@@ -236,7 +236,7 @@ async def test_the_volume_is_told_of_every_job_and_by_what_age_files_go() -> Non
 
 
 @pytest.mark.parametrize("method", ["list_jobs", "list_policies"])
-@leaping_time
+@in_simulated_time
 async def test_without_a_complete_list_the_volume_is_left_alone(method: str) -> None:
     volume = Volume()
     home = await house(volume=volume)
@@ -257,7 +257,7 @@ async def test_without_a_complete_list_the_volume_is_left_alone(method: str) -> 
     assert home.counts.left_alone == ["JobsUnknown", "PolicyUnknown"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_run_of_a_namespace_touches_neither_volume_nor_memory() -> None:
     volume = Volume()
     home = await house(volume=volume)
@@ -274,7 +274,7 @@ async def test_the_run_of_a_namespace_touches_neither_volume_nor_memory() -> Non
     assert [each["type"] for each in status["conditions"]] == ["Valid"]
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_policy_that_cannot_be_understood_says_so_and_the_default_one_rules() -> None:
     home = await house()
     home.cluster.create_policy_as_user("ml", ttlSecondsAfterFinished="for ever")
@@ -290,7 +290,7 @@ async def test_a_policy_that_cannot_be_understood_says_so_and_the_default_one_ru
     assert names(home.cluster) == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_jobs_that_went_on_time_are_counted_by_the_next_run() -> None:
     home = await house()
     ended(home.cluster, "old")
@@ -301,7 +301,7 @@ async def test_jobs_that_went_on_time_are_counted_by_the_next_run() -> None:
 
 @pytest.mark.parametrize("error", [UnavailableError("down"), ConflictError("always")])
 def test_what_could_not_be_written_down_is_said_by_the_next_run(error: KubernetesError) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         home = await house()
         ended(home.cluster, "old")
@@ -317,7 +317,7 @@ def test_what_could_not_be_written_down_is_said_by_the_next_run(error: Kubernete
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_policy_that_is_edited_while_the_status_is_written_gets_both() -> None:
     home = await house()
     home.cluster.before["patch_policy_status"] = lambda: home.cluster.edit_policy(
@@ -332,7 +332,7 @@ async def test_a_policy_that_is_edited_while_the_status_is_written_gets_both() -
     await home.keeper.tick("ops")  # gives up, and lives
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_policy_that_is_gone_or_a_server_that_is_gone_ends_nothing() -> None:
     home = await house()
     home.cluster.delete_policy("ops")
@@ -344,7 +344,7 @@ async def test_a_policy_that_is_gone_or_a_server_that_is_gone_ends_nothing() -> 
     assert home.keeper.runs_total == 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_runs_wait_for_one_another_and_a_long_one_says_what_it_skips() -> None:
     home = await house(volume=Volume(takes_s=1500), interval_s=600)
     began = home.cluster.clock.now()
@@ -358,9 +358,9 @@ async def test_runs_wait_for_one_another_and_a_long_one_says_what_it_skips() -> 
     assert [counted["seconds"] for counted in home.counts.jobs] == [0, 0], "waiting is no sweeping"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_clock_that_has_leapt_is_not_believed_for_one_interval() -> None:
-    clock, volume = SetClock(), Volume()
+    clock, volume = AdjustableLoopClock(), Volume()
     cluster = FakeCluster(clock)
     home = await house(cluster, volume=volume)
     ended(cluster, "young", ago_s=10)
@@ -372,7 +372,7 @@ async def test_a_clock_that_has_leapt_is_not_believed_for_one_interval() -> None
     assert (names(cluster), len(volume.live)) == ([], 1)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_run_can_be_ended_in_the_middle() -> None:
     home = await house(volume=Volume(takes_s=10_000))
     began = home.cluster.clock.now()
@@ -390,7 +390,7 @@ async def test_a_run_can_be_ended_in_the_middle() -> None:
     assert home.keeper._runs == set()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_volume_is_left_alone_while_it_is_not_known_whose_it_must_be() -> None:
     volume = Volume()
     home = await house(volume=volume)
@@ -403,7 +403,7 @@ async def test_a_volume_is_left_alone_while_it_is_not_known_whose_it_must_be() -
     assert "volumeId" not in home.status()
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_log_says_what_memory_holds_before_the_volume_is_swept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.unit.trainingjob_operator.retention.test_housekeeper import House, Volume, house
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_api.errors import RightMissingError, UnavailableError
@@ -18,8 +18,8 @@ def new_cluster() -> FakeCluster:
     return FakeCluster(LoopClock(), namespaces=NAMESPACES)
 
 
-def new_life(cluster: FakeCluster) -> OperatorLife:
-    return OperatorLife(cluster, ttl_s=3600, namespaces=NAMESPACES)
+def new_life(cluster: FakeCluster) -> SimulatedOperator:
+    return SimulatedOperator(cluster, ttl_s=3600, namespaces=NAMESPACES)
 
 
 def left(cluster: FakeCluster) -> set[str]:
@@ -33,7 +33,7 @@ async def new_house(cluster: FakeCluster, volume: Volume) -> House:
     return home
 
 
-@leaping_time
+@in_simulated_time
 async def test_jobs_are_swept_wherever_they_can_be_listed() -> None:
     cluster = new_cluster()
     for namespace in NAMESPACES:
@@ -51,7 +51,7 @@ async def test_jobs_are_swept_wherever_they_can_be_listed() -> None:
     assert (left(cluster), report.is_complete, report.not_listed) == (set(), True, [])
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_server_that_fails_in_one_namespace_ends_the_sweep_as_ever() -> None:
     cluster = new_cluster()
     ended(cluster, "old")
@@ -62,7 +62,7 @@ async def test_a_server_that_fails_in_one_namespace_ends_the_sweep_as_ever() -> 
     assert (left(cluster), report.is_complete) == ({"ml"}, False)
 
 
-@leaping_time
+@in_simulated_time
 async def test_nothing_leaves_the_volume_while_one_namespace_cannot_be_listed() -> None:
     cluster, volume = new_cluster(), Volume()
     cluster.forbidden.add(("list_jobs", "web"))
@@ -82,7 +82,7 @@ async def test_nothing_leaves_the_volume_while_one_namespace_cannot_be_listed() 
     assert len(volume.live) == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_policies_are_followed_wherever_they_can_be_listed() -> None:
     cluster = new_cluster()
     cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=5)
@@ -104,7 +104,7 @@ async def test_policies_are_followed_wherever_they_can_be_listed() -> None:
     running.cancel()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_whose_policy_cannot_be_read_stays() -> None:
     cluster = new_cluster()
     cluster.create_policy_as_user("web", ttlSecondsAfterFinished=10**6)
@@ -116,7 +116,7 @@ async def test_a_job_whose_policy_cannot_be_read_stays() -> None:
     assert left(cluster) == {"web"}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_policy_that_was_known_holds_while_its_namespace_is_forbidden() -> None:
     cluster = new_cluster()
     cluster.create_policy_as_user("web", ttlSecondsAfterFinished=10**6)
@@ -129,7 +129,7 @@ async def test_a_policy_that_was_known_holds_while_its_namespace_is_forbidden() 
     assert inherited.own.ttl_s == 10**6
 
 
-@leaping_time
+@in_simulated_time
 async def test_without_the_default_policys_namespace_no_job_goes_by_a_policy_of_nobody() -> None:
     cluster = new_cluster()
     cluster.create_policy_as_user("ops", ttlSecondsAfterFinished=10**6)
@@ -144,11 +144,11 @@ async def test_without_the_default_policys_namespace_no_job_goes_by_a_policy_of_
 def test_policies_that_are_forbidden_everywhere_are_an_error_as_ever(
     namespaces: tuple[str | None, ...],
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         cluster = new_cluster()
         cluster.forbidden.update(("list_policies", each or "") for each in namespaces)
-        life = OperatorLife(cluster, namespaces=namespaces)
+        life = SimulatedOperator(cluster, namespaces=namespaces)
         with pytest.raises(RightMissingError):
             await life.policy_watch.refresh()
 

@@ -11,9 +11,9 @@ import pytest
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LoopClock, SetClock, leaping_time
 from tests.support.cluster.objects import Crash, When
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import AdjustableLoopClock, LoopClock, in_simulated_time
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.constants import ANNOTATION_KEEP, FINALIZER_RECORD
 from trainingjob_api.errors import (
@@ -48,10 +48,10 @@ def requests(cluster: FakeCluster, since: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize("end", ["Complete", "Failed", "Cancelled"])
-@leaping_time
+@in_simulated_time
 async def test_a_job_goes_when_its_time_is_over_by_one_request(end: str) -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=600) as operator:
+    async with SimulatedOperator(cluster, ttl_s=600) as operator:
         if end == "Cancelled":
             cluster.create_job(make_job(shutdown="Stop"))
             ended_at = await until(lambda: cluster.status().get("completionTime"))
@@ -73,12 +73,12 @@ async def test_a_job_goes_when_its_time_is_over_by_one_request(end: str) -> None
     assert not cluster.pods()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_time_of_zero_is_at_once_and_after_the_record() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
     endpoint.down = EndpointUnavailableError("down")
-    async with OperatorLife(cluster, ttl_s=3600, endpoint=endpoint):
+    async with SimulatedOperator(cluster, ttl_s=3600, endpoint=endpoint):
         await finish(cluster, ttlSecondsAfterFinished=0)
         await asyncio.sleep(7200)
         assert cluster.status()["recordState"] == "Pending"
@@ -93,12 +93,12 @@ async def test_a_time_of_zero_is_at_once_and_after_the_record() -> None:
     assert FINALIZER_RECORD not in deletion.object["metadata"].get("finalizers", [])
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_whose_record_was_stored_late_goes_at_once_without_any_news() -> None:
     cluster = FakeCluster(LoopClock())
     endpoint = FakeEndpoint(cluster)
     endpoint.down = EndpointUnavailableError("down")
-    async with OperatorLife(cluster, ttl_s=60, endpoint=endpoint, interval_s=10_000):
+    async with SimulatedOperator(cluster, ttl_s=60, endpoint=endpoint, interval_s=10_000):
         await finish(cluster)
         await asyncio.sleep(200)
         endpoint.down = None
@@ -106,10 +106,10 @@ async def test_a_job_whose_record_was_stored_late_goes_at_once_without_any_news(
         assert await until(lambda: not cluster.jobs(), within_s=600) - stored_at < 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_longer_time_given_between_decision_and_deletion_saves_the_job() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=60) as operator:
+    async with SimulatedOperator(cluster, ttl_s=60) as operator:
         ended_at = await finish(cluster)
         cluster.before["delete_finished_job"] = lambda: cluster.edit_job(
             ttlSecondsAfterFinished=300
@@ -119,10 +119,10 @@ async def test_a_longer_time_given_between_decision_and_deletion_saves_the_job()
         assert operator.remover.removed_total["TTL"] == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_change_between_the_look_and_the_deletion_makes_it_look_again() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=60):
+    async with SimulatedOperator(cluster, ttl_s=60):
         await finish(cluster)
         cluster.before["delete_finished_job"] = lambda: cluster.annotate_job(
             **{ANNOTATION_KEEP: "true"}
@@ -133,10 +133,10 @@ async def test_a_change_between_the_look_and_the_deletion_makes_it_look_again() 
         await until(lambda: not cluster.jobs())
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_change_after_which_its_time_is_still_over_takes_a_read_and_no_wait() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=60) as operator:
+    async with SimulatedOperator(cluster, ttl_s=60) as operator:
         ended_at = await finish(cluster)
         await asyncio.sleep(10)
         seen = len(cluster.calls)
@@ -147,7 +147,7 @@ async def test_a_change_after_which_its_time_is_still_over_takes_a_read_and_no_w
         assert operator.remover.removed_total["TTL"] == 1
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_namesake_made_between_the_look_and_the_deletion_lives() -> None:
     cluster = FakeCluster(LoopClock())
 
@@ -155,17 +155,17 @@ async def test_a_namesake_made_between_the_look_and_the_deletion_lives() -> None
         cluster.delete_job()
         cluster.create_job(make_job(suspend=True))
 
-    async with OperatorLife(cluster, ttl_s=60):
+    async with SimulatedOperator(cluster, ttl_s=60):
         await finish(cluster)
         cluster.before["delete_finished_job"] = recreate
         await asyncio.sleep(1000)
         assert cluster.status()["phase"] == "Suspended"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_pinned_a_suspended_and_a_gitops_job_stay() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=60) as operator:
+    async with SimulatedOperator(cluster, ttl_s=60) as operator:
         pinned, owned = make_job("pinned"), make_job("owned")
         pinned["metadata"]["annotations"] = {ANNOTATION_KEEP: "true"}
         owned["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "Helm"}
@@ -185,10 +185,10 @@ async def test_a_pinned_a_suspended_and_a_gitops_job_stay() -> None:
         assert len(operator.queue) == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_policy_rules_at_once_when_it_is_made_changed_and_deleted() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=100) as operator:
+    async with SimulatedOperator(cluster, ttl_s=100) as operator:
         await until(lambda: operator.policies.has_default)
         ended_at = await finish(cluster)
         cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=10_000)
@@ -205,10 +205,10 @@ async def test_a_policy_rules_at_once_when_it_is_made_changed_and_deleted() -> N
         await until(lambda: not cluster.jobs())
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_default_policy_is_made_and_made_again() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=100):
+    async with SimulatedOperator(cluster, ttl_s=100):
         first = cluster.policy("ops")
         assert first["spec"] == {}
         cluster.delete_policy("ops")
@@ -218,35 +218,35 @@ async def test_the_default_policy_is_made_and_made_again() -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@leaping_time
+@in_simulated_time
 async def test_a_process_that_dies_at_a_deletion_leaves_it_to_the_next(when: When) -> None:
     cluster = FakeCluster(LoopClock())
     with suppress(Crash):
-        async with OperatorLife(cluster, ttl_s=60):
+        async with SimulatedOperator(cluster, ttl_s=60):
             await finish(cluster)
             await asyncio.sleep(5)
             cluster.crash_at(len(cluster.calls), when)
             await until(lambda: cluster.has_crashed, within_s=100)
     cluster.revive()
-    async with OperatorLife(cluster, ttl_s=60):
+    async with SimulatedOperator(cluster, ttl_s=60):
         await until(lambda: not cluster.jobs())
     assert not cluster.pods()
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_restart_gives_finished_jobs_their_appointments_again() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=600):
+    async with SimulatedOperator(cluster, ttl_s=600):
         ended_at = await finish(cluster)
-    async with OperatorLife(cluster, ttl_s=600):
+    async with SimulatedOperator(cluster, ttl_s=600):
         gone_at = await until(lambda: not cluster.jobs(), within_s=700)
         assert 599 <= gone_at - ended_at <= 601
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_server_that_fails_is_asked_again_and_a_refusal_is_left_to_the_sweep() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=60) as operator:
+    async with SimulatedOperator(cluster, ttl_s=60) as operator:
         cluster.fail_next("delete_finished_job", UnavailableError("503"), times=3)
         await finish(cluster)
         await until(lambda: not cluster.jobs(), within_s=100)
@@ -260,11 +260,11 @@ async def test_a_server_that_fails_is_asked_again_and_a_refusal_is_left_to_the_s
         assert 1 <= asked <= 4, "once, and at each resync"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_right_that_is_missing_for_a_moment_delays_a_deletion_by_a_moment() -> None:
     """As after a restart of the API server, which knows no roles at first: no case for the sweep."""
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=60, interval_s=10_000):
+    async with SimulatedOperator(cluster, ttl_s=60, interval_s=10_000):
         cluster.fail_next(
             "delete_finished_job", RightMissingError("no right", status=403), times=3
         )
@@ -273,10 +273,10 @@ async def test_a_right_that_is_missing_for_a_moment_delays_a_deletion_by_a_momen
         assert 60 <= gone_at - ended_at <= 65
 
 
-@leaping_time
+@in_simulated_time
 async def test_conflicts_without_end_are_not_asked_about_all_the_time() -> None:
     cluster = FakeCluster(LoopClock())
-    async with OperatorLife(cluster, ttl_s=60):
+    async with SimulatedOperator(cluster, ttl_s=60):
         await finish(cluster)
         cluster.fail_next("delete_finished_job", ConflictError("changed"), times=1000)
         await asyncio.sleep(60)
@@ -285,10 +285,10 @@ async def test_conflicts_without_end_are_not_asked_about_all_the_time() -> None:
         assert requests(cluster, seen)["delete_finished_job"] <= 61
 
 
-@leaping_time
+@in_simulated_time
 async def test_when_the_policies_cannot_be_listed_only_a_time_of_its_own_takes_a_job() -> None:
     cluster = FakeCluster(LoopClock())
-    operator = OperatorLife(cluster, ttl_s=60)
+    operator = SimulatedOperator(cluster, ttl_s=60)
     operator.policy_watch.refresh = _nothing  # type: ignore[method-assign]
     async with operator:
         await finish(cluster)
@@ -302,11 +302,11 @@ async def _nothing() -> None:
     """As if the list had failed, again and again."""
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_clock_that_has_leapt_deletes_nothing_for_a_while() -> None:
-    clock = SetClock()
+    clock = AdjustableLoopClock()
     cluster = FakeCluster(clock)
-    async with OperatorLife(cluster, ttl_s=86_400) as operator:
+    async with SimulatedOperator(cluster, ttl_s=86_400) as operator:
         await finish(cluster)
         clock.ahead_s = 10 * 86_400
         cluster.annotate_job(touched="1")
@@ -316,14 +316,14 @@ async def test_a_clock_that_has_leapt_deletes_nothing_for_a_while() -> None:
         await until(lambda: not cluster.jobs(), within_s=700)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_finished_by_a_clock_that_was_ahead_goes_when_that_time_is_over(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = SetClock()
+    clock = AdjustableLoopClock()
     cluster = FakeCluster(clock)
     clock.ahead_s = 600
-    async with OperatorLife(cluster, ttl_s=60) as operator:
+    async with SimulatedOperator(cluster, ttl_s=60) as operator:
         ended_at = await finish(cluster)
         clock.ahead_s = 0
         for number in range(3):

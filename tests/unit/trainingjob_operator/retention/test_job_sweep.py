@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, SetClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import AdjustableLoopClock, LoopClock, in_simulated_time
 from trainingjob_api.constants import ANNOTATION_KEEP, FINALIZER_RECORD
 from trainingjob_api.errors import ForbiddenError, GoneError, UnavailableError
 from trainingjob_operator.core.job import JobKey, JobView
@@ -67,16 +67,16 @@ async def sweep(
     ttl_s: float = 3600,
     policy_namespace: str = "ops",
     remember: bool = False,
-) -> tuple[JobsReport, OperatorLife]:
+) -> tuple[JobsReport, SimulatedOperator]:
     """One sweep by an operator that remembers nothing."""
-    life = OperatorLife(cluster, ttl_s=ttl_s)
+    life = SimulatedOperator(cluster, ttl_s=ttl_s)
     await life.policy_watch.refresh()
     looks = life.job_sweep
     where = (None,) if policy_namespace == "ops" else (policy_namespace,)
     return await looks.run(where, policy_namespace=policy_namespace, remember=remember), life
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_sweep_deletes_what_is_over_and_counts_what_stays_by_reason() -> None:
     cluster = FakeCluster(LoopClock())
     for outcome in ("Complete", "Failed", "Cancelled"):
@@ -107,7 +107,7 @@ async def test_a_sweep_deletes_what_is_over_and_counts_what_stays_by_reason() ->
     assert owing not in report.seen.finished
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_sweep_of_a_policy_leaves_the_namespaces_of_others_alone() -> None:
     cluster = FakeCluster(LoopClock(), namespaces=("ml", "web", "ops"))
     cluster.create_policy_as_user("web", ttlSecondsAfterFinished=10**6)
@@ -123,7 +123,7 @@ async def test_the_sweep_of_a_policy_leaves_the_namespaces_of_others_alone() -> 
     assert names(cluster) == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_history_limit_keeps_the_newest_of_each_namespace() -> None:
     cluster = FakeCluster(LoopClock(), namespaces=("ml", "web", "ops"))
     cluster.page_size = 2
@@ -145,14 +145,14 @@ async def test_a_history_limit_keeps_the_newest_of_each_namespace() -> None:
     assert report.errors == 0
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_history_limit_that_is_raised_meanwhile_takes_nobody() -> None:
     """The limit of a moment ago is as little a reason as the time to live of a moment ago."""
     cluster = FakeCluster(LoopClock())
     cluster.create_policy_as_user("ops", successfulJobsHistoryLimit=1)
     for number in range(3):
         ended(cluster, f"job-{number}", ago_s=10 + number)
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
 
     def raise_limit() -> None:
@@ -165,7 +165,7 @@ async def test_a_history_limit_that_is_raised_meanwhile_takes_nobody() -> None:
     assert dict(report.skipped) == {"Changed": 2}
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_cannot_be_deleted_is_counted_and_holds_no_other() -> None:
     cluster = FakeCluster(LoopClock())
     for number in range(20):
@@ -178,7 +178,7 @@ async def test_a_job_that_cannot_be_deleted_is_counted_and_holds_no_other() -> N
     assert (len(cluster.jobs()), report.errors) == (0, 0)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_deletion_by_a_sweep_is_one_request() -> None:
     cluster = FakeCluster(LoopClock())
     for number in range(100):
@@ -189,7 +189,7 @@ async def test_a_deletion_by_a_sweep_is_one_request() -> None:
     assert (asked["delete_finished_job"], asked["get_job"]) == (100, 0)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_that_was_pinned_since_it_was_listed_stays() -> None:
     cluster = FakeCluster(LoopClock())
     for number in range(3):
@@ -202,13 +202,13 @@ async def test_a_job_that_was_pinned_since_it_was_listed_stays() -> None:
     assert (dict(report.skipped), report.errors) == ({"Kept": 1}, 0)
 
 
-@leaping_time
+@in_simulated_time
 async def test_deletions_are_bounded_in_flight_and_a_slow_one_holds_up_no_other() -> None:
     cluster = FakeCluster(LoopClock())
     for number in range(10 * MAX_CONCURRENT_DELETIONS):
         ended(cluster, f"job-{number}")
     slow = _Slow(cluster, "job-0")
-    life = OperatorLife(slow, ttl_s=3600)  # type: ignore[arg-type] # it passes all else on
+    life = SimulatedOperator(slow, ttl_s=3600)  # type: ignore[arg-type] # it passes all else on
     await life.policy_watch.refresh()
     sweeping = asyncio.create_task(life.job_sweep.run((None,), policy_namespace="ops"))
     while len(cluster.jobs()) > 1:
@@ -241,13 +241,13 @@ class _Slow:
 
 
 @pytest.mark.parametrize("error", [UnavailableError("503"), GoneError("the token has expired")])
-@leaping_time
+@in_simulated_time
 async def test_a_list_that_breaks_ends_the_sweep_and_is_not_complete(error: Exception) -> None:
     cluster = FakeCluster(LoopClock())
     for number in range(10):
         ended(cluster, f"job-{number}", ago_s=10)
     pages = _BreaksAfter(cluster, 4, error)
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
     report = await JobSweep(pages, life.policies, life.remover).run(
         (None,), policy_namespace="ops", remember=True
@@ -255,12 +255,12 @@ async def test_a_list_that_breaks_ends_the_sweep_and_is_not_complete(error: Exce
     assert (report.is_complete, report.errors, report.examined) == (False, 1, 4)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_job_at_which_we_fail_leaves_the_list_incomplete() -> None:
     cluster = FakeCluster(LoopClock())
     for number in range(3):
         ended(cluster, f"job-{number}")
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
     judge = life.remover.judge
 
@@ -274,9 +274,9 @@ async def test_a_job_at_which_we_fail_leaves_the_list_incomplete() -> None:
     assert (names(cluster), report.errors, report.is_complete) == (["job-1"], 1, False)
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_clock_that_leaps_in_the_middle_of_a_sweep_takes_nobody_along() -> None:
-    clock = SetClock()
+    clock = AdjustableLoopClock()
     cluster = FakeCluster(clock)
     for number in range(3):
         ended(cluster, f"old-{number}")
@@ -292,7 +292,7 @@ async def test_a_clock_that_leaps_in_the_middle_of_a_sweep_takes_nobody_along() 
     assert dict(report.skipped) == {"ClockStepped": 3}
 
 
-@leaping_time
+@in_simulated_time
 async def test_jobs_that_finished_in_the_future_are_deferred_counted_and_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -363,11 +363,11 @@ def _named(raw: Object, name: str) -> Object:
     return {**raw, "metadata": metadata}
 
 
-@leaping_time
+@in_simulated_time
 async def test_many_jobs_take_no_more_memory_than_few() -> None:
     cluster = FakeCluster(LoopClock())
     ended(cluster, "one", ago_s=10)
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
 
     endless = _Endless(cluster, 20)

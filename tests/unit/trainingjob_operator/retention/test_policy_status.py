@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.cluster.leaping import leaping_time
+from tests.support.cluster.simulated_time import in_simulated_time
 from tests.unit.trainingjob_operator.retention.test_housekeeper import REPORT, Volume, house
 from trainingjob_api.errors import (
     ConflictError,
@@ -14,7 +14,7 @@ from trainingjob_api.errors import (
 )
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_volume_that_takes_no_logs_is_not_healthy_though_it_can_be_swept() -> None:
     fault = VolumeError("it is full", reason="Unavailable")
     well = replace(REPORT, healthy=True, reason="Healthy", message="")
@@ -30,7 +30,7 @@ async def test_a_volume_that_takes_no_logs_is_not_healthy_though_it_can_be_swept
     assert home.counts.volumes == [well, well], "the sweeps themselves were successes"
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_is_wrong_with_the_sweep_is_said_before_what_is_wrong_with_the_logs() -> None:
     fault = VolumeError("it is full", reason="Unavailable")
     home = await house(volume=Volume())
@@ -45,7 +45,7 @@ async def test_what_is_wrong_with_the_sweep_is_said_before_what_is_wrong_with_th
 def test_what_was_removed_while_nobody_could_be_told_is_in_the_sums_of_the_next_run(
     error: KubernetesError,
 ) -> None:
-    @leaping_time
+    @in_simulated_time
     async def play() -> None:
         home = await house(volume=Volume())
         home.cluster.fail_next("patch_policy_status", error, times=100)
@@ -70,7 +70,7 @@ def test_what_was_removed_while_nobody_could_be_told_is_in_the_sums_of_the_next_
     play()
 
 
-@leaping_time
+@in_simulated_time
 async def test_sums_that_nobody_could_be_told_go_with_their_policy_and_have_a_limit() -> None:
     home = await house(volume=Volume(report=replace(REPORT, bytes_freed=2**53)))
     home.cluster.fail_next("patch_policy_status", UnavailableError("down"), times=2)

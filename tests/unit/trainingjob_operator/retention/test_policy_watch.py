@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended
 from trainingjob_operator.core.observe_job import job_view
 from trainingjob_operator.kube.cluster import Page
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_list_that_takes_long_brings_no_policy_back_that_has_gone_meanwhile() -> None:
     cluster = FakeCluster(LoopClock())
     cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=5)
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
     read, waits_s = cluster.list_policies, [10.0]
 
@@ -36,11 +36,11 @@ async def test_a_list_that_takes_long_brings_no_policy_back_that_has_gone_meanwh
     assert life.policies.get("ml") is None
 
 
-@leaping_time
+@in_simulated_time
 async def test_nothing_is_kept_of_a_policy_whose_end_only_a_list_has_told() -> None:
     cluster = FakeCluster(LoopClock())
     cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=5)
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
     ended(cluster, "old")
     await life.remover.remove(job_view(cluster.job("old")))

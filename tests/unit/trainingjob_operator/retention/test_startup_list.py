@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.cluster.cluster import FakeCluster
-from tests.support.cluster.leaping import LoopClock, leaping_time
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock, in_simulated_time
 from tests.unit.trainingjob_operator.retention.test_housekeeper import Volume
 from tests.unit.trainingjob_operator.retention.test_job_sweep import ended, names
 from trainingjob_api.constants import ANNOTATION_KEEP
@@ -31,15 +31,15 @@ class Listed(FakeCluster):
         return super().list_jobs(namespace)
 
 
-async def started(cluster: FakeCluster, **wanted: Any) -> OperatorLife:
+async def started(cluster: FakeCluster, **wanted: Any) -> SimulatedOperator:
     """An operator that has filled its index, and neither watches nor decides."""
-    life = OperatorLife(cluster, ttl_s=3600, **wanted)
+    life = SimulatedOperator(cluster, ttl_s=3600, **wanted)
     await life.policy_watch.refresh()
     await life.resync.resync_until_done([life.startup_list])
     return life
 
 
-@leaping_time
+@in_simulated_time
 async def test_first_sweeps_of_all_policies_delete_what_the_list_of_the_start_has_shown() -> None:
     cluster = Listed()
     cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=100)
@@ -63,7 +63,7 @@ async def test_first_sweeps_of_all_policies_delete_what_the_list_of_the_start_ha
     assert cluster.lists == [None, None, "ml"], "every later sweep lists by itself"
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_history_limit_takes_a_list_of_its_own_for_the_newer_jobs_may_have_gone() -> None:
     cluster = Listed()
     cluster.create_policy_as_user("ml", successfulJobsHistoryLimit=1)
@@ -76,7 +76,7 @@ async def test_a_history_limit_takes_a_list_of_its_own_for_the_newer_jobs_may_ha
     assert len(cluster.lists) == 2
 
 
-@leaping_time
+@in_simulated_time
 async def test_what_is_due_is_read_again_before_it_is_deleted() -> None:
     cluster = Listed()
     for name in ("due", "pinned-since", "replaced"):
@@ -90,7 +90,7 @@ async def test_what_is_due_is_read_again_before_it_is_deleted() -> None:
     assert cluster.lists == [None]
 
 
-@leaping_time
+@in_simulated_time
 async def test_the_volume_is_swept_by_the_list_of_the_start_and_as_of_its_time() -> None:
     cluster, volume = Listed(), Volume()
     ended(cluster, "young", ago_s=10)
@@ -118,7 +118,7 @@ def delete(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.parametrize("change", [edit, create, delete])
-@leaping_time
+@in_simulated_time
 async def test_where_policies_have_changed_since_a_sweep_lists_by_itself(change: Any) -> None:
     cluster = Listed()
     cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=10_000_000)
@@ -131,12 +131,12 @@ async def test_where_policies_have_changed_since_a_sweep_lists_by_itself(change:
     assert names(cluster) == ([] if change is edit else ["young"])
 
 
-@leaping_time
+@in_simulated_time
 async def test_policies_that_are_not_known_when_the_list_is_read_are_known_to_the_sweep() -> None:
     cluster = Listed()
     cluster.create_policy_as_user("ml", ttlSecondsAfterFinished=1)
     ended(cluster, "young", ago_s=10)
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     cluster.fail_next("list_policies", ForbiddenError("its role is missing"))
     await life.start()
     try:
@@ -147,7 +147,7 @@ async def test_policies_that_are_not_known_when_the_list_is_read_are_known_to_th
         await life.stop()
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_old_list_is_of_no_use_and_is_not_kept() -> None:
     cluster = Listed()
     ended(cluster, "old")
@@ -159,11 +159,11 @@ async def test_an_old_list_is_of_no_use_and_is_not_kept() -> None:
     assert names(cluster) == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_an_operator_that_stops_leaves_nothing_of_the_list_behind() -> None:
     cluster = Listed()
     ended(cluster, "old")
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.start()
     timer = life.startup_list._timer
     assert timer is not None
@@ -173,7 +173,7 @@ async def test_an_operator_that_stops_leaves_nothing_of_the_list_behind() -> Non
     assert not life.startup_list._reports
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_list_that_is_begun_anew_counts_once() -> None:
     cluster = Listed()
     ended(cluster, "pinned", metadata={"annotations": {ANNOTATION_KEEP: "yes"}})
@@ -185,7 +185,7 @@ async def test_a_list_that_is_begun_anew_counts_once() -> None:
     assert (found[1].examined, found[1].skipped) == (1, {"Kept": 1})
 
 
-@leaping_time
+@in_simulated_time
 async def test_a_list_that_lacks_a_namespace_is_of_no_use() -> None:
     cluster = Listed()
     cluster.fail_next("list_pods", ForbiddenError("its role is missing"))
@@ -193,7 +193,7 @@ async def test_a_list_that_lacks_a_namespace_is_of_no_use() -> None:
     assert life.startup_list.take("ops") is None
 
 
-@leaping_time
+@in_simulated_time
 async def test_more_than_the_limit_is_left_to_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup_list, "MAX_DUE", 2)
     cluster = Listed()
@@ -206,13 +206,13 @@ async def test_more_than_the_limit_is_left_to_the_sweep(monkeypatch: pytest.Monk
     assert names(cluster) == []
 
 
-@leaping_time
+@in_simulated_time
 async def test_where_a_job_is_not_understood_the_sweep_lists_and_counts_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cluster = Listed()
     ended(cluster, "strange")
-    life = OperatorLife(cluster, ttl_s=3600)
+    life = SimulatedOperator(cluster, ttl_s=3600)
     await life.policy_watch.refresh()
 
     def fail(job: JobView) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_api.errors import VolumeError
 from trainingjob_operator.volume import forbidden_roots
 from trainingjob_operator.volume.errors import to_volume_error

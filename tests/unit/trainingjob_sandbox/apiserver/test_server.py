@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from hack.ports import free_port
-from tests.support.apiserver.inside import compact, expire_continue_tokens, put_raw
+from tests.support.apiserver.server_internals import compact, expire_continue_tokens, put_raw
 from tests.unit.trainingjob_sandbox.apiserver.http import TABLE, Client, until
 from tests.unit.trainingjob_sandbox.apiserver.widgets import (
     CONFIG_MAPS,

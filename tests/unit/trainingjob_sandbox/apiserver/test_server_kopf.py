@@ -5,7 +5,7 @@ from typing import Any
 
 import kopf
 
-from tests.support.apiserver.inside import record_requests
+from tests.support.apiserver.server_internals import record_requests
 from tests.support.processes.processes import eventually
 from tests.unit.trainingjob_sandbox.apiserver.widgets import CRD, widget
 from trainingjob_sandbox.apiserver import ApiServer, ApiServerThread

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.apiserver.inside import put_raw
+from tests.support.apiserver.server_internals import put_raw
 from tests.unit.trainingjob_sandbox.apiserver.widgets import Cluster, Object, config_map, widget
 from trainingjob_sandbox.apiserver import ApiError
 from trainingjob_sandbox.apiserver.deletion import DeleteOptions

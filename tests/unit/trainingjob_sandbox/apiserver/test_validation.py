@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.apiserver.inside import put_raw
+from tests.support.apiserver.server_internals import put_raw
 from tests.unit.trainingjob_sandbox.apiserver.widgets import Cluster, Object, widget
 from trainingjob_api.crd import training_job_crd
 from trainingjob_sandbox.apiserver import ApiError

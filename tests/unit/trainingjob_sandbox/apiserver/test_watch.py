@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.apiserver.inside import compact
+from tests.support.apiserver.server_internals import compact
 from tests.unit.trainingjob_sandbox.apiserver.http import TABLE, Client, until
 from tests.unit.trainingjob_sandbox.apiserver.widgets import (
     CONFIG_MAPS,

@@ -9,7 +9,7 @@ from tests.support.volume.volume import (
     EVERYTHING,
     NOBODY,
     WEEK_S,
-    SetClock,
+    AdjustableClock,
     Volume,
     everything_below,
     new_uid,
@@ -21,7 +21,7 @@ SWEEP_S = 5.0
 
 
 @dataclass
-class Slow(SetClock):
+class Slow(AdjustableClock):
     """A volume on which it takes a tenth of a second until the time is asked for again."""
 
     def monotonic(self) -> float:

@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from tests.support.selection import quick
-from tests.support.volume.swapping import PARTS
+from tests.support.markers import quick
+from tests.support.volume.symlink_swapper import PARTS
 from tests.support.volume.volume import Volume, moment, new_uid
 
 SWAPS: Final = 100_000 if os.environ.get("TRAININGJOB_TEST_MILLION") else 10_000
@@ -45,7 +45,7 @@ def test_a_directory_swapped_for_a_link_again_and_again_leads_nowhere(
     command = [
         sys.executable,
         "-m",
-        "tests.support.volume.swapping",
+        "tests.support.volume.symlink_swapper",
         str(volume.path),
         str(outside),
     ]

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.volume import mounting
-from tests.support.volume.mounting import Outcome
+from tests.support.volume import mount_namespace
+from tests.support.volume.mount_namespace import Outcome
 
 SWEPT_WHOLE = {"files": 15, "directories": 4, "errors": 0, "healthy": True}
 
 
 def scenario(name: str, folder: Path) -> Outcome:
-    return mounting.scenario("volume.full_volumes", name, folder)
+    return mount_namespace.scenario("volume.full_volumes", name, folder)
 
 
 @pytest.mark.parametrize("name", ["no_inode_for_the_trash", "no_block_for_the_trash"])

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.volume import mounting
-from tests.support.volume.mounting import Outcome
+from tests.support.volume import mount_namespace
+from tests.support.volume.mount_namespace import Outcome
 
 DAC_OVERRIDE_AND_FOWNER = 1 << 1 | 1 << 3
 
 
 def scenario(name: str, folder: Path) -> Outcome:
-    return mounting.scenario("volume.volume_scenarios", name, folder)
+    return mount_namespace.scenario("volume.volume_scenarios", name, folder)
 
 
 @pytest.mark.parametrize("name", ["mount_inside", "mount_on_the_entry"])

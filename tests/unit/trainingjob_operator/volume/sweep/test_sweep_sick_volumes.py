@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.volume import mounting
+from tests.support.volume import mount_namespace
 from tests.support.volume.volume import NOBODY, WEEK_S, Volume, everything_below, new_uid, until
 from trainingjob_operator.volume.root import Root
 from trainingjob_operator.volume.sweep import deleter_pool, trash
@@ -19,7 +19,7 @@ from trainingjob_operator.volume.sweep.sweep import LogSweep
 
 
 def test_a_damaged_directory_stays_and_the_others_go(tmp_path: Path) -> None:
-    found = mounting.scenario("volume.full_volumes", "a_damaged_directory", tmp_path)
+    found = mount_namespace.scenario("volume.full_volumes", "a_damaged_directory", tmp_path)
     assert found["skipped"] == {"unreadable": 1}
     assert (found["files"], found["errors"]) == (4, 1)
     assert (found["healthy"], found["reason"]) == (False, "Unavailable")

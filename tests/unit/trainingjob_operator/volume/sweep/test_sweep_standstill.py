@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.volume.volume import WEEK_S, SetClock, Volume, everything_below, new_uid
+from tests.support.volume.volume import WEEK_S, AdjustableClock, Volume, everything_below, new_uid
 from trainingjob_operator.volume.sweep.budget import Limits
 from trainingjob_operator.volume.sweep.rules import LiveJobs
 
@@ -14,7 +14,7 @@ HOURS = 7200
 
 
 @dataclass
-class StandsStill(SetClock):
+class StandsStill(AdjustableClock):
     """Two hours pass at this look at the monotonic clock, of all clocks alike."""
 
     at: int = 0

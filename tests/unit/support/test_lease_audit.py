@@ -3,7 +3,7 @@
 import json
 
 from tests.support.apiserver.audit import Request
-from tests.support.apiserver.writers import takeovers, writes, writes_beside_the_holder
+from tests.support.apiserver.lease_audit import count_writes, takeovers, writes_without_the_lease
 
 USERS = {"a", "b"}
 
@@ -23,11 +23,11 @@ def test_a_write_after_another_one_has_taken_the_lease_is_found_whatever_the_lin
         request(2, "a", "pods", verb="create"),
         request(6, "b", "pods"),
     ]
-    [found] = writes_beside_the_holder(lines, USERS)
+    [found] = writes_without_the_lease(lines, USERS)
     assert "00:00:05" in found
     assert "a wrote beside b: create pods it" in found
     assert takeovers(lines, USERS) == ["a", "b"]
-    assert (writes(lines, "a"), writes(lines, "b")) == (2, 1)
+    assert (count_writes(lines, "a"), count_writes(lines, "b")) == (2, 1)
 
 
 def test_reads_refusals_and_others_are_no_writers() -> None:
@@ -42,6 +42,6 @@ def test_reads_refusals_and_others_are_no_writers() -> None:
         request(7, "a", "leases", verb="update"),
         request(8, "a", "events", verb="create"),
     ]
-    assert writes_beside_the_holder(lines, USERS) == []
+    assert writes_without_the_lease(lines, USERS) == []
     assert takeovers(lines, USERS) == ["a", "b", "a"]
-    assert writes_beside_the_holder([request(1, "a", "pods")], USERS), "without any Lease"
+    assert writes_without_the_lease([request(1, "a", "pods")], USERS), "without any Lease"

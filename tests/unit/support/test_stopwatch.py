@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import fair_time
+from tests.support.processes import stopwatch
 from tests.support.processes.child import ChildProcess
-from tests.support.processes.fair_time import FairTime, waited_for_cpu_s
+from tests.support.processes.stopwatch import Stopwatch, waited_for_cpu_s
 
 
 def test_the_time_that_a_process_waited_for_a_cpu_is_left_out(
@@ -18,8 +18,8 @@ def test_the_time_that_a_process_waited_for_a_cpu_is_left_out(
 ) -> None:
     now, waited = 10.0, {1: 3.0, 2: 0.5}
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(fair_time, "waited_for_cpu_s", lambda pid: waited[pid])
-    took = FairTime(1, 2)
+    monkeypatch.setattr(stopwatch, "waited_for_cpu_s", lambda pid: waited[pid])
+    took = Stopwatch(1, 2)
     now, waited = 15.0, {1: 4.0, 2: 1.0}
     assert took.seconds() == 3.5
 
@@ -29,7 +29,7 @@ def test_the_time_that_a_process_waited_for_a_cpu_is_left_out(
 
 def test_a_process_that_sleeps_does_not_wait_for_a_cpu() -> None:
     with subprocess.Popen(["sleep", "1"]) as process:
-        took = FairTime(process.pid)
+        took = Stopwatch(process.pid)
         process.wait()
         assert took.seconds() > 0.9
     assert waited_for_cpu_s(process.pid) == 0

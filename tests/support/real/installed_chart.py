@@ -12,7 +12,7 @@ from hack.cluster.node.config import NODE
 from hack.cluster.node.node import RealNode
 from tests.support.builders import make_job
 from tests.support.real.chart import Values, run_helm
-from tests.support.real.real import kubectl
+from tests.support.real.real_cluster import kubectl
 
 Object = dict[str, Any]
 
@@ -32,7 +32,7 @@ _GO = "go"
 """The file in a job's directory for which a `held_job` waits."""
 
 
-class Installed:
+class InstalledChart:
     """The release in a namespace that enforces `restricted`, and a team's namespace."""
 
     def __init__(self, node: RealNode, operator_image: str) -> None:
@@ -219,7 +219,7 @@ def shell_job(name: str, script: str, *, nodes: int = 1, pod: Object | None = No
 
 
 def held_job(name: str, *, nodes: int = 1) -> Object:
-    """Return a job whose trainers print their attempt, and run until `Installed.let_end`."""
+    """Return a job whose trainers print their attempt, and run until `InstalledChart.let_end`."""
     script = f"echo attempt $TRAININGJOB_ATTEMPT; until [ -e /training/{_GO} ]; do sleep 0.2; done"
     return shell_job(name, script, nodes=nodes, logs={"volume": True, "claimName": LOGS})
 

@@ -7,14 +7,14 @@ from textwrap import dedent
 
 import trustme
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 _DOCUMENT = ROOT / "docs" / "console.md"
 CONSOLE = "trainingjob-operator-console.trainingjob-system.svc:8070"
 """Where the console is in the document."""
 
 
-def documented(heading: str, changes: Mapping[str, str]) -> str:
+def documented_config(heading: str, changes: Mapping[str, str]) -> str:
     """Return the block below a paragraph of the document that ends so, with other texts for some.
 
     Raises:
@@ -29,7 +29,7 @@ def documented(heading: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-def certify(folder: Path, authority: trustme.CA) -> Path:
+def issue_certificate(folder: Path, authority: trustme.CA) -> Path:
     """Write a certificate for this machine, with its key, as proxies read them; returns the file."""
     made = authority.issue_cert("127.0.0.1")
     path = folder / "proxy.pem"

@@ -1,6 +1,6 @@
 """A process that swaps directories for symbolic links as fast as it can, to provoke races in a sweep.
 
-Run as `python -m tests.support.volume.swapping ROOT TARGET SWAPS REMOVED NAME...`. In each NAME below ROOT,
+Run as `python -m tests.support.volume.symlink_swapper ROOT TARGET SWAPS REMOVED NAME...`. In each NAME below ROOT,
 and in each entry of the trash, it replaces the directories `deep/part-*` by links to TARGET, and then
 restores them. It ends after SWAPS swaps, once the sweep has removed REMOVED of its links, and prints
 both numbers.

@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec
 P = ParamSpec("P")
 
 
-class _LeapingSelector(selectors.SelectSelector):
+class _SimulatedTimeSelector(selectors.SelectSelector):
     """Never blocks: if only timers are pending, it advances the time to the next one."""
 
     now = 0.0
@@ -22,38 +22,38 @@ class _LeapingSelector(selectors.SelectSelector):
         return super().select(0)
 
 
-class LeapingLoop(asyncio.SelectorEventLoop):
+class SimulatedTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose time jumps to the next timer when nothing else is ready."""
 
     def __init__(self) -> None:
-        self._leaping: Final = _LeapingSelector()
-        super().__init__(self._leaping)
+        self._simulated: Final = _SimulatedTimeSelector()
+        super().__init__(self._simulated)
         # Beyond half a year, a float has no nanosecond precision, and a timer might never become due.
         self._clock_resolution = 1e-6
 
     def time(self) -> float:
-        return self._leaping.now
+        return self._simulated.now
 
     def suspend(self, seconds: float) -> None:
         """Advance the time while nothing runs, as SIGSTOP does: all timers that expired meanwhile are due now."""
-        self._leaping.now += seconds
+        self._simulated.now += seconds
 
 
-def suspend(seconds: float) -> None:
+def suspend_process(seconds: float) -> None:
     """Simulate that the process is stopped for this long."""
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, LeapingLoop)
+    assert isinstance(loop, SimulatedTimeLoop)
     loop.suspend(seconds)
 
 
-def leaping_time(
+def in_simulated_time(
     test: Callable[P, Coroutine[Any, Any, None]],
 ) -> Callable[P, None]:
-    """Run an async test on a `LeapingLoop`: `asyncio.sleep(60)` returns at once, a minute later in simulated time."""
+    """Run an async test on a `SimulatedTimeLoop`: `asyncio.sleep(60)` returns at once, a minute later in simulated time."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(test(*args, **kwargs))
 
     return run
@@ -71,7 +71,7 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
-class SetClock(LoopClock):
+class AdjustableLoopClock(LoopClock):
     """The same, with an adjustable wall clock that is ahead by this many seconds."""
 
     ahead_s = 0.0

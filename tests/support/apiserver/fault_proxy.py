@@ -30,7 +30,7 @@ _RESOURCE = re.compile(
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProxiedRequest:
     """One request of the operator.
 
     Attributes:
@@ -54,7 +54,7 @@ class Seen:
 
 
 Hook = Callable[[], None]
-Match = Callable[[Seen], bool]
+Match = Callable[[ProxiedRequest], bool]
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Fault:
     hang: bool = False
     hits: int = 0
 
-    def takes(self, seen: Seen) -> bool:
+    def takes(self, seen: ProxiedRequest) -> bool:
         """Return True if the fault applies to this request; counts it."""
         if not self.match(seen):
             return False
@@ -101,7 +101,7 @@ class Fault:
 
 
 class FaultProxy:
-    """Runs in a thread and loop of its own. `faults` and `seen` may be used from the test."""
+    """Runs in a thread and loop of its own. `faults` and `requests` may be used from the test."""
 
     def __init__(self, upstream_kubeconfig: Path, folder: Path) -> None:
         self._credentials = load_kubeconfig(upstream_kubeconfig)
@@ -109,7 +109,7 @@ class FaultProxy:
         self._namespace = upstream["context"].get("namespace", "default")
         self.kubeconfig = folder / "proxy.kubeconfig"
         self.faults: list[Fault] = []
-        self.seen: list[Seen] = []
+        self.requests: list[ProxiedRequest] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._watches: set[asyncio.Task[Any]] = set()
@@ -143,7 +143,7 @@ class FaultProxy:
 
     def count(self, *kinds: str) -> int:
         """Count the requests of these kinds (`create pods`)."""
-        return sum(str(seen) in kinds for seen in tuple(self.seen))
+        return sum(str(seen) in kinds for seen in tuple(self.requests))
 
     def start(self) -> None:
         """Listen, on the same port as before."""
@@ -214,8 +214,8 @@ class FaultProxy:
         self.kubeconfig.write_text(yaml.safe_dump(config))
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        seen = _seen(request)
-        self.seen.append(seen)
+        seen = _parse_request(request)
+        self.requests.append(seen)
         fault = next((fault for fault in self.faults if fault.takes(seen)), None)
         lasts = seen.verb == "watch" or request.query.get("follow") in {"true", "1"}
         if fault is None:
@@ -260,7 +260,7 @@ class FaultProxy:
                     async for chunk in answer.content.iter_any():
                         await response.write(chunk)
             finally:
-                _cut_off(answer)
+                _abort_connection(answer)
             return response
 
     def _upstream(
@@ -275,23 +275,23 @@ class FaultProxy:
         )
 
 
-def _cut_off(answer: aiohttp.ClientResponse) -> None:
+def _abort_connection(answer: aiohttp.ClientResponse) -> None:
     """Abort without a TLS shutdown: a server that still sends would delay it, and the loop does not wait for it."""
     if answer.connection is not None and answer.connection.transport is not None:
         answer.connection.transport.abort()
 
 
-def _seen(request: web.Request) -> Seen:
+def _parse_request(request: web.Request) -> ProxiedRequest:
     found = _RESOURCE.match(request.path)
     if found is None:
-        return Seen("get", request.path, "")
+        return ProxiedRequest("get", request.path, "")
     name = found["name"] or ""
     resource = found["resource"] + (f"/{found['subresource']}" if found["subresource"] else "")
     verbs = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
     verb = verbs.get(request.method, "get" if name else "list")
     if verb == "list" and request.query.get("watch") in {"true", "1"}:
         verb = "watch"
-    return Seen(verb, resource, name, found["namespace"] or "")
+    return ProxiedRequest(verb, resource, name, found["namespace"] or "")
 
 
 def _status(fault: Fault) -> web.Response:

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from hack.cluster.process import tether
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 _TRAININGJOB = [sys.executable, "-m", "trainingjob_cli"]
 _LOOK_S = 0.01
 _MESSAGE_BYTES = 2**18
 
 
-class Running(Protocol):
+class ProcessHandle(Protocol):
     """The methods of `subprocess.Popen` that tests use."""
 
     @property
@@ -52,18 +52,18 @@ class Running(Protocol):
         """Send SIGKILL."""
 
 
-class Forked:
+class ForkedProcess:
     """A fork of the imported `trainingjob`."""
 
-    def __init__(self, origin: "_Origin", pid: int) -> None:
+    def __init__(self, server: "_ForkServer", pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self._origin = origin
+        self._server = server
 
     def poll(self) -> int | None:
         """Return the exit code if it has ended, else None."""
         if self.returncode is None:
-            self.returncode = self._origin.look(self.pid)
+            self.returncode = self._server.exit_code(self.pid)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -89,7 +89,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-class _Origin:
+class _ForkServer:
     """A fork server. It ends with this process, or when it is closed."""
 
     def __init__(self) -> None:
@@ -97,7 +97,12 @@ class _Origin:
         self._one_at_a_time = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.processes.forking", str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.support.processes.fork_server",
+                    str(theirs.fileno()),
+                ],
                 cwd=ROOT,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -105,7 +110,7 @@ class _Origin:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The PID of the fork server."""
         return self._process.pid
 
     def fork(
@@ -115,14 +120,14 @@ class _Origin:
         output: BinaryIO,
         errors: BinaryIO,
         folder: Path,
-    ) -> Forked:
+    ) -> ForkedProcess:
         """Start `trainingjob ARGUMENTS` in a folder, with stdout and stderr redirected to files."""
         request = {"arguments": arguments, "environment": environment, "folder": str(folder)}
-        return Forked(self, int(self._ask(request, output.fileno(), errors.fileno())))
+        return ForkedProcess(self, int(self._ask(request, output.fileno(), errors.fileno())))
 
-    def look(self, pid: int) -> int | None:
+    def exit_code(self, pid: int) -> int | None:
         """Return the exit code of a fork; None: it still runs."""
-        answer = self._ask({"look": pid})
+        answer = self._ask({"exit_code_of": pid})
         return None if answer == "" else int(answer)
 
     def _ask(self, request: object, *files: int) -> str:
@@ -138,16 +143,16 @@ class _Origin:
         self._process.wait()
 
 
-_AT_MOST = 2
-"""Two, in turn: a fork has its origin's hash seed, and one that is started again has another, in
-which sets have another order."""
+_MAX_FORK_SERVERS = 2
+"""Two, used alternately: a fork has the hash seed of its server, so a restarted command gets another seed, and
+sets iterate in another order."""
 
 _STARTS = itertools.count()
-_ORIGINS: list[_Origin] = []
+_FORK_SERVERS: list[_ForkServer] = []
 _IS_ANEW = [True]
 
 
-def start(
+def start_process(
     command: list[str],
     environment: dict[str, str] | None,
     output: BinaryIO,
@@ -155,7 +160,7 @@ def start(
     *,
     anew: bool,
     folder: Path | None = None,
-) -> Running:
+) -> ProcessHandle:
     """Start a command with these variables (None: those of this process), with stdout and stderr redirected to files.
 
        By default it runs in the current folder. It is killed with the thread that started it, or
@@ -163,12 +168,12 @@ def start(
     """
     is_ours = command[: len(_TRAININGJOB)] == _TRAININGJOB
     if is_ours and not anew:
-        if len(_ORIGINS) < _AT_MOST:
-            _ORIGINS.append(_Origin())
+        if len(_FORK_SERVERS) < _MAX_FORK_SERVERS:
+            _FORK_SERVERS.append(_ForkServer())
         arguments = command[len(_TRAININGJOB) :]
-        origin = _ORIGINS[next(_STARTS) % len(_ORIGINS)]
+        server = _FORK_SERVERS[next(_STARTS) % len(_FORK_SERVERS)]
         where = folder or Path.cwd()
-        return origin.fork(arguments, dict(environment or os.environ), output, errors, where)
+        return server.fork(arguments, dict(environment or os.environ), output, errors, where)
     return subprocess.Popen(
         [*tether(), *command],
         env=environment,
@@ -195,12 +200,12 @@ def start_anew(*, anew: bool) -> Iterator[None]:
         _IS_ANEW[0] = before
 
 
-def origins() -> list[int]:
+def fork_server_pids() -> list[int]:
     """Return the PIDs of the fork servers."""
-    return [each.pid for each in _ORIGINS]
+    return [each.pid for each in _FORK_SERVERS]
 
 
-def close_origins() -> None:
+def close_fork_servers() -> None:
     """Stop the fork servers."""
-    while _ORIGINS:
-        _ORIGINS.pop().close()
+    while _FORK_SERVERS:
+        _FORK_SERVERS.pop().close()

@@ -16,7 +16,7 @@ import pytest
 
 from hack.cluster import assets
 from hack.cluster.control_plane import ControlPlane, Options
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 from trainingjob_api.constants import (
     API_VERSION,
     PLURAL_RETENTION_POLICIES,

@@ -73,7 +73,7 @@ class NothingToSweep:
         return VolumeReport()
 
 
-class OperatorLife(Engine):
+class SimulatedOperator(Engine):
     """One life of an operator process on a cluster.
 
     As a context manager it lists, watches and works until the exit; otherwise, its components can be used separately.

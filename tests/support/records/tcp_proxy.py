@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from tests.support.records.postgres import Postgres
 
 
-class Address:
+class TcpProxy:
     """An address that is forwarded to one server, and later to another one, like a Service's."""
 
     def __init__(self, target: Postgres) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LoopClock
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock
 from tests.support.records.endpoint import FakeEndpoint
 from trainingjob_api.errors import (
     EndpointUnavailableError,
@@ -20,22 +20,22 @@ DOWN = EndpointUnavailableError("cannot be reached")
 DAY_S = 86_400.0
 
 
-def staged() -> tuple[FakeCluster, FakeEndpoint]:
+def new_cluster_and_endpoint() -> tuple[FakeCluster, FakeEndpoint]:
     cluster = FakeCluster(LoopClock())
     return cluster, FakeEndpoint(cluster)
 
 
 @asynccontextmanager
-async def operated(
+async def running_operator(
     cluster: FakeCluster,
     endpoint: FakeEndpoint | None,
     *,
     exit_code: int | None = 0,
     run_s: float = 2.0,
     **settings: Any,
-) -> AsyncIterator[OperatorLife]:
+) -> AsyncIterator[SimulatedOperator]:
     """Run an operator with a record endpoint, and a kubelet that runs every pod for two seconds."""
-    async with OperatorLife(cluster, endpoint=endpoint, **settings) as life:
+    async with SimulatedOperator(cluster, endpoint=endpoint, **settings) as life:
         kubelet = asyncio.create_task(
             Kubelet(cluster, lambda attempt, rank: exit_code, run_s=run_s).run()
         )
@@ -46,7 +46,7 @@ async def operated(
             await asyncio.wait([kubelet])
 
 
-async def run_in_no_time(cluster: FakeCluster) -> None:
+async def run_pods_at_once(cluster: FakeCluster) -> None:
     """Create a job whose pod runs and completes as soon as it exists."""
     cluster.create_job(make_job())
     await asyncio.sleep(0.1)

@@ -1,6 +1,6 @@
 """A record service on a volume that becomes full, in a separate mount namespace.
 
-    unshare --mount python -m tests.support.records.record_space NAME FOLDER
+    unshare --mount python -m tests.support.records.full_record_volume NAME FOLDER
 
 prints what came of it as JSON.
 """
@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
-from tests.support.records.records import a_record, encode
-from tests.support.volume.mounting import Outcome, mount, print_scenario
+from tests.support.records.records import encode, make_record
+from tests.support.volume.mount_namespace import Outcome, mount, print_scenario
 from trainingjob_records.command import prune_records
 from trainingjob_records.database import Database
 from trainingjob_records.deletion import count
@@ -32,7 +32,7 @@ def settings(folder: Path) -> Settings:
 
 async def put(database: Database, number: int) -> None:
     """Store a record of 100 KB."""
-    record = a_record(f"u-{number:05}", message="x" * 100_000)
+    record = make_record(f"u-{number:05}", message="x" * 100_000)
     record["completedAt"] = (
         f"2026-01-01T{number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}Z"
     )

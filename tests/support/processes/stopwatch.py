@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 
-class FairTime:
+class Stopwatch:
     """A stopwatch that excludes the time in which these processes waited for a CPU.
 
        A time limit of a process can then be checked on a machine that is busy with other work; on
@@ -19,22 +19,22 @@ class FairTime:
     def __init__(self, *processes: int) -> None:
         self._processes: Final = processes
         self._waited = dict.fromkeys(processes, 0.0)
-        self.look()
+        self.sample()
         self._before: Final = dict(self._waited)
         self._begun: Final = time.monotonic()
 
     @classmethod
-    def with_us(cls, *processes: int) -> "FairTime":
+    def including_this_process(cls, *processes: int) -> "Stopwatch":
         """Return a stopwatch that also covers this process."""
         return cls(os.getpid(), *processes)
 
     def seconds(self) -> float:
         """The time since the start. Of a process that has ended, the last value read before counts."""
-        self.look()
+        self.sample()
         waited = sum(self._waited.values()) - sum(self._before.values())
         return max(time.monotonic() - self._begun - waited, 0.0)
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Read how long each process has waited so far."""
         for pid in self._processes:
             # An ended process keeps its last value; max() keeps ended threads from lowering the sum.

@@ -12,7 +12,7 @@ _GROWTH = 1.15
 """What is waited for is seen late by at most about so much of the whole wait."""
 
 
-def pauses() -> Iterator[float]:
+def poll_intervals() -> Iterator[float]:
     """Yield the seconds until the next poll, without end: use a new one for each wait."""
     pause = FIRST_S
     while True:

@@ -12,8 +12,8 @@ from typing import Any
 from tests.support.builders import make_job
 from tests.support.cluster.cluster import FakeCluster
 from tests.support.cluster.kubelet import Kubelet
-from tests.support.cluster.leaping import LoopClock
-from tests.support.cluster.operator_life import OperatorLife
+from tests.support.cluster.simulated_operator import SimulatedOperator
+from tests.support.cluster.simulated_time import LoopClock
 from trainingjob_api.errors import (
     UnavailableError,
 )
@@ -29,28 +29,28 @@ def new_cluster() -> FakeCluster:
     return FakeCluster(LoopClock())
 
 
-async def by_hand(cluster: FakeCluster, **settings: Any) -> OperatorLife:
-    """Yield an operator that watches, but reconciles only when the test calls `make_pass`."""
-    life = OperatorLife(cluster, **settings)
+async def manual_operator(cluster: FakeCluster, **settings: Any) -> SimulatedOperator:
+    """Yield an operator that watches, but reconciles only when the test calls `reconcile_once`."""
+    life = SimulatedOperator(cluster, **settings)
     cluster.connect(life.watch_events)
-    await echo()
+    await deliver_watch_events()
     return life
 
 
-async def echo() -> None:
+async def deliver_watch_events() -> None:
     """Let the watches deliver all events so far."""
     await asyncio.sleep(0.001)
 
 
-async def settle(life: OperatorLife, key: JobKey = KEY) -> None:
+async def reconcile_until_settled(life: SimulatedOperator, key: JobKey = KEY) -> None:
     """Reconcile repeatedly, with watch events delivered in between, until nothing is left to do at once."""
-    await echo()
-    while await make_pass(life, key) == 0:
-        await echo()
-    await echo()
+    await deliver_watch_events()
+    while await reconcile_once(life, key) == 0:
+        await deliver_watch_events()
+    await deliver_watch_events()
 
 
-async def make_pass(life: OperatorLife, key: JobKey = KEY) -> float | None:
+async def reconcile_once(life: SimulatedOperator, key: JobKey = KEY) -> float | None:
     """Reconcile a job once; other queued keys are not waited for."""
     while life.queue.depth:
         life.queue.done(await life.queue.get())
@@ -58,13 +58,13 @@ async def make_pass(life: OperatorLife, key: JobKey = KEY) -> float | None:
 
 
 @asynccontextmanager
-async def operated(
+async def running_operator(
     cluster: FakeCluster,
     script: Callable[[int, int], int | None] = lambda attempt, rank: 0,
     **settings: Any,
-) -> AsyncIterator[OperatorLife]:
+) -> AsyncIterator[SimulatedOperator]:
     """Run an operator and a kubelet."""
-    async with OperatorLife(cluster, **settings) as life:
+    async with SimulatedOperator(cluster, **settings) as life:
         kubelet = asyncio.create_task(Kubelet(cluster, script).run())
         try:
             yield life
@@ -74,19 +74,21 @@ async def operated(
                 await kubelet
 
 
-async def running(cluster: FakeCluster, nodes: int = 2, **spec: Any) -> OperatorLife:
-    """Yield a job whose ranks all run, and an operator as of `by_hand`."""
-    life = await by_hand(cluster)
+async def operator_with_running_job(
+    cluster: FakeCluster, nodes: int = 2, **spec: Any
+) -> SimulatedOperator:
+    """Yield a job whose ranks all run, and an operator as of `manual_operator`."""
+    life = await manual_operator(cluster)
     cluster.create_job(make_job(nodes=nodes, **spec))
-    await settle(life)
+    await reconcile_until_settled(life)
     for pod in cluster.pods():
         cluster.run_pod(pod)
     await asyncio.sleep(PROGRESS_EVERY_S)
-    await settle(life)
+    await reconcile_until_settled(life)
     return life
 
 
-def methods(cluster: FakeCluster) -> list[str]:
+def called_methods(cluster: FakeCluster) -> list[str]:
     return [call.method for call in cluster.calls]
 
 
@@ -95,5 +97,5 @@ def conditions(cluster: FakeCluster, name: str = "mnist") -> dict[str, tuple[str
     return {c["type"]: (c["status"], c["reason"]) for c in found}
 
 
-def names(pods: list[Object]) -> list[str]:
+def pod_names(pods: list[Object]) -> list[str]:
     return sorted(pod["metadata"]["name"] for pod in pods)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 
 
-class Standstill:
+class StalledLoop:
     """The clock of the event loop, which a test moves on: to all that runs here, the process stood still."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ class Standstill:
         self._stood_s += seconds
 
 
-class UnreadAnswer:
+class UnreadResponse:
     """An answer that arrives on a socket, and is read with the next step of the event loop."""
 
     def __init__(self, peer: socket.socket) -> None:
@@ -34,7 +34,7 @@ class UnreadAnswer:
 
 
 @contextmanager
-def unread_answer(was_read: asyncio.Event) -> Iterator[UnreadAnswer]:
+def unread_response(was_read: asyncio.Event) -> Iterator[UnreadResponse]:
     """Yield an answer that has not arrived yet; this event is set once it has been read."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
@@ -45,14 +45,14 @@ def unread_answer(was_read: asyncio.Event) -> Iterator[UnreadAnswer]:
 
     loop.add_reader(ours, read)
     try:
-        yield UnreadAnswer(theirs)
+        yield UnreadResponse(theirs)
     finally:
         loop.remove_reader(ours)
         ours.close()
         theirs.close()
 
 
-class LateServer:
+class SlowServer:
     """An HTTP server that answers one request when the test says so.
 
     Attributes:
@@ -87,9 +87,9 @@ class LateServer:
 
 
 @asynccontextmanager
-async def late_server() -> AsyncIterator[LateServer]:
+async def slow_server() -> AsyncIterator[SlowServer]:
     """Serve on a free port of the loopback address."""
-    late = LateServer()
+    late = SlowServer()
     server = await asyncio.start_server(late.accept, "127.0.0.1", 0)
     late.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:

@@ -15,18 +15,18 @@ GONE_S: Final = 40.0
 """The API server looks every five seconds whether the objects have gone."""
 
 
-def definitions() -> list[Object]:
+def read_crds() -> list[Object]:
     """Return both CRDs."""
     return [training_job_crd(), retention_policy_crd()]
 
 
-async def delete_definitions(api: Api) -> None:
+async def delete_crds(api: Api) -> None:
     """Delete both CRDs, and wait until they no longer exist.
 
     Raises:
         AssertionError: one is still there after `GONE_S`; the message shows it.
     """
-    names = [crd["metadata"]["name"] for crd in definitions()]
+    names = [crd["metadata"]["name"] for crd in read_crds()]
     for name in names:
         await api.client.delete(f"{DEFINITIONS}/{name}")
     deadline = time.monotonic() + GONE_S
@@ -35,11 +35,11 @@ async def delete_definitions(api: Api) -> None:
         await asyncio.sleep(0.1)
 
 
-async def create_definitions(api: Api) -> None:
+async def create_crds(api: Api) -> None:
     """Create both CRDs, and wait until the API server accepts their objects."""
-    for crd in definitions():
+    for crd in read_crds():
         await api.client.create(DEFINITIONS, crd)
-    for crd in definitions():
+    for crd in read_crds():
         deadline = time.monotonic() + GONE_S
         while not _is_established(await _get(api, crd["metadata"]["name"])):
             assert time.monotonic() < deadline

@@ -14,7 +14,7 @@ from hack.ports import free_port
 Object = dict[str, Any]
 
 
-class Ledger:
+class HttpEndpoint:
     """Keeps the highest revision of each record, and counts every PUT.
 
     Attributes:

@@ -20,7 +20,7 @@ from typing import Any
 from hack.cluster.control_plane import ControlPlane
 from hack.ports import free_port
 from tests.support.processes.child import clean_environment
-from tests.support.processes.starts import Running, start, starts_anew
+from tests.support.processes.process_start import ProcessHandle, start_process, starts_anew
 from tests.support.real.chart import token_kubeconfig
 
 Object = dict[str, Any]
@@ -55,7 +55,7 @@ class Site:
     trees: Mapping[str, Path] = field(default_factory=dict)
 
 
-class PlayedPod:
+class ProcessPod:
     """A pod that runs as processes of this machine."""
 
     def __init__(self, site: Site, pod: Object) -> None:
@@ -66,7 +66,7 @@ class PlayedPod:
         self.folder = site.folder / "pods" / self.name
         self.folder.mkdir(parents=True)
         self._left = list(self.spec.get("initContainers", []))
-        self._process: Running | None = None
+        self._process: ProcessHandle | None = None
         self._main: Object = self.spec["containers"][0]
         self._own_ports: dict[int, int] = {}
         self._was_ready = False
@@ -77,7 +77,7 @@ class PlayedPod:
         self._refresh_secrets()
         code = self._process.poll() if self._process is not None else 0
         if code is None:
-            return "Running" if self.runs_main and self.is_ready() else None
+            return "ProcessHandle" if self.runs_main and self.is_ready() else None
         if not self.runs_main:
             # A failed init container is restarted.
             if self._process is not None and code == 0:
@@ -127,7 +127,7 @@ class PlayedPod:
 
     # --- a container --------------------------------------------------------------------------
 
-    def _start(self, container: Object) -> Running:
+    def _start(self, container: Object) -> ProcessHandle:
         paths = self._paths(container)
         variables = {entry["name"]: self._value(entry) for entry in container.get("env", [])}
         others = clean_environment("KUBECONFIG")
@@ -138,7 +138,7 @@ class PlayedPod:
         command = [sys.executable, "-m", "trainingjob_cli", *arguments]
         with (self.folder / f"{container['name']}.log").open("ab") as log:
             anew = starts_anew() or bool(program)  # a fork can only run this checkout's program
-            return start(command, environment, log, log, anew=anew, folder=self.folder)
+            return start_process(command, environment, log, log, anew=anew, folder=self.folder)
 
     def _program(self, container: Object) -> dict[str, str]:
         tree = self.site.trees.get(container["image"].rpartition(":")[2])

@@ -1,4 +1,4 @@
-"""Fork server that `starts.py` forks `trainingjob` from: `python -m tests.support.processes.forking FD`.
+"""Fork server that `process_start.py` forks `trainingjob` from: `python -m tests.support.processes.fork_server FD`.
 
 It has imported what the commands import, and serves one request after the other on that socket.
 It has one thread, no event loop and no open file but the socket: a fork begins like a new process.
@@ -31,7 +31,7 @@ def serve(control: socket.socket) -> dict[str, Any] | None:
         if not message:
             return None
         request = json.loads(message)
-        if (pid := request.get("look")) is not None:
+        if (pid := request.get("exit_code_of")) is not None:
             answer = _code(pid)
         else:
             if (child := os.fork()) == 0:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes.child import ChildProcess, clean_environment
+from tests.support.processes.process_start import ForkedProcess, fork_server_pids, start_anew
 from tests.support.processes.processes import state
-from tests.support.processes.starts import Forked, origins, start_anew
-from tests.support.records.postgres import why_not
-from tests.support.tree import ROOT
+from tests.support.records.postgres import reason_unavailable
+from tests.support.repository import ROOT
 from tests.support.volume.volume import wait_until
 from trainingjob_operator import __version__
 
@@ -73,8 +73,8 @@ def test_it_is_killed_and_says_of_what_it_died(anew: bool, tmp_path: Path) -> No
         with pytest.raises(subprocess.TimeoutExpired):
             service.process.wait(0.01)
         assert service.is_running
-        assert isinstance(service.process, Forked) is not anew
-        assert (service.process.pid in origins()) is False
+        assert isinstance(service.process, ForkedProcess) is not anew
+        assert (service.process.pid in fork_server_pids()) is False
         output = Path(f"/proc/{service.process.pid}/fd/1")
         wait_until(lambda: output.readlink() == tmp_path / "log")  # a fork begins with other files
         service.kill()
@@ -86,7 +86,7 @@ TESTS = """
 import sys, time
 from contextlib import ExitStack
 from pathlib import Path
-from tests.support.processes.starts import start_anew
+from tests.support.processes.process_start import start_anew
 from tests.support.records.postgres import Postgres
 from tests.support.records.service import RecordServiceProcess
 
@@ -107,7 +107,7 @@ with ExitStack() as stack:
 
 @pytest.mark.long
 def test_what_was_started_ends_with_tests_that_are_killed(tmp_path: Path) -> None:
-    database = [] if why_not() else ["and PostgreSQL"]
+    database = [] if reason_unavailable() else ["and PostgreSQL"]
     command = [sys.executable, "-c", TESTS, str(tmp_path), *database]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tests:
         assert tests.stdout is not None

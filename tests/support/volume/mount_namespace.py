@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tree import ROOT
+from tests.support.repository import ROOT
 
 Outcome = dict[str, Any]
 Scenario = Callable[[Path], Outcome]

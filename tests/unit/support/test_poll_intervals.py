@@ -4,13 +4,13 @@ from itertools import islice
 
 import pytest
 
-from tests.support.pauses import FIRST_S, LONGEST_S, pauses
+from tests.support.poll_intervals import FIRST_S, LONGEST_S, poll_intervals
 
 
 @pytest.mark.parametrize(("waited_s", "looks"), [(0.1, 5), (1.0, 16), (60.0, 320)])
 def test_a_wait_takes_few_looks(waited_s: float, looks: int) -> None:
     passed, count = 0.0, 0
-    for pause in pauses():
+    for pause in poll_intervals():
         passed, count = passed + pause, count + 1
         if passed >= waited_s:
             break
@@ -19,11 +19,11 @@ def test_a_wait_takes_few_looks(waited_s: float, looks: int) -> None:
 
 def test_what_is_waited_for_is_seen_soon_after() -> None:
     passed = 0.0
-    for pause in islice(pauses(), 1000):
+    for pause in islice(poll_intervals(), 1000):
         assert pause <= min(LONGEST_S, FIRST_S + passed * 0.15) + 1e-9
         passed += pause
 
 
 def test_the_next_wait_begins_with_short_ones() -> None:
-    assert list(islice(pauses(), 500))[-1] == LONGEST_S
-    assert next(pauses()) == FIRST_S
+    assert list(islice(poll_intervals(), 500))[-1] == LONGEST_S
+    assert next(poll_intervals()) == FIRST_S

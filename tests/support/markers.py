@@ -29,19 +29,19 @@ def quick(
 
 
 @dataclass(frozen=True)
-class Turn:
+class WorkerLock:
     """The lock that a test holds among the worker processes of this run; None: there is one process."""
 
-    room: IO[str] | None = None
+    lock_file: IO[str] | None = None
 
-    def share(self) -> None:
+    def downgrade(self) -> None:
         """Downgrade to the shared lock: the part that had to run alone is done."""
-        if self.room is not None:
-            fcntl.flock(self.room, fcntl.LOCK_SH)
+        if self.lock_file is not None:
+            fcntl.flock(self.lock_file, fcntl.LOCK_SH)
 
 
 @contextmanager
-def turn(folder: Path, *, alone: bool) -> Iterator[Turn]:
+def worker_lock(folder: Path, *, alone: bool) -> Iterator[WorkerLock]:
     """Hold the shared or exclusive lock for one test, among the worker processes of this run.
 
     A test that waits for the exclusive lock blocks new shared ones, so that it cannot starve.
@@ -51,10 +51,10 @@ def turn(folder: Path, *, alone: bool) -> Iterator[Turn]:
         alone: exclusive: no other process runs a test at the same time.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        yield Turn()
+        yield WorkerLock()
         return
     with (folder / "door.lock").open("w") as door, (folder / "room.lock").open("w") as room:
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(door, fcntl.LOCK_UN)
-        yield Turn(room)
+        yield WorkerLock(room)

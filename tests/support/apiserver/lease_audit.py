@@ -17,7 +17,7 @@ def takeovers(requests: Iterable[Request], users: Collection[str]) -> list[str]:
     return found
 
 
-def writes_beside_the_holder(requests: Iterable[Request], users: Collection[str]) -> list[str]:
+def writes_without_the_lease(requests: Iterable[Request], users: Collection[str]) -> list[str]:
     """Return the writes of operators that did not hold the Lease when the server received them.
 
     The last writer of the Lease is its holder, whether it acquired, renewed or released it.
@@ -38,7 +38,7 @@ def writes_beside_the_holder(requests: Iterable[Request], users: Collection[str]
     return found
 
 
-def writes(requests: Iterable[Request], user: str) -> int:
+def count_writes(requests: Iterable[Request], user: str) -> int:
     """Count the accepted writes of a user, without those of the Lease."""
     return sum(each.resource != "leases" for each in _accepted_writes(requests, {user}))
 

@@ -7,7 +7,7 @@ from trainingjob_console.jobs.fair_scheduler import Work
 T = TypeVar("T")
 
 
-def done(work: Work[T]) -> T:
+def run_work(work: Work[T]) -> T:
     """Run the work without a pause, and return its result."""
     try:
         while True:

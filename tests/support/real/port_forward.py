@@ -13,7 +13,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from tests.support.real.real import KUBECTL
+from tests.support.real.real_cluster import KUBECTL
 
 _FORWARDING = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) ->")
 _PATIENCE_S = 60.0
@@ -21,7 +21,7 @@ _AGAIN = 3
 
 
 @dataclass(frozen=True)
-class Forwarded:
+class PortForward:
     """The forwarded port.
 
     Attributes:
@@ -56,9 +56,9 @@ class Forwarded:
 
 
 @contextmanager
-def forwarded(
+def port_forward(
     kubeconfig: Path, namespace: str, service: str, port: int, log: Path
-) -> Iterator[Forwarded]:
+) -> Iterator[PortForward]:
     """Forward a port of a Service for as long as the block lasts.
 
     Raises:
@@ -80,7 +80,7 @@ def forwarded(
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
-            yield Forwarded(f"http://{found[1]}")
+            yield PortForward(f"http://{found[1]}")
         finally:
             process.terminate()
 
