@@ -41,7 +41,7 @@ class RequestError(ConsoleError):
     Attributes:
         status: the HTTP status.
         reason: a CamelCase reason for programs, as in Kubernetes.
-        retry_after_s: seconds until the same request may succeed; None: it will not.
+        retry_after_s: seconds until the same request may succeed; None: unknown, or never.
     """
 
     default_status: ClassVar[int] = 500

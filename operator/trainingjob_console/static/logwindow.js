@@ -143,7 +143,7 @@ export class LogWindow {
   // Appends a line that marks a gap, in a log whose missing part cannot be loaded.
   gap({ from, to, lines }) {
     const missing = lines ? `${lines} lines were` : "A part was";
-    this.chunks.push({ offset: from, next: to, lines: [{ gap: `${missing} skipped: the ranks wrote faster than the console could send. Each rank's own log is complete` }], open: false });
+    this.chunks.push({ offset: from, next: to, lines: [{ gap: `${missing} skipped: the ranks wrote faster than the console could send. Each rank's own log has them` }], open: false });
     this.extendTo(to);
     this.changed({ above: -this.trimAbove() });
   }

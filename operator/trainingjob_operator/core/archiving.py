@@ -11,7 +11,7 @@ single pods is kept in memory; after a restart it is read from the archive file.
 
 Logs are expected for every rank that had a pod, not only for the pods that still exist: a pod can
 disappear while the operator is down, or be force-deleted. At the job's end the archive is searched
-for the ranks whose pods disappeared before their logs were read (a `ArchiveSearch`). The end of an attempt
+for the ranks whose pods disappeared before their logs were read (an `ArchiveSearch`). The end of an attempt
 does not wait for such a search and relies on memory. Pods that exist when their attempt ends are
 listed in status until their logs are archived (`core.unread_logs`), so the archive is also searched
 for those that disappear while the operator is down.

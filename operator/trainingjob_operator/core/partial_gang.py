@@ -27,7 +27,7 @@ from trainingjob_operator.core.pod_deletion import deletions
 from trainingjob_operator.core.restart import announce_restart, new_attempt, pending_gang_retry
 
 _LONGEST_WAIT: Final = 4
-"""The longest wait as a multiple of the first one, before age and the random share are added."""
+"""The longest wait as a multiple of the first one, apart from the factor for the job's age and chance."""
 
 _SHORTEST_WAIT: Final = 0.25
 

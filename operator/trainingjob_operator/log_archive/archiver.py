@@ -8,7 +8,7 @@ timeout begins with the request, and grows with the number of waiting logs.
 If another process holds a job's archive open (an operator that is exiting, or one on a lost node),
 the archiver waits for up to a minute from the log's turn on.
 
-For a rank whose pod was deleted, it searches the archive for the log (a `ArchiveSearch`).
+For a rank whose pod was deleted, it searches the archive for the log (an `ArchiveSearch`).
 
 A broken volume is tried again every half minute. In between logs are given up at once, so that ten
 thousand finishing jobs do not wait for it one after the other. An error of a single job's entry

@@ -148,7 +148,7 @@ class OperatorCollector(Collector):
 
     def _housekeeping(self) -> Iterable[Metric]:
         keeper, guard, remover = self._engine.housekeeper, self._engine.guard, self._engine.remover
-        yield _counter("gc_runs", "Retention runs; each applies all policies.", keeper.runs_total)
+        yield _counter("gc_runs", "Retention runs, of all policies together.", keeper.runs_total)
         yield _counter(
             "gc_overruns",
             "Retention runs that took longer than the interval; the next one was skipped.",
