@@ -19,14 +19,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def laptop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    """The processes; they are started only where there is a browser."""
+    """Run the sandbox's processes, only where there is a browser."""
     with running_laptop(tmp_path_factory.mktemp("laptop")) as found:
         yield found
 
 
 @pytest.fixture
 def tab(browser: Browser, laptop: Laptop) -> Iterator[Tab]:
-    """A tab of the test's own, which must not have complained in the end."""
+    """Yield a new tab, and check at the end that it logged no errors."""
     with new_tab(browser, laptop.url) as found:
         yield found
         assert found.complaints == []

@@ -20,26 +20,26 @@ pytestmark = pytest.mark.skipif(
 )
 COUNTS = "i=0; while [ ! -e {flag} ]; do echo line $i; i=$((i+1)); sleep 0.05; done; echo bye"
 OFFLINE = re.compile(r"ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE|WebSocket is closed")
-"""What a browser says of a console that was killed."""
+"""A browser's message if the console was killed."""
 
 FOR_EVER = "echo begun; exec sleep 1000"
 
 
 def row_of(page: Page, name: str) -> Locator:
-    """The row of a job in the list."""
+    """Return the row of a job in the list."""
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
-def test_an_empty_cluster_says_what_to_do_first(tab: Tab) -> None:
+def test_an_empty_cluster_shows_how_to_create_a_first_job(tab: Tab) -> None:
     page = tab.open("/")
     expect(page.get_by_role("heading", name="No training jobs yet")).to_be_visible()
     expect(page.get_by_text("kubectl apply -f manifests/samples/digits.yaml")).to_be_visible()
     tab.picture("empty-light-1280")
 
 
-def test_a_list_of_jobs_is_used_with_the_keyboard_alone(tab: Tab, laptop: Laptop) -> None:
+def test_the_list_can_be_used_with_the_keyboard_alone(tab: Tab, laptop: Laptop) -> None:
     names = [laptop.apply(FOR_EVER, prefix=each)["metadata"]["name"] for each in ("alpha", "beta")]
-    for name in names:  # one that comes later waits behind a button
+    for name in names:  # a job created later appears only after a click on a button
         laptop.wait_for(name, "Running")
     page = tab.open("/jobs?sort=name")
     for name in names:
@@ -73,7 +73,7 @@ def test_a_list_of_jobs_is_used_with_the_keyboard_alone(tab: Tab, laptop: Laptop
     expect(row_of(page, names[0])).to_be_visible()
 
 
-def test_the_address_has_all_that_a_list_shows(tab: Tab, laptop: Laptop) -> None:
+def test_the_url_contains_the_whole_state_of_the_list(tab: Tab, laptop: Laptop) -> None:
     name = laptop.apply(FOR_EVER, prefix="gamma")["metadata"]["name"]
     page = tab.open("/jobs?text=gamma&sort=created&namespace=default")
     expect(row_of(page, name)).to_be_visible()
@@ -91,7 +91,7 @@ def test_the_address_has_all_that_a_list_shows(tab: Tab, laptop: Laptop) -> None
     expect(page).to_have_url(f"{laptop.url}/jobs")
 
 
-def test_a_theme_is_chosen_and_remembered(tab: Tab) -> None:
+def test_a_chosen_theme_is_stored(tab: Tab) -> None:
     page = tab.open("/jobs")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     light = page.evaluate(ground)
@@ -103,7 +103,7 @@ def test_a_theme_is_chosen_and_remembered(tab: Tab) -> None:
     assert page.evaluate(ground) != light
 
 
-def test_a_job_comes_runs_and_ends_without_a_reload(
+def test_creation_and_phases_of_a_job_are_shown_without_a_reload(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
@@ -128,9 +128,7 @@ def test_a_job_comes_runs_and_ends_without_a_reload(
     assert page.evaluate("window.loadedOnce")
 
 
-def test_jobs_that_come_wait_behind_a_button_and_rows_keep_their_place(
-    tab: Tab, laptop: Laptop
-) -> None:
+def test_new_jobs_appear_only_after_a_click_and_do_not_move_rows(tab: Tab, laptop: Laptop) -> None:
     first = laptop.apply(FOR_EVER, prefix="order")["metadata"]["name"]
     page = tab.open("/jobs?text=order")
     expect(row_of(page, first)).to_contain_text("Running")
@@ -143,7 +141,7 @@ def test_jobs_that_come_wait_behind_a_button_and_rows_keep_their_place(
     expect(fresh).to_be_hidden()
 
 
-def test_a_job_is_suspended_and_resumed_after_saying_what_that_does(
+def test_suspend_and_resume_explain_their_effect_before_they_are_confirmed(
     tab: Tab, laptop: Laptop
 ) -> None:
     name = laptop.apply(FOR_EVER, prefix="pause", nodes=2)["metadata"]["name"]
@@ -169,11 +167,11 @@ def test_a_job_is_suspended_and_resumed_after_saying_what_that_does(
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("searchbox", name="Search in names")).to_be_visible()
-    # Its row says that it is gone, or is that of its record: what can be chosen is not there any more.
+    # Its row is marked as deleted, or expect_shown_phase its record: the actions are no longer offered.
     expect(page.get_by_role("checkbox", name=f"Select {name}", disabled=False)).to_have_count(0)
 
 
-def test_a_console_that_was_killed_is_missed_and_found_again_without_a_reload(
+def test_a_page_reports_a_killed_console_and_reconnects_without_a_reload(
     browser: Browser, laptop: Laptop
 ) -> None:
     name = laptop.apply(FOR_EVER, prefix="lost")["metadata"]["name"]
@@ -194,12 +192,12 @@ def test_a_console_that_was_killed_is_missed_and_found_again_without_a_reload(
         assert [text for text in tab.complaints if not OFFLINE.search(text)] == []
 
 
-def test_two_users_see_and_do_what_each_may(browser: Browser, tmp_path: Path) -> None:
+def test_each_user_sees_and_does_only_what_is_permitted(browser: Browser, tmp_path: Path) -> None:
     with sandbox_api_server(tmp_path) as server:
         speak(server.kubeconfig, two_jobs)
         server.inside.server.accounts.by_token.update(
             {
-                "admin": Account("admin"),  # of the kubeconfig, which the console has
+                "admin": Account("admin"),  # the user of the console's kubeconfig
                 "token-of-ada": Account("ada"),
                 "token-of-rita": Account(
                     "rita", namespaces=frozenset({"one"}), verbs=frozenset({"get", "list"})
@@ -230,7 +228,7 @@ def test_two_users_see_and_do_what_each_may(browser: Browser, tmp_path: Path) ->
 
 
 def log_in(tab: Tab, token: str) -> Page:
-    """Log in, after a token that nobody knows."""
+    """Log in with a valid token, after an attempt with an unknown one."""
     page = tab.open("/jobs")
     field = page.get_by_label("Your Kubernetes token")
     field.fill("nonsense")
@@ -243,7 +241,7 @@ def log_in(tab: Tab, token: str) -> Page:
 
 
 async def two_jobs(client: ApiClient) -> dict[str, Any]:
-    """A job in each of two namespaces."""
+    """Create one job in each of two namespaces."""
     for name in ("one", "two"):
         core = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         await client.create("/api/v1/namespaces", core)

@@ -1,4 +1,4 @@
-"""What a page says of a user and of a job says no more than the console knows."""
+"""Pages state nothing about users and jobs that the console does not know."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ USERS = {
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServerUnderTest]:
-    """An API server with one job, whose logs have been archived."""
+    """Run an API server with one job whose logs are archived."""
     with sandbox_api_server(tmp_path) as made:
         made.inside.server.accounts.by_token.update(USERS)
         status = {
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[ApiServerUnderTest]:
 
 @pytest.fixture
 def page(browser: Browser, server: ApiServerUnderTest, tmp_path: Path) -> Iterator[Page]:
-    """A console's page, before the log-in."""
+    """Yield a page of a console, not logged in."""
     auth = {"TRAININGJOB_CONSOLE_AUTH": "token"}
     with (
         ConsoleProcess(server.kubeconfig, tmp_path / "console.log", **auth) as console,
@@ -47,7 +47,7 @@ def page(browser: Browser, server: ApiServerUnderTest, tmp_path: Path) -> Iterat
 
 
 def open_as(page: Page, user: str, path: str) -> None:
-    """Log in, and see this page."""
+    """Log in, and open this page."""
     page.goto(page.url.removesuffix("/") + path)
     page.get_by_label("Your Kubernetes token").fill(f"token-of-{user}")
     page.keyboard.press("Enter")
@@ -57,7 +57,7 @@ def open_as(page: Page, user: str, path: str) -> None:
     ("user", "words"),
     [("ada", "team"), ("rita", "none of the namespaces that have live jobs now")],
 )
-def test_the_about_page_names_the_namespaces_with_live_jobs_and_denies_no_other(
+def test_the_about_page_names_namespaces_with_live_jobs_without_denying_access_to_others(
     page: Page, user: str, words: str
 ) -> None:
     open_as(page, user, "/about")
@@ -65,7 +65,7 @@ def test_the_about_page_names_the_namespaces_with_live_jobs_and_denies_no_other(
     expect(seen.locator("dd")).to_have_text(words)
 
 
-def test_the_day_of_a_jobs_files_is_the_first_on_which_they_can_go(page: Page) -> None:
+def test_the_day_shown_for_a_jobs_files_is_the_earliest_day_of_their_deletion(page: Page) -> None:
     open_as(page, "ada", "/jobs/team/ours")
     files = page.locator("section").filter(has=page.get_by_role("heading", name="Files"))
     expect(files).to_contain_text("removed by age on or after 7 Feb 2026")

@@ -1,4 +1,4 @@
-"""The list of jobs: long ones, and what its filter promises while jobs change."""
+"""The list of jobs: long lists, and its filters while jobs change."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,13 +29,13 @@ PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0].start
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServerUnderTest]:
-    """An API server whose jobs nobody runs."""
+    """Run an API server without an operator."""
     with sandbox_api_server(tmp_path) as made:
         yield made
 
 
 def a_job(name: str, *, namespace: str = "team", **status: Any) -> dict[str, Any]:
-    """A job with a status, as an operator would have left it."""
+    """Return a job with a status as written by an operator."""
     job = make_job(name, namespace=namespace, nodes=4)
     return job | {"status": {"phase": "Running", "startTime": time_of(hours=1), **status}}
 
@@ -46,17 +46,17 @@ def put(server: ApiServerUnderTest, *jobs: dict[str, Any]) -> list[dict[str, Any
 
 
 def change(server: ApiServerUnderTest, job: dict[str, Any], **status: Any) -> dict[str, Any]:
-    """Store it with another status."""
+    """Store the job with another status."""
     [changed] = put(server, job | {"status": job["status"] | status})
     return changed
 
 
 def time_of(**ago: float) -> str:
-    """A moment of the past."""
+    """Return the timestamp of a moment this long ago."""
     return (datetime.now(UTC) - timedelta(**ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_a_period_is_of_rows_counts_and_what_comes_later(
+def test_a_period_applies_to_rows_counts_and_later_changes(
     browser: Any, server: ApiServerUnderTest, tmp_path: Path
 ) -> None:
     [ended, runs] = put(
@@ -67,7 +67,7 @@ def test_a_period_is_of_rows_counts_and_what_comes_later(
         new_tab(browser, console.url) as tab,
     ):
         wire = Wire(tab.page)
-        earliest = time_of(hours=1, minutes=1)  # a page counts in whole minutes
+        earliest = time_of(hours=1, minutes=1)  # a page uses whole minutes
         page = tab.open("/jobs?period=1h")
         everything = page.get_by_role("group", name="Phase").get_by_role("button", name="All")
         expect(page.get_by_role("link", name="runs", exact=True)).to_be_visible()
@@ -83,7 +83,7 @@ def test_a_period_is_of_rows_counts_and_what_comes_later(
         assert tab.complaints == []
 
 
-def test_twenty_thousand_jobs_are_listed_in_little_memory_and_each_once(
+def test_twenty_thousand_jobs_are_listed_once_each_in_little_memory(
     browser: Any, server: ApiServerUnderTest, tmp_path: Path
 ) -> None:
     count = MANY - IN_BOTH - 1
@@ -103,7 +103,7 @@ def test_twenty_thousand_jobs_are_listed_in_little_memory_and_each_once(
     with records:
         in_a_thread(put_records(records, uids))
         settings = {
-            "TRAININGJOB_CONSOLE_CLUSTER_NAME": "lab",  # as the records call it
+            "TRAININGJOB_CONSOLE_CLUSTER_NAME": "lab",  # the cluster name in the records
             "TRAININGJOB_CONSOLE_RECORDS_URL": f"{records.url}/api/v1/jobs",
             "TRAININGJOB_CONSOLE_RECORDS_TOKEN_FILE": str(records.token_file),
         }
@@ -127,16 +127,16 @@ def test_twenty_thousand_jobs_are_listed_in_little_memory_and_each_once(
             )
             assert nodes < NODES
             assert heap < MIB_OF_HEAP
-            only_what_belongs_here_is_new(page, server, jobs)
+            expect_only_jobs_of_this_page_as_new(page, server, jobs)
             names = all_names(page, tab.open("/jobs?namespace=past"))
             assert len(names) == len(set(names)) == RECORDS
             assert tab.complaints == []
 
 
-def only_what_belongs_here_is_new(
+def expect_only_jobs_of_this_page_as_new(
     page: Page, server: ApiServerUnderTest, jobs: list[dict[str, Any]]
 ) -> None:
-    """A job of another page that changes is no new one; what comes onto this page is."""
+    """Check that a changed job of another page does not count as new, but a job created on this page does."""
     fresh = page.get_by_role("button", name="new job")
     change(server, jobs[-1], phase="Failed")
     change(server, jobs[0], phase="Failed")
@@ -147,7 +147,7 @@ def only_what_belongs_here_is_new(
 
 
 def all_names(page: Page, _: Page) -> list[str]:
-    """The names on all pages of a list, from the first to the last."""
+    """Return the names on all pages of a list, from the first to the last."""
     names: list[str] = []
     following = page.get_by_role("button", name="Next page")
     while True:
@@ -162,7 +162,7 @@ def all_names(page: Page, _: Page) -> list[str]:
 
 
 async def put_records(service: RecordServiceProcess, live: list[str]) -> None:
-    """Store records: of these jobs, which live, and of others."""
+    """Store records of these existing jobs, and of deleted ones."""
     await service.wait_until_ready()
     others = [f"00000000-0000-4000-8000-{n:012d}" for n in range(RECORDS - len(live))]
     async with Client(service.url) as client:
@@ -173,6 +173,6 @@ async def put_records(service: RecordServiceProcess, live: list[str]) -> None:
 
 
 def in_a_thread(work: Any) -> None:
-    """Await this; Playwright has a loop in our own thread."""
+    """Run a coroutine in another thread: Playwright's event loop occupies this one."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, work).result()

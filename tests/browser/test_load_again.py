@@ -1,4 +1,4 @@
-"""A page whose load or subscription has failed goes on by itself, and asks more and more seldom."""
+"""Pages retry a failed load or subscription by themselves, with exponential back-off."""
 
 import json
 import time
@@ -21,14 +21,14 @@ LIST = "**/api/jobs?*"
 ONE = "**/api/jobs/*"
 LOADS = 5
 MANY = 100
-"""Failures, of which the rest is taken back when what they lead to has been seen."""
+"""Number of failures; a test removes the remaining ones once it has seen their effect."""
 FIRST_PAUSE_S = 0.5
-"""At least, and doubled from one load to the next."""
+"""The minimum pause after the first load; it doubles with each load."""
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServerUnderTest]:
-    """An API server whose jobs nobody runs."""
+    """Run an API server without an operator."""
     with sandbox_api_server(tmp_path) as made:
         yield made
 
@@ -46,26 +46,26 @@ def page(browser: Browser, console: ConsoleProcess) -> Iterator[Page]:
 
 
 def open_page(page: Page, path: str) -> None:
-    """Load this page of the console that the tab is of."""
+    """Open a path on the console of this tab."""
     page.goto(page.url.removesuffix("/about") + path)
 
 
 def put(server: ApiServerUnderTest, phase: str) -> dict[str, Any]:
-    """Store the job, or its new phase."""
+    """Store the job with this phase."""
     job = make_job("ours", namespace="team") | {"status": {"phase": phase}}
     job["metadata"]["uid"] = "00000000-0000-4000-8000-000000000001"
     found: dict[str, Any] = server.inside.call(lambda inside: put_raw(inside.store, job))
     return found
 
 
-def shows(page: Page, phase: str) -> None:
-    """The row, or the head of the job's page, says this."""
+def expect_shown_phase(page: Page, phase: str) -> None:
+    """Expect this phase in the job's row or in the heading of its page."""
     row = page.locator("tr[data-uid], .job-title").filter(has_text="ours")
     expect(row).to_contain_text(phase)
 
 
 def failing(statuses: list[int]) -> Callable[[Route], None]:
-    """Answer the next requests with these, and let the others through."""
+    """Return a route handler that responds to the next requests with these statuses and forwards the others."""
 
     def answer(route: Route) -> None:
         if not statuses:
@@ -79,7 +79,7 @@ def failing(statuses: list[int]) -> Callable[[Route], None]:
 
 
 def refuse(wire: Wire, kind: str) -> None:
-    """End what the page has subscribed to with an error, as a console does that is too busy."""
+    """End the page's subscription with an error, as a console that is too busy does."""
     number = wire.subscription(kind)["id"]
 
     def without(frame: Frame) -> list[Frame]:
@@ -91,7 +91,7 @@ def refuse(wire: Wire, kind: str) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_list_that_could_not_be_loaded_is_loaded_again_and_followed(
+def test_a_failed_load_of_the_list_is_retried_and_then_followed(
     page: Page, server: ApiServerUnderTest, status: int
 ) -> None:
     put(server, "Running")
@@ -102,13 +102,13 @@ def test_a_list_that_could_not_be_loaded_is_loaded_again_and_followed(
     expect(problem).to_be_visible()
     wait_in(page, lambda: len(statuses) <= MANY - 2)
     statuses.clear()
-    shows(page, "Running")
+    expect_shown_phase(page, "Running")
     expect(problem).to_be_hidden()
     put(server, "Suspended")
-    shows(page, "Suspended")
+    expect_shown_phase(page, "Suspended")
 
 
-def test_a_list_says_why_it_is_not_asked_for_again_whatever_it_said_before(
+def test_a_permanent_error_replaces_the_message_of_an_earlier_temporary_one(
     page: Page, server: ApiServerUnderTest
 ) -> None:
     put(server, "Running")
@@ -120,10 +120,10 @@ def test_a_list_says_why_it_is_not_asked_for_again_whatever_it_said_before(
     expect(page.get_by_text("staged: it does not work now (400)")).to_be_visible()
 
 
-def test_a_page_of_which_a_part_did_not_come_is_loaded_again(
+def test_a_page_is_reloaded_if_one_of_its_modules_failed_to_load(
     page: Page, server: ApiServerUnderTest
 ) -> None:
-    """The network changed, as chromium says, and then the console was one of another version."""
+    """First the request fails with a network error, then with 404, as from a console of another version."""
     put(server, "Running")
     failures: list[Callable[[Route], None]] = [
         lambda route: route.abort("failed"),
@@ -142,12 +142,12 @@ def test_a_page_of_which_a_part_did_not_come_is_loaded_again(
     expect(page.get_by_text("A part of this page failed to load.")).to_be_visible()
     wait_in(page, lambda: len(failures) <= all_of_them - 2)
     failures.clear()
-    shows(page, "Running")
+    expect_shown_phase(page, "Running")
     expect(page.get_by_text("A part of this page failed to load.")).to_have_count(0)
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_a_list_that_the_page_filters_wrongly_is_not_asked_for_again(
+def test_a_list_with_an_invalid_filter_is_not_retried(
     page: Page, server: ApiServerUnderTest
 ) -> None:
     put(server, "Running")
@@ -165,16 +165,16 @@ def test_a_list_that_the_page_filters_wrongly_is_not_asked_for_again(
 @pytest.mark.parametrize(
     ("path", "kind", "asked"), [("/jobs", "jobs", LIST), ("/jobs/team/ours", "job", ONE)]
 )
-def test_what_can_no_longer_be_followed_is_loaded_again_and_followed(
+def test_a_page_reloads_its_data_when_its_subscription_is_ended_by_an_error(
     page: Page, server: ApiServerUnderTest, *, path: str, kind: str, asked: str
 ) -> None:
     put(server, "Running")
     wire = Wire(page)
     open_page(page, path)
-    shows(page, "Running")
+    expect_shown_phase(page, "Running")
     held: list[Route] = []
 
-    def hold(route: Route) -> None:  # Playwright takes no method of a list
+    def hold(route: Route) -> None:  # Playwright does not accept bound methods of a list
         held.append(route)
 
     page.route(asked, hold)
@@ -185,15 +185,15 @@ def test_what_can_no_longer_be_followed_is_loaded_again_and_followed(
     page.unroute(asked, hold)
     for route in held:
         route.continue_()
-    shows(page, "Suspended")
+    expect_shown_phase(page, "Suspended")
     expect(problem).to_be_hidden()
     put(server, "Failed")
-    shows(page, "Failed")
+    expect_shown_phase(page, "Failed")
 
 
 @pytest.fixture
 def other(server: ApiServerUnderTest, tmp_path: Path) -> Iterator[ConsoleProcess]:
-    """Another console of the same cluster."""
+    """Run another console of the same cluster."""
     with ConsoleProcess(server.kubeconfig, tmp_path / "other.log") as made:
         yield made
 
@@ -201,7 +201,7 @@ def other(server: ApiServerUnderTest, tmp_path: Path) -> Iterator[ConsoleProcess
 @pytest.mark.parametrize(
     ("path", "asked"), [("/jobs", LIST), ("/jobs/team/ours", ONE)], ids=["list", "job"]
 )
-def test_a_page_between_two_consoles_asks_more_and_more_seldom(
+def test_a_page_alternating_between_two_consoles_backs_off_exponentially(
     server: ApiServerUnderTest, page: Page, other: ConsoleProcess, path: str, asked: str
 ) -> None:
     put(server, "Running")
@@ -221,4 +221,4 @@ def test_a_page_between_two_consoles_asks_more_and_more_seldom(
     least = [FIRST_PAUSE_S * 2**number for number in range(len(pauses))]
     assert all(pause >= wanted for pause, wanted in zip(pauses, least, strict=True)), pauses
     put(server, "Suspended")
-    shows(page, "Suspended")
+    expect_shown_phase(page, "Suspended")

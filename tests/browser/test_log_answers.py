@@ -1,4 +1,4 @@
-"""The log viewer where answers come late, or in another order than they were asked for."""
+"""The log viewer with late or reordered responses."""
 
 from tests.support.console.browser import Tab
 
@@ -49,6 +49,6 @@ def test_an_older_list_of_logs_does_not_replace_a_newer_one(tab: Tab) -> None:
     assert tab.open("/").evaluate(f"async () => {{{OVERTAKEN}}}") == ["newer"]
 
 
-def test_a_jump_beside_a_load_of_lines_above_comes_to_its_place(tab: Tab) -> None:
+def test_a_jump_during_a_load_of_earlier_lines_reaches_its_offset(tab: Tab) -> None:
     found = tab.open("/").evaluate(f"async () => {{{BESIDE}}}")
     assert found <= 80_000 < found + 100

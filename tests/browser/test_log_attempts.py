@@ -1,4 +1,4 @@
-"""The log viewer while attempts come and go: what it shows ends, or goes on, and says so."""
+"""The log viewer while attempts end and new ones start."""
 
 import sys
 from pathlib import Path
@@ -21,20 +21,20 @@ SAYS = (
 
 
 def says(flag: Path) -> str:
-    """Two attempts, each until its flag is there; the second succeeds."""
+    """Return a script for two attempts: each waits for its flag file, and the second one succeeds."""
     return SAYS.replace("{flag}", str(flag))
 
 
 def open_first_attempt(tab: Tab, job: dict[str, Any]) -> Page:
-    """The log of rank 0 with its first line, of which the page asks nothing more when its pod has gone."""
+    """Open the log of rank 0 with its first line, such that the page needs no further request when the pod is deleted."""
     page = open_log(tab, job, "rank=0")
     wait_in(page, lambda: lines_of(page) == ["attempt 0"])
-    page.reload()  # it learns the name of the log's file with the lines that are there
+    page.reload()  # so that the page gets the name of the log file together with the existing lines
     wait_in(page, lambda: lines_of(page) == ["attempt 0"])
     return page
 
 
-def test_the_log_of_a_rank_ends_with_its_attempt_and_the_next_one_is_offered(
+def test_the_log_of_a_rank_ends_with_its_attempt_and_the_page_offers_the_next_attempt(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
     job = laptop.apply(says(tmp_path / "flag"), prefix="rank")
@@ -57,7 +57,7 @@ def test_the_log_of_a_rank_ends_with_its_attempt_and_the_next_one_is_offered(
     wait_in(page, lambda: lines_of(page) == ["attempt 0", "end"])
 
 
-def test_a_log_that_is_not_archived_is_said_to_have_ended(
+def test_a_log_without_an_archive_is_shown_as_ended(
     browser: Browser, laptop: Laptop, tmp_path: Path
 ) -> None:
     job = laptop.apply(says(tmp_path / "flag"), prefix="ended")
@@ -76,10 +76,10 @@ def test_a_log_that_is_not_archived_is_said_to_have_ended(
     (tmp_path / "flag1").touch()
 
 
-def test_merged_logs_that_are_archived_go_on_live_with_the_next_attempt(
+def test_merged_logs_continue_live_with_the_next_attempt_after_archived_ones(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
-    """The page is opened while no rank runs."""
+    """The page is opened while no rank is running."""
     job = laptop.apply(says(tmp_path / "flag"), prefix="resumed", nodes=2)
     name = job["metadata"]["name"]
     laptop.wait_for(name, "Running")
@@ -98,7 +98,7 @@ def test_merged_logs_that_are_archived_go_on_live_with_the_next_attempt(
     wait_in(page, lambda: sorted(lines_of(page)) == sorted(lines))
 
 
-def test_a_page_that_is_opened_before_the_first_pod_shows_the_logs_once_they_come(
+def test_a_page_opened_before_the_first_pod_shows_its_logs_later(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
     job = laptop.apply(says(tmp_path / "flag"), prefix="early", nodes=2, suspend=True)

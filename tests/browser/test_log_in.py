@@ -1,4 +1,4 @@
-"""The log-in of a browser: its tabs have one, and none of them outlives it."""
+"""Log-in and log-out in a browser: all tabs share one session."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ TOKEN = "token-of-ada"
 
 
 @dataclass(frozen=True)
-class Doors:
-    """A console with a log-in.
+class TokenConsole:
+    """A console with token log-in, and its API server.
 
     Attributes:
-        server: knows the users.
-        console: lets them in.
+        server: the API server, which authenticates the users.
+        console: the console.
     """
 
     server: ApiServerUnderTest
@@ -29,14 +29,14 @@ class Doors:
 
 
 @pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
+def token_console(tmp_path: Path) -> Iterator[TokenConsole]:
     with sandbox_api_server(tmp_path) as server:
         server.inside.server.accounts.by_token.update(
             {"admin": Account("admin"), TOKEN: Account("ada")}
         )
         settings = {"TRAININGJOB_CONSOLE_AUTH": "token"}
         with ConsoleProcess(server.kubeconfig, tmp_path / "log", **settings) as console:
-            yield Doors(server, console)
+            yield TokenConsole(server, console)
 
 
 @pytest.fixture
@@ -46,16 +46,16 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
         yield made
 
 
-def new_page(context: BrowserContext, doors: Doors) -> tuple[Page, list[WebSocket]]:
-    """A tab, and the sockets that it has opened."""
+def new_page(context: BrowserContext, token_console: TokenConsole) -> tuple[Page, list[WebSocket]]:
+    """Return a tab, and the WebSockets that it opens."""
     page = context.new_page()
     sockets: list[WebSocket] = []
 
-    def opened(each: WebSocket) -> None:  # Playwright takes no method of a list
+    def opened(each: WebSocket) -> None:  # Playwright does not accept bound methods of a list
         sockets.append(each)
 
     page.on("websocket", opened)
-    page.goto(doors.console.url)
+    page.goto(token_console.console.url)
     return page, sockets
 
 
@@ -67,17 +67,17 @@ def log_in(page: Page) -> None:
 
 
 def expect_all_closed(page: Page, sockets: list[WebSocket]) -> None:
-    """The page has opened sockets, and keeps none."""
+    """Wait until the page has opened sockets, and all of them are closed."""
     wait_in(page, lambda: bool(sockets) and all(each.is_closed() for each in sockets))
 
 
-def test_who_logs_out_in_one_tab_is_logged_out_in_all(
-    context: BrowserContext, doors: Doors
+def test_a_log_out_in_one_tab_logs_out_all_tabs(
+    context: BrowserContext, token_console: TokenConsole
 ) -> None:
-    first, _ = new_page(context, doors)
-    other, other_sockets = new_page(context, doors)
+    first, _ = new_page(context, token_console)
+    other, other_sockets = new_page(context, token_console)
     log_in(first)
-    # Another tab that waits for a log-in has it, too.
+    # Another tab with the log-in form is logged in, too.
     expect(other.get_by_role("heading", name="No training jobs yet")).to_be_visible()
     expect(other.get_by_text("ada", exact=True)).to_be_visible()
     first.get_by_role("button", name="Log out").click()
@@ -85,11 +85,11 @@ def test_who_logs_out_in_one_tab_is_logged_out_in_all(
         expect(page.get_by_label("Your Kubernetes token")).to_be_focused()
         expect(page.get_by_text("ada", exact=True)).to_have_count(0)
         expect(page.get_by_role("heading", name="No training jobs yet")).to_have_count(0)
-    expect_all_closed(other, other_sockets)  # the first is a new page by now
+    expect_all_closed(other, other_sockets)  # the first tab has loaded a new page
 
 
-def test_a_page_that_came_over_plain_http_asks_for_no_token(
-    context: BrowserContext, doors: Doors
+def test_a_page_over_plain_http_does_not_ask_for_a_token(
+    context: BrowserContext, token_console: TokenConsole
 ) -> None:
     page = context.new_page()
     asked: list[str] = []
@@ -99,7 +99,7 @@ def test_a_page_that_came_over_plain_http_asks_for_no_token(
 
     def served(route: Route) -> None:
         path = route.request.url.removeprefix("http://jobs.example.com")
-        route.fulfill(response=route.fetch(url=doors.console.url + path))
+        route.fulfill(response=route.fetch(url=token_console.console.url + path))
 
     page.on("request", noted)
     page.route("http://jobs.example.com/**", served)
@@ -113,13 +113,15 @@ def test_a_page_that_came_over_plain_http_asks_for_no_token(
     assert "http://jobs.example.com/api/login" not in asked
 
 
-def test_a_token_that_has_expired_is_asked_for_anew(context: BrowserContext, doors: Doors) -> None:
-    page, sockets = new_page(context, doors)
+def test_a_page_asks_for_a_new_token_after_the_old_one_expired(
+    context: BrowserContext, token_console: TokenConsole
+) -> None:
+    page, sockets = new_page(context, token_console)
     log_in(page)
-    del doors.server.inside.server.accounts.by_token[TOKEN]
-    doors.console.kill()
+    del token_console.server.inside.server.accounts.by_token[TOKEN]
+    token_console.console.kill()
     expect(page.get_by_role("status").filter(has_text="Connection lost")).to_be_visible()
-    doors.console.start()
+    token_console.console.start()
     expect(page.get_by_label("Your Kubernetes token")).to_be_focused()
     expect(page.get_by_role("status").filter(has_text="Connection lost")).to_be_hidden()
     expect_all_closed(page, sockets)

@@ -1,4 +1,4 @@
-"""Which lines the log viewer shows when something comes between: all of them, once, in their order."""
+"""The log viewer expect_shown_phase every line once and in order despite gaps, races, reconnects and new attempts."""
 
 import re
 import sys
@@ -22,7 +22,7 @@ SAYS = (
     "while [ ! -e {flag}2 ]; do sleep 0.02; done; seq 21 30; exec sleep 1000"
 )
 ALL_RANKS = (
-    # The first seven are more than the console keeps for pages that come late.
+    # The first seven lines exceed the console's replay buffer for pages that subscribe later.
     "say() { for n in $(seq $1 $2); do printf 'r%s %s %012000d\\n' $RANK $n 0; done; }; say 1 7; "
     "while [ ! -e {flag}1 ]; do sleep 0.02; done; say 8 10; "
     "while [ ! -e {flag}2 ]; do sleep 0.02; done; say 11 12; exec sleep 1000"
@@ -36,8 +36,8 @@ LINES = 400_000
 KEPT = 100_000
 
 
-def left_out(text: str) -> Callable[[Frame], list[Frame]]:
-    """Leave out the pieces of a log that have a text, as for a page that is too slow."""
+def with_gaps_for(text: str) -> Callable[[Frame], list[Frame]]:
+    """Replace log frames that contain a text with gap frames, as the console does for a slow page."""
 
     def change(frame: Frame) -> list[Frame]:
         if frame["type"] != "log" or text not in frame["text"]:
@@ -49,11 +49,11 @@ def left_out(text: str) -> Callable[[Frame], list[Frame]]:
     return change
 
 
-def test_lines_that_were_left_out_for_a_slow_page_are_loaded(
+def test_lines_skipped_for_a_slow_page_are_loaded_by_request(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
     wire = Wire(tab.page)
-    wire.change = left_out("11\n")
+    wire.change = with_gaps_for("11\n")
     job = laptop.apply(SAYS.replace("{flag}", str(tmp_path / "flag")), prefix="gap")
     laptop.wait_for(job["metadata"]["name"], "Running")
     page = open_log(tab, job, "rank=0")
@@ -64,10 +64,10 @@ def test_lines_that_were_left_out_for_a_slow_page_are_loaded(
     expect_lines(page, 30)
 
 
-def test_a_piece_that_comes_while_the_page_loads_is_shown(
+def test_a_part_missing_between_load_and_subscription_is_loaded(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
-    """The socket sends only what the page has no place for: the rest comes from the log itself."""
+    """The page gets no live frame for a part of the log, and loads this part by a request."""
     dropped: list[Frame] = []
 
     def drop(frame: Frame) -> list[Frame]:
@@ -87,7 +87,7 @@ def test_a_piece_that_comes_while_the_page_loads_is_shown(
     expect_lines(page, 30)
 
 
-def test_another_rank_that_is_chosen_while_the_first_loads_is_the_only_one_followed(
+def test_a_rank_selected_during_the_load_of_another_is_the_only_one_followed(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
     wire = Wire(tab.page)
@@ -96,7 +96,7 @@ def test_another_rank_that_is_chosen_while_the_first_loads_is_the_only_one_follo
     laptop.wait_for(job["metadata"]["name"], "Running")
     held: list[Route] = []
 
-    def hold(each: Route) -> None:  # Playwright takes no method of a list
+    def hold(each: Route) -> None:  # Playwright does not accept bound methods of a list
         held.append(each)
 
     tab.page.route(re.compile(r"/logs/live%3A0%3A0%3Amain\?"), hold)
@@ -113,7 +113,7 @@ def test_another_rank_that_is_chosen_while_the_first_loads_is_the_only_one_follo
 
 
 def expect_ranks(page: Page, last: int) -> None:
-    """Expect the lines 1 to LAST of two ranks, each once and in the order of its rank."""
+    """Expect the lines 1 to `last` of two ranks, each line once and in order within its rank."""
 
     def shown() -> list[list[int]]:
         lines = [line.split() for line in lines_of(page)]
@@ -122,7 +122,7 @@ def expect_ranks(page: Page, last: int) -> None:
     wait_in(page, lambda: shown() == [list(range(1, last + 1))] * 2)
 
 
-def test_the_merged_logs_of_ranks_go_on_after_a_break_and_keep_what_was_there(
+def test_merged_logs_continue_after_a_reconnect_and_keep_earlier_lines(
     browser: Browser, laptop: Laptop, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
@@ -134,7 +134,7 @@ def test_the_merged_logs_of_ranks_go_on_after_a_break_and_keep_what_was_there(
         wire = Wire(tab.page)
         page = open_log(tab, job, "source=merged")
         expect_ranks(page, 7)
-        wire.subscription("logs")  # which it makes once it shows what has been
+        wire.subscription("logs")  # it subscribes once it expect_shown_phase the existing lines
         wire.sockets[-1].close()
         Path(f"{flag}1").touch()
         expect_ranks(page, 10)
@@ -150,10 +150,10 @@ def expect_sorted(page: Page, lines: list[str]) -> None:
     wait_in(page, lambda: sorted(lines_of(page)) == lines)
 
 
-def test_the_merged_logs_of_ranks_go_on_with_the_pods_of_each_attempt_that_follows(
+def test_merged_logs_continue_with_the_pods_of_each_new_attempt(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
-    """All pods are replaced, twice; in between the page comes back to those that replaced the first ones."""
+    """All pods are replaced twice; the page reconnects during the second attempt."""
     flag = tmp_path / "flag"
     job = laptop.apply(ATTEMPTS.replace("{flag}", str(flag)), prefix="again", nodes=2)
     laptop.wait_for(job["metadata"]["name"], "Running")
@@ -170,7 +170,7 @@ def test_the_merged_logs_of_ranks_go_on_with_the_pods_of_each_attempt_that_follo
     expect_sorted(page, written)
 
 
-def test_a_link_into_a_live_log_says_where_it_is_in_an_archive_that_lost_the_beginning(
+def test_a_link_to_an_offset_of_a_live_log_works_in_a_truncated_archive(
     tab: Tab, laptop: Laptop
 ) -> None:
     job = laptop.apply("echo short", prefix="cut")
@@ -203,7 +203,7 @@ def test_a_link_into_the_live_log_of_an_earlier_attempt_leads_to_its_archive(
 
 
 def write_cut_archive(path: Path) -> list[int]:
-    """An archive of the last lines of a log; returns each line's place in the log while it lived."""
+    """Write an archive with only the last lines of a log; return the offset of each line in the live log."""
     prefix = prefix_of(0)
     lines = [b"step %d\n" % number for number in range(LINES)]
     places = [0]

@@ -1,4 +1,4 @@
-"""A long log, of which the node begins a new file: a page goes on in that one, and asks no more than it needs."""
+"""Log rotation by the node: the page continues in the new file, with few requests."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="pods as processes are for Linux: no namespaces here"
 )
 SAYS = (
-    # The node keeps 5 to 10 MiB: with the second part it drops more than it gets.
+    # The node keeps 5 to 10 MiB: during the second part it drops more than is written.
     "seq -f 'first %099.0f' 85000; echo end one; while [ ! -e {flag}1 ]; do sleep 0.05; done; "
     "seq -f 'second %099.0f' 30000; echo end two; while [ ! -e {flag}2 ]; do sleep 0.05; done; "
     "echo end three; exec sleep 1000"
@@ -23,10 +23,10 @@ SAYS = (
 MOST_READS = 12
 
 
-def test_a_page_that_is_loaded_again_goes_on_in_the_new_file(
+def test_a_reloaded_page_continues_in_the_new_file(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
-    """The console still follows since before the rotation: its places are those of the old file."""
+    """The console's stream began before the rotation, so its offsets are those of the old file."""
     wire, frames = Wire(tab.page), list[Frame]()
 
     def note(frame: Frame) -> list[Frame]:
@@ -51,10 +51,10 @@ def test_a_page_that_is_loaded_again_goes_on_in_the_new_file(
     assert len(reads) < MOST_READS
 
 
-def test_a_page_that_comes_back_goes_on_in_the_new_file(
+def test_a_page_that_reconnects_continues_in_the_new_file(
     browser: Browser, laptop: Laptop, tmp_path: Path
 ) -> None:
-    """Its place is one of the old file, which nobody follows any more."""
+    """The page's offset is one of the old file, which the restarted console does not follow."""
     job = laptop.apply(SAYS.replace("{flag}", str(tmp_path / "flag")), prefix="back")
     laptop.wait_for(job["metadata"]["name"], "Running")
     with new_tab(browser, laptop.url) as tab:
@@ -73,7 +73,7 @@ def test_a_page_that_comes_back_goes_on_in_the_new_file(
 
 
 def reads_of(page: Page) -> list[str]:
-    """Return the page's reads of the log, which become more."""
+    """Return a list to which the URL of every later log request of the page is added."""
     found: list[str] = []
     page.on("request", lambda each: found.append(each.url) if "offset=" in each.url else None)
     return found

@@ -1,4 +1,4 @@
-"""The log viewer in a real browser: live, archived, large, strange."""
+"""The log viewer in a real browser: live, archived and large logs, and unusual text."""
 
 import re
 import sys
@@ -27,12 +27,12 @@ MIB_OF_HEAP = 150
 
 
 def open_log(tab: Tab, job: dict[str, Any], rank: int = 0) -> Page:
-    """The viewer of one rank's log."""
+    """Open the viewer of one rank's log."""
     meta = job["metadata"]
     return tab.open(f"/jobs/default/{meta['name']}/logs?uid={meta['uid']}&rank={rank}")
 
 
-def test_a_log_is_followed_and_goes_on_in_the_archive_without_a_reload(
+def test_a_followed_log_continues_in_the_archive_without_a_reload(
     tab: Tab, laptop: Laptop, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
@@ -108,7 +108,7 @@ def test_a_hundred_megabytes_of_log_are_read_in_little_memory(tab: Tab, laptop: 
 
 
 def write_archive(path: Path) -> None:
-    """An archive as large as ten ranks can leave it, in place of a job's own."""
+    """Replace a job's archive with one of the maximum size for ten ranks."""
     with path.open("wb") as file:
         for rank in range(SECTIONS):
             section = Section(attempt=0, rank=rank, pod="5f0c2d7e")

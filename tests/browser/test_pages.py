@@ -1,4 +1,4 @@
-"""Each page as people and their tools find it: names, order, colours, in each theme and window."""
+"""Accessibility of every page: names, focus order and contrast, in each theme and window size."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ FOR_EVER = "echo begun; exec sleep 1000"
 Theme = Literal["light", "dark"]
 WINDOWS: tuple[tuple[Theme, int], ...] = (("light", 1280), ("dark", 1280), ("light", 390))
 LEAST_CONTRAST = 4.5
-"""Of text on its ground: WCAG 2.2, level AA."""
+"""Minimum contrast of text on its background: WCAG 2.2, level AA."""
 
 NAMELESS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, table, [role]")]
     .filter((each) => each.checkVisibility() && !each.closest("[aria-hidden=true]"))
@@ -40,7 +40,7 @@ WITHOUT_A_NAME = re.compile(
     r"^ *- '?(?:button|checkbox|combobox|dialog|link|meter|searchbox|slider|table|textbox)(?! \").*$",
     re.MULTILINE,
 )
-"""What a screen reader would be told of without a name, in Playwright's tree of roles."""
+"""Elements without an accessible name, in Playwright's tree of roles."""
 
 STYLES = ROOT / "operator" / "trainingjob_console" / "static" / "app.css"
 COLOUR = re.compile(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)")
@@ -89,7 +89,7 @@ CONTRASTS = """() => {
 }"""
 
 
-def test_every_page_can_be_read_in_each_theme_and_window_and_keeps_to_the_policy(
+def test_every_page_is_accessible_in_each_theme_and_window_and_complies_with_the_csp(
     browser: Browser, laptop: Laptop
 ) -> None:
     job = laptop.apply(FOR_EVER, prefix="seen", nodes=2)
@@ -114,7 +114,7 @@ def test_every_page_can_be_read_in_each_theme_and_window_and_keeps_to_the_policy
     print(f"the lowest contrast of text: {min(lowest)}")  # noqa: T201
 
 
-def test_each_colour_of_text_can_be_read_on_each_ground_in_both_themes() -> None:
+def test_every_text_colour_has_enough_contrast_on_every_background_in_both_themes() -> None:
     colours = {name: pair for name, *pair in COLOUR.findall(STYLES.read_text())}
     too_low = [
         (text, ground, theme, round(ratio, 2))
@@ -127,13 +127,13 @@ def test_each_colour_of_text_can_be_read_on_each_ground_in_both_themes() -> None
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast of two colours like #0b62c4, by WCAG's formula."""
+    """Return the contrast ratio of two colours like #0b62c4, by WCAG's formula."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
 def luminance(colour: str) -> float:
-    """How bright a colour is, 0 to 1."""
+    """Return the relative luminance of a colour, 0 to 1."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [
         part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
@@ -142,7 +142,7 @@ def luminance(colour: str) -> float:
 
 
 def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]]:
-    """Each page of the console: its path, and what it shows when it is there."""
+    """Return each page of the console: its path, and a text that it expect_shown_phase once loaded."""
     name = job["metadata"]["name"]
     return {
         "jobs": ("/jobs", name),
@@ -155,7 +155,7 @@ def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]
     }
 
 
-def test_the_housekeeping_shows_the_figures_of_the_operator_that_runs(
+def test_the_retention_page_shows_the_figures_of_the_running_operator(
     tab: Tab, laptop: Laptop
 ) -> None:
     laptop.wait_for(laptop.apply(FOR_EVER, prefix="counted")["metadata"]["name"], "Running")
@@ -171,7 +171,7 @@ def test_the_housekeeping_shows_the_figures_of_the_operator_that_runs(
     expect(page.get_by_text("No operator has been seen yet.")).to_have_count(0)
 
 
-def test_the_about_page_shows_versions_and_how_full_each_limit_is(
+def test_the_about_page_shows_versions_and_the_usage_of_each_limit(
     tab: Tab, laptop: Laptop
 ) -> None:
     page = tab.open("/about")
@@ -179,7 +179,9 @@ def test_the_about_page_shows_versions_and_how_full_each_limit_is(
     expect(limits.get_by_role("row").filter(has_text="20,000")).to_have_count(1)
     expect(limits.get_by_role("meter").first).to_be_visible()
     names = limits.locator("tbody td:first-child").all_text_contents()
-    assert [name for name in names if not name[0].isupper()] == []  # it has no words for these
+    assert [
+        name for name in names if not name[0].isupper()
+    ] == []  # the page has no label for a lower-case one
     expect(page.get_by_role("main")).to_contain_text(re.compile(r"Console\s*\d+\.\d+\.\d+"))
     expect(page.get_by_text("No known problems.")).to_be_visible()
 
@@ -196,7 +198,7 @@ FIRST_STOPS = [
 ]
 
 
-def test_the_tabulator_goes_through_a_page_as_it_is_read(tab: Tab) -> None:
+def test_the_tab_key_follows_the_reading_order(tab: Tab) -> None:
     page = tab.open("/jobs")
     expect(page.get_by_role("searchbox", name="Search in names")).to_be_visible()
     stops = []
@@ -206,8 +208,8 @@ def test_the_tabulator_goes_through_a_page_as_it_is_read(tab: Tab) -> None:
     assert [stop.split("All")[0] or "Namespace" for stop in stops] == FIRST_STOPS
 
 
-def test_a_log_is_found_and_left_again_without_a_mouse(tab: Tab, laptop: Laptop) -> None:
-    """By the tabulator and Enter alone: whoever uses no shortcuts comes as far."""
+def test_a_log_can_be_opened_and_left_without_a_mouse(tab: Tab, laptop: Laptop) -> None:
+    """With Tab and Enter alone, without shortcuts."""
     name = laptop.apply(FOR_EVER, prefix="keys")["metadata"]["name"]
     laptop.wait_for(name, "Running")
     page = tab.open("/jobs?text=keys")
@@ -231,7 +233,7 @@ def test_a_log_is_found_and_left_again_without_a_mouse(tab: Tab, laptop: Laptop)
 
 
 def tab_to(page: Page, name: str) -> None:
-    """Press the tabulator until what has this name has the focus."""
+    """Press Tab until the element of this name has the focus."""
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate(FOCUSED) == name:

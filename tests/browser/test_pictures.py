@@ -1,4 +1,4 @@
-"""Pictures of a console in use, for people to look at; three of them are the README's.
+"""Takes screenshots of a console in use; three of them are for the README.
 
 `make pictures` (`TRAININGJOB_PICTURES=1`) puts those into docs/images.
 """
@@ -39,7 +39,7 @@ STEPS = (
 
 
 def steps(count: int, pause: float) -> str:
-    """Return a script that says how it learns."""
+    """Return a script that logs training steps."""
     return BEGINS + STEPS.replace("COUNT", str(count)).replace("PAUSE", str(pause))
 
 
@@ -56,16 +56,16 @@ MIXED = """() => {
 
 
 @pytest.fixture(scope="module")
-def office(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    """A cluster in which three teams have worked for a while."""
-    folder = tmp_path_factory.mktemp("office")
+def busy_cluster(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    """Run a cluster with jobs of three teams, running and finished."""
+    folder = tmp_path_factory.mktemp("busy_cluster")
     with running_laptop(folder, namespaces=",".join(TEAMS), GC__INTERVAL="20") as laptop:
         speak(laptop.node.kubeconfig, submit)
         yield laptop
 
 
 async def submit(client: ApiClient) -> dict[str, Any]:
-    """Submit all jobs, and wait for what becomes of them."""
+    """Submit all jobs, and wait for their phases."""
     for team in TEAMS:
         core = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": team}}
         await client.create("/api/v1/namespaces", core)
@@ -87,7 +87,7 @@ async def submit(client: ApiClient) -> dict[str, Any]:
 
 
 def path_of(team: str) -> str:
-    """Where a team's jobs are."""
+    """Return the API path of a team's jobs."""
     return f"/apis/trainingjob.dev/v1alpha1/namespaces/{team}/trainingjobs"
 
 
@@ -102,7 +102,7 @@ async def create(
 
 
 async def phase(client: ApiClient, team: str, name: str, wanted: str) -> dict[str, Any]:
-    """Return the job when it is in this phase."""
+    """Wait until the job is in this phase; return it."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             job = await client.get(f"{path_of(team)}/{name}")
@@ -111,8 +111,8 @@ async def phase(client: ApiClient, team: str, name: str, wanted: str) -> dict[st
             await asyncio.sleep(0.1)
 
 
-def test_pictures_of_a_console_in_use(browser: Browser, office: Laptop) -> None:
-    with new_tab(browser, office.url, width=1200, height=760) as tab:
+def test_screenshots_of_a_console_in_use(browser: Browser, busy_cluster: Laptop) -> None:
+    with new_tab(browser, busy_cluster.url, width=1200, height=760) as tab:
         page = tab.open("/housekeeping")
         runs = page.get_by_role("table", name="Runs of the housekeeping")
         expect(runs.get_by_role("row").nth(4)).to_be_visible(timeout=240_000)
@@ -122,17 +122,17 @@ def test_pictures_of_a_console_in_use(browser: Browser, office: Laptop) -> None:
         tab.picture("used-runs-light-1200")
         expect(tab.open("/about").get_by_role("table", name="Limits")).to_be_visible()
         tab.picture("used-about-light-1200")
-    with new_tab(browser, office.url, width=1200, height=700) as tab:
+    with new_tab(browser, busy_cluster.url, width=1200, height=700) as tab:
         page = tab.open("/jobs")
         expect(page.locator("a.job-name")).to_have_count(9)
         save(tab, "jobs")
         page = tab.open("/jobs/speech/whisper-small-sft")
         expect(page.get_by_role("main")).to_contain_text("Failed")
         tab.picture("used-failed-light-1200")
-    with new_tab(browser, office.url, theme="dark", width=1200, height=700) as tab:
+    with new_tab(browser, busy_cluster.url, theme="dark", width=1200, height=700) as tab:
         page = tab.open("/jobs/vision/resnet50-imagenet/logs?source=merged")
         expect(page.get_by_text("Live", exact=True)).to_be_visible()
-        page.wait_for_function(MIXED)  # before, each rank's last lines come in one piece
+        page.wait_for_function(MIXED)  # before that, the last lines of each rank are in one block
         save(tab, "logs")
         page = tab.open("/jobs")
         expect(page.locator("a.job-name")).to_have_count(9)
@@ -140,14 +140,14 @@ def test_pictures_of_a_console_in_use(browser: Browser, office: Laptop) -> None:
         page = tab.open("/jobs/vision/resnet50-imagenet")
         expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
         tab.picture("used-job-dark-1200")
-    with new_tab(browser, office.url, width=390, height=844) as tab:
+    with new_tab(browser, busy_cluster.url, width=390, height=844) as tab:
         for name, (path, sign) in narrow_pages().items():
             expect(tab.open(path).get_by_text(sign).first).to_be_visible()
             tab.picture(f"used-{name}-light-390")
 
 
 def narrow_pages() -> dict[str, tuple[str, str]]:
-    """Pages in a window of a telephone."""
+    """Take screenshots of pages in a window of a phone's size."""
     return {
         "jobs": ("/jobs", "resnet50-imagenet"),
         "job": ("/jobs/vision/resnet50-imagenet", "Timeline"),
@@ -158,12 +158,12 @@ def narrow_pages() -> dict[str, tuple[str, str]]:
 
 
 def scroll_up(page: Page) -> None:
-    """Show the top of the page."""
+    """Scroll to the top of the page."""
     page.evaluate("scrollTo(0, 0)")
 
 
 def save(tab: Tab, name: str) -> None:
-    """Leave a picture for the README, as small as WebP makes it."""
+    """Save a screenshot for the README, compressed as WebP."""
     session = tab.page.context.new_cdp_session(tab.page)
     shot = session.send("Page.captureScreenshot", {"format": "webp", "quality": 82})
     picture = base64.b64decode(shot["data"])

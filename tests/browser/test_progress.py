@@ -1,4 +1,4 @@
-"""How far a job is, as its trainer says it by an annotation: in the list, and on the job's page."""
+"""Training progress from the trainer's annotation, in the list and on the job's page."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from trainingjob_api.constants import ANNOTATION_PROGRESS
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ApiServerUnderTest]:
-    """An API server whose jobs nobody runs."""
+    """Run an API server without an operator."""
     with sandbox_api_server(tmp_path) as made:
         yield made
 
@@ -35,7 +35,7 @@ def tab(browser: Browser, server: ApiServerUnderTest, tmp_path: Path) -> Iterato
 
 
 def say(server: ApiServerUnderTest, progress: str, **status: Any) -> None:
-    """The trainer says this of the job."""
+    """Set the job's progress annotation, as a trainer does."""
     job = make_job("ours", namespace="team") | {"status": {"phase": "Running", **status}}
     job["metadata"] |= {
         "uid": "00000000-0000-4000-8000-000000000001",
@@ -48,7 +48,7 @@ def bar_of(page: Page) -> Locator:
     return page.get_by_role("main").get_by_role("progressbar", name="Progress")
 
 
-def test_the_list_follows_the_steps_of_a_job_and_ignores_what_is_no_progress(
+def test_the_list_follows_the_steps_of_a_job_and_ignores_invalid_progress(
     tab: Tab, server: ApiServerUnderTest
 ) -> None:
     say(server, "1200/5000")
@@ -69,7 +69,7 @@ def test_the_list_follows_the_steps_of_a_job_and_ignores_what_is_no_progress(
     expect(bar_of(page)).to_have_count(0)
 
 
-def test_a_jobs_page_says_how_long_it_will_take_once_it_has_seen_steps(
+def test_a_jobs_page_shows_the_remaining_time_once_it_has_seen_steps(
     tab: Tab, server: ApiServerUnderTest
 ) -> None:
     say(server, "1200/500000")
@@ -87,7 +87,7 @@ def test_a_jobs_page_says_how_long_it_will_take_once_it_has_seen_steps(
     wait_in(page, goes_on)
     expect(facts).to_contain_text(re.compile(r"[\d.]+ steps/(s|min) · about \d+[dhm]"))
     tab.picture("progress-job-light-1280")
-    say(server, "50/500000")  # a new attempt began anew
+    say(server, "50/500000")  # a new attempt starts from a lower step
     expect(facts).to_contain_text("50 of 500,000 steps")
     expect(facts).not_to_contain_text("left")
     say(server, f"{next(steps)}/500000", phase="Failed", completionTime="2026-01-31T12:00:00Z")

@@ -1,4 +1,4 @@
-"""What a page shows after something behind it was away: all of it, and nothing twice."""
+"""Pages after an outage of the console, API server or network: complete, and without duplicates."""
 
 import sys
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ HIDE = """(hidden) => {
 
 
 @contextmanager
-def away(server: FaultProxy) -> Iterator[None]:
-    """The API server is not there for as long as the context lasts."""
+def api_server_outage(server: FaultProxy) -> Iterator[None]:
+    """Stop the API server's proxy within this context."""
     server.stop()
     try:
         yield
@@ -34,24 +34,24 @@ def away(server: FaultProxy) -> Iterator[None]:
         server.start()
 
 
-def phase_of(page: Page, phase: str) -> None:
-    """The head of a job's page says this."""
+def expect_phase(page: Page, phase: str) -> None:
+    """Expect this phase in the heading of a job's page."""
     expect(page.locator(".job-title").get_by_text(phase, exact=True)).to_be_visible()
 
 
-def test_a_jobs_page_goes_on_after_the_console_was_killed(
+def test_a_jobs_page_is_updated_after_a_restart_of_the_console(
     browser: Browser, laptop: Laptop
 ) -> None:
     name = laptop.apply(FOR_EVER, prefix="killed")["metadata"]["name"]
     with new_tab(browser, laptop.url) as tab:
         page = tab.open(f"/jobs/default/{name}")
-        phase_of(page, "Running")
+        expect_phase(page, "Running")
         page.evaluate("window.loadedOnce = true")
         laptop.console.kill()
         expect(page.get_by_role("status").filter(has_text="Connection lost")).to_be_visible()
         laptop.suspend(name)
         laptop.console.start()
-        phase_of(page, "Suspended")
+        expect_phase(page, "Suspended")
         laptop.console.kill()
         laptop.delete(name)
         laptop.console.start()
@@ -59,28 +59,28 @@ def test_a_jobs_page_goes_on_after_the_console_was_killed(
         assert page.evaluate("window.loadedOnce")
 
 
-def test_a_jobs_page_goes_on_after_its_tab_was_hidden(browser: Browser, laptop: Laptop) -> None:
+def test_a_jobs_page_is_updated_after_its_tab_was_hidden(browser: Browser, laptop: Laptop) -> None:
     name = laptop.apply(FOR_EVER, prefix="hidden")["metadata"]["name"]
     with new_tab(browser, laptop.url) as tab:
         tab.page.clock.install()
         page = tab.open(f"/jobs/default/{name}")
-        phase_of(page, "Running")
+        expect_phase(page, "Running")
         page.evaluate(HIDE, True)
         page.clock.fast_forward(31_000)
         expect(page.get_by_text("Paused while this tab was hidden.")).to_be_visible()
         laptop.suspend(name)
         page.evaluate(HIDE, False)
-        phase_of(page, "Suspended")
+        expect_phase(page, "Suspended")
         assert tab.complaints == []
 
 
-def test_a_list_does_not_call_the_cluster_empty_before_it_has_been_listed(
+def test_a_list_does_not_report_an_empty_cluster_before_the_first_listing(
     browser: Browser, laptop: Laptop
 ) -> None:
     name = laptop.apply(FOR_EVER, prefix="unlisted")["metadata"]["name"]
     laptop.console.kill()
     with new_tab(browser, laptop.url) as tab:
-        with away(laptop.api_server):
+        with api_server_outage(laptop.api_server):
             laptop.console.start()
             page = tab.open("/jobs?text=unlisted")
             expect(page.get_by_role("heading", name="Reading the jobs")).to_be_visible()
@@ -88,7 +88,7 @@ def test_a_list_does_not_call_the_cluster_empty_before_it_has_been_listed(
         expect(page.get_by_role("row")).to_have_count(2)
 
 
-def test_nothing_is_lost_or_doubled_when_each_part_was_away(
+def test_nothing_is_lost_or_duplicated_after_outages_of_each_component(
     browser: Browser, laptop: Laptop, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
@@ -109,7 +109,7 @@ def test_nothing_is_lost_or_doubled_when_each_part_was_away(
         expect_lines(log, 20)
         expect(page.get_by_role("row").filter(has_text=other)).to_contain_text("Suspended")
 
-        with away(laptop.api_server):
+        with api_server_outage(laptop.api_server):
             Path(f"{flag}2").touch()
             laptop.wait_for(laptop.apply(FOR_EVER, prefix="part")["metadata"]["name"], "Running")
         expect_lines(log, 30)
