@@ -12,7 +12,7 @@ from tests.support.real.release import Cluster
 
 @pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"helm{major}")
 def major(request: pytest.FixtureRequest) -> Major:
-    """Helm 3, and Helm 4."""
+    """Yield Helm 3 and Helm 4 in turn."""
     chosen: Major = request.param
     return chosen
 
@@ -28,10 +28,10 @@ def _helm_is_there() -> None:
 
 @pytest.fixture(scope="module")
 def strict_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane for installs from scratch, as strict as clusters come.
+    """Start a strict control plane for installs from scratch.
 
-    It has no CRDs of ours, and admits an owner reference only of those who could finalize the
-    owner, as OpenShift does. It ends with its module: one that idles costs more than its start.
+    It has none of the project's CRDs, and admits an owner reference only from users who may update
+    the owner's finalizers, as OpenShift does. It stops after each module: idling costs more than a start.
     """
     built = assets.find()
     if built is None:

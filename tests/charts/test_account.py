@@ -36,10 +36,10 @@ pytestmark = pytest.mark.real_only
 POLICY = ("trainingjob.dev/retentionpolicies", "trainingjob.dev/retentionpolicies/status")
 
 OF_ITS_LEASE = {("coordination.k8s.io/leases", verb) for verb in ("get", "update")}
-"""Granted for the one name; see test_rights.py."""
+"""Granted for one resource name only; see test_rights.py."""
 
 NEVER_ASKED = {("trainingjob.dev/trainingjobs/finalizers", "update")}
-"""Looked at by the admission of somebody else's requests; no request is made of it."""
+"""Checked at the admission of other requests; the operator itself sends no such request."""
 
 
 SHORT_OF_MEMORY = {
@@ -51,7 +51,7 @@ SHORT_OF_MEMORY = {
 
 @pytest.fixture
 def account_namespace(strict_plane: ControlPlane) -> Iterator[str]:
-    """A namespace for the operator's account, with the CRDs beside it; both gone at the end."""
+    """Create the CRDs and a namespace for the operator's account; delete both at the end."""
     install_crds(strict_plane.kubeconfig)
     name = f"operator-{uuid4().hex[:8]}"
     kubectl(strict_plane.kubeconfig, "create", "namespace", name)
@@ -65,7 +65,7 @@ def requests_of(
 ) -> list[Object]:
     """Return an account's requests for objects, from the audit log."""
     user = f"system:serviceaccount:{namespace}:{account}"
-    # One with a token that is nobody's has no name.
+    # A request with an unknown token has no user name.
     return [
         line
         for line in whole_lines(plane.audit_log)
@@ -74,7 +74,7 @@ def requests_of(
 
 
 def asked(request: Object) -> tuple[str, str]:
-    """`group/resource`, as the rights' table names it, and the verb."""
+    """Return `group/resource`, as in the table of rights, and the verb."""
     ref = request["objectRef"]
     parts = [ref.get("apiGroup", ""), ref["resource"], ref.get("subresource", "")]
     return "/".join(parts).rstrip("/"), request["verb"]
@@ -88,7 +88,7 @@ def refused(requests: list[Object]) -> list[Object]:
 
 async def use_everything(api: Api) -> None:
     """Make the operator send each kind of request that it can."""
-    # A restart deletes pods; two ranks need a Service; a restart is said in an event.
+    # A restart deletes pods and creates an event; a job of two ranks needs a Service.
     await api.apply(make_job("pair", nodes=2))
     first, second = await api.wait_for_pods("pair", 2)
     await api.start_pod(second)
@@ -98,7 +98,7 @@ async def use_everything(api: Api) -> None:
     await api.wait_for_phase("pair", "Succeeded")
     assert await api.events("pair")
 
-    # Names that somebody else has taken are looked at.
+    # If an object of another owner has the name, the operator reads it.
     for name, nodes, kind in (("pod-taken", 1, "Pod"), ("service-taken", 2, "Service")):
         made = await api.apply(make_job(name, nodes=nodes, suspend=True))
         await api.wait_for_phase(name, "Suspended")
@@ -110,14 +110,14 @@ async def use_everything(api: Api) -> None:
         )
         assert condition(status, "PodsReady")["reason"] == f"{kind}NameConflict"
 
-    # A pod that is invalid by itself: its template is judged apart.
+    # The pod is rejected as invalid, so the operator validates its template with a separate request.
     invalid = make_job("invalid")
     mount = {"name": "no-such-volume", "mountPath": "/data"}
     invalid["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [mount]
     await api.apply(invalid)
     await api.wait_for_phase("invalid", "Failed")
 
-    # Their records are owed, and once they are stored nothing holds the jobs back.
+    # Their records are pending; once these are stored, the jobs' finalizers are released.
     for name in ("pair", "pod-taken", "service-taken"):
         await api.delete_job(name)
     async with asyncio.timeout(PATIENCE_S):
@@ -126,7 +126,7 @@ async def use_everything(api: Api) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def keep_house(api: Api, home: str) -> None:
+async def run_retention(api: Api, home: str) -> None:
     """Let retention delete an expired job, and report the result.
 
     The operator is configured so that any use of memory is memory pressure, which it reports, too.
@@ -186,9 +186,9 @@ async def test_the_operator_uses_all_of_its_rights_and_needs_no_others(
         ):
             operator.wait_until_ready()
             await use_everything(api)
-            await keep_house(api, account_namespace)
+            await run_retention(api, account_namespace)
             assert "ermission" not in operator.log()
-            operator.terminate()  # it gives its Lease back: it may not live until it renews it
+            operator.terminate()  # on exit it releases its Lease, which it may not have renewed yet
         await forget_policy(api, account_namespace)
 
     requests = requests_of(strict_plane, account_namespace)
@@ -224,7 +224,7 @@ async def test_an_operator_with_watch_namespaces_sends_no_requests_outside_them(
         ):
             operator.wait_until_ready()
             await use_everything(api)
-            await keep_house(api, account_namespace)
+            await run_retention(api, account_namespace)
             assert "ermission" not in operator.log()
             operator.terminate()  # as above
         await forget_policy(api, account_namespace)
@@ -236,7 +236,7 @@ async def test_an_operator_with_watch_namespaces_sends_no_requests_outside_them(
         asked_in[request["objectRef"].get("namespace", "")].add(asked(request))
     assert set(asked_in) == {api.namespace, account_namespace}
     granted = {(what, verb) for what, verbs in IN_NAMESPACES.items() for verb in verbs}
-    # The policy that is swept is the default one, elsewhere.
+    # The policy that the sweep updates is the default one, in another namespace.
     not_here = {(what, verb) for what in POLICY for verb in ("get", "patch")}
     assert asked_in[api.namespace] == granted - NEVER_ASKED - not_here
     at_home = {(what, verb) for what, verbs in FOR_KOPF.items() for verb in verbs}

@@ -13,7 +13,7 @@ BINDING = "ValidatingAdmissionPolicyBinding"
 NAME = f"trainingjob-operator.{NAMESPACE}"
 PARTS = f"trainingjob-operator-parts.{NAMESPACE}"
 
-# A field of Kubernetes' pods is here once somebody has thought about who may set it.
+# Every field of a Kubernetes pod must be listed here, with a decision on who may set it.
 JUDGED_OF_PODS = {
     "automountServiceAccountToken",
     "containers",
@@ -166,8 +166,8 @@ def test_the_policy_applies_to_the_watched_namespaces() -> None:
     }
 
 
-def judging(policy: Object, words: str) -> str:
-    """The one expression of a policy that has these words."""
+def expression_containing(policy: Object, words: str) -> str:
+    """Return the only expression of a policy that contains this text."""
     [found] = [each["expression"] for each in policy["validations"] if words in each["expression"]]
     return str(found)
 
@@ -202,19 +202,20 @@ def test_the_policy_lists_the_claims_of_the_release(
     major: Major, given: Values, of_logs: str, others: str
 ) -> None:
     objects = render(given, major=major)
-    judged = judging(one(objects, POLICY, NAME)["spec"], "claimName")
+    judged = expression_containing(one(objects, POLICY, NAME)["spec"], "claimName")
     assert f"in [{of_logs}{others}]" in judged
     assert judged.startswith(f"request.namespace != '{NAMESPACE}' ||")
-    by_logs = judging(one(objects, POLICY, PARTS)["spec"], "claimName")
-    assert by_logs.endswith(f"in [{others}])")  # of the log volume jobs may have a directory
+    by_logs = expression_containing(one(objects, POLICY, PARTS)["spec"], "claimName")
+    # Jobs may mount their own directory of the log volume.
+    assert by_logs.endswith(f"in [{others}])")
 
 
 def test_the_log_volume_is_no_protected_claim_even_if_named_like_the_records() -> None:
     objects = render({"logVolume": {"existingClaim": "trainingjob-operator-records"}})
     validations = one(objects, POLICY, PARTS)["spec"]["validations"]
-    # An empty list would be one of the claim '', which a job has that names none.
+    # An empty list would be rendered as the claim name '', which matches jobs that name no claim.
     assert "claimName" not in str(validations)
-    assert judging(one(objects, POLICY, PARTS)["spec"], "app.kubernetes.io/instance")
+    assert expression_containing(one(objects, POLICY, PARTS)["spec"], "app.kubernetes.io/instance")
 
 
 def test_the_policy_lists_the_labels_of_the_release_under_any_name(major: Major) -> None:
@@ -222,7 +223,7 @@ def test_the_policy_lists_the_labels_of_the_release_under_any_name(major: Major)
     values: Values = {"nameOverride": long, "fullnameOverride": "short"}
     objects = render(values, major=major)
     policy = one(objects, POLICY, f"short-parts.{NAMESPACE}")["spec"]
-    judged = judging(policy, "app.kubernetes.io/instance")
+    judged = expression_containing(policy, "app.kubernetes.io/instance")
     services = [each for each in objects if each["kind"] == "Service"]
     assert {each["metadata"]["name"] for each in services} >= {"short-records", "short-console"}
     for service in services:

@@ -115,7 +115,7 @@ def test_the_console_reads_history_with_a_read_only_token() -> None:
     secret = one(render(), "Secret", part="record-service")["metadata"]["name"]
     settings = settings_of({})
     assert settings.records_url == f"http://{secret}.{NAMESPACE}.svc:8090/api/v1/jobs"
-    # Of the Secret, nothing but this key; until it is made the page is there, without history.
+    # Only this key of the Secret is mounted; until the Secret exists, the page works without history.
     assert volumes({})["record-token"]["secret"] == {
         "secretName": secret,
         "items": [{"key": "read-token", "path": "token"}],
@@ -150,7 +150,7 @@ def test_the_console_can_read_history_from_another_url_or_not_at_all() -> None:
     assert one(render(elsewhere), "NetworkPolicy", part=CONSOLE)["spec"]["egress"][-1] == {
         "ports": [{"port": 8443}]
     }
-    # An endpoint of somebody's own takes records; whether it lists them nobody knows.
+    # A user's own endpoint stores records, but need not serve lists of them.
     for none in ({"persist": {"url": url}}, {"recordService": {"enabled": False}}):
         assert settings_of(none).records_url is None
         assert volumes(none) == {}
@@ -181,14 +181,14 @@ def test_a_volume_for_one_node_is_the_operators_unless_the_values_put_both_there
     assert term["topologyKey"] == "kubernetes.io/hostname"
     operators = one(render(both), "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert term["labelSelector"]["matchLabels"].items() <= operators.items()
-    # While the old one is there, the operator cannot take the volume to another node.
+    # While the old pod exists, the operator cannot attach the volume on another node.
     both["console"] |= {"replicas": 2}
     objects = render(both)
     spec = one(objects, "Deployment", part=CONSOLE)["spec"]
     assert (spec["strategy"], spec["replicas"]) == ({"type": "Recreate"}, 1)
     budgets = [each for each in objects if each["kind"] == "PodDisruptionBudget"]
     assert CONSOLE not in [component(each) for each in budgets]
-    # Where there is no volume, none is asked for.
+    # Without a log volume, the console mounts none.
     assert "log-volume" not in volumes({"console": {"archivedLogs": True}})
 
 
@@ -220,7 +220,7 @@ def test_for_secure_metrics_the_console_has_the_right_and_verifies_the_certifica
     assert ports[port["targetPort"]] == port["port"] == 9443
     [url] = settings.operator_metrics
     assert url == f"https://{service['metadata']['name']}.{NAMESPACE}.svc:9443/metrics"
-    # Of the Secret nothing but the certificate: the key is the operators'.
+    # Only the certificate of the Secret is mounted: the key is for operators only.
     assert volumes(values)["metrics-certificate"]["secret"] == {
         "secretName": "metrics-tls",
         "items": [{"key": "tls.crt", "path": "tls.crt"}],
@@ -234,7 +234,7 @@ def test_for_secure_metrics_the_console_has_the_right_and_verifies_the_certifica
     ]
     role = one(objects, "ClusterRole", binding["roleRef"]["name"])
     assert role["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
-    # Both ways: into the operator, and out of the console.
+    # Both directions: ingress of the operator, and egress of the console.
     into = one(objects, "NetworkPolicy", "trainingjob-operator")["spec"]["ingress"]
     out = one(objects, "NetworkPolicy", part=CONSOLE)["spec"]["egress"]
     [let_in] = [rule for rule in into if CONSOLE in str(rule)]
@@ -242,7 +242,7 @@ def test_for_secure_metrics_the_console_has_the_right_and_verifies_the_certifica
     assert {"port": "https-metrics"} in [port for rule in out for port in rule["ports"]]
 
 
-# --- its pods -----------------------------------------------------------------------------------
+# --- pods -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -321,7 +321,7 @@ def test_the_consoles_values_reach_its_pods() -> None:
     assert metadata["annotations"]["example.com/a"] == "b"
 
 
-# --- who reaches it -----------------------------------------------------------------------------
+# --- network access -----------------------------------------------------------------------------
 
 
 def ingress_rules(values: Values) -> list[Object]:
@@ -338,7 +338,7 @@ def test_the_network_policy_admits_only_the_named_clients_to_the_page() -> None:
 
 
 def test_the_service_has_session_affinity() -> None:
-    # Only the console that served a list knows the list's position in the stream of changes.
+    # The list's position in the change stream is valid only on the console that served the list.
     spec = one(render({"console": {"replicas": 2}}), "Service", NAME, part=CONSOLE)["spec"]
     assert spec["sessionAffinity"] == "ClientIP"
 
@@ -352,8 +352,8 @@ def test_an_ingress_uses_tls_and_its_origin_is_allowed_by_the_console(major: Maj
     assert rule["host"] == "jobs.example.com"
     backend = rule["http"]["paths"][0]["backend"]["service"]
     assert backend == {"name": "trainingjob-operator-console", "port": {"name": "http"}}
-    # So a socket is opened, and a log-in taken, also where the proxy changes `Host`, or does not say
-    # that the browser speaks TLS.
+    # Sockets and log-ins then also work behind a proxy that changes `Host`, or does not report
+    # that the browser uses TLS.
     assert settings_of(values).origins == ("https://jobs.example.com",)
     ingress |= {"tlsSecret": "jobs-tls", "annotations": {"a": "b"}}
     made = one(render(values), "Ingress", part=CONSOLE)
@@ -374,7 +374,7 @@ def test_a_route_of_the_gateway_api_leads_to_the_service() -> None:
     assert settings_of(values).origins == ("https://jobs.example.com",)
 
 
-def test_a_certificate_of_its_own_is_mounted_where_it_can_be_rotated() -> None:
+def test_the_consoles_certificate_is_mounted_such_that_it_can_be_rotated() -> None:
     values: Values = {"console": {"tls": {"secret": "console-tls"}}}
     settings = settings_of(values)
     folder = mounts(values)["certificate"]["mountPath"]
@@ -385,7 +385,7 @@ def test_a_certificate_of_its_own_is_mounted_where_it_can_be_rotated() -> None:
     assert volumes(values)["certificate"]["secret"] == {"secretName": "console-tls"}
     [port] = one(render(values), "Service", NAME, part=CONSOLE)["spec"]["ports"]
     assert port["appProtocol"] == "https"
-    # The probes ask a port that stays without.
+    # The probes use a port without TLS.
     assert (
         container(render(values), part=CONSOLE)["readinessProbe"]["httpGet"]["port"] == "metrics"
     )

@@ -33,7 +33,7 @@ REVIEWS = {
     ("authentication.k8s.io/selfsubjectreviews", "create"),
     ("authorization.k8s.io/selfsubjectaccessreviews", "create"),
 }
-"""Of oneself, which every user may ask for."""
+"""Self-reviews, which every user may create."""
 
 
 @dataclass

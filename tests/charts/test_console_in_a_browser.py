@@ -25,17 +25,17 @@ ANYTHING = re.compile(".")
 
 
 def row_of(page: Page, name: str) -> Locator:
-    """The row of a job in the list."""
+    """Return the row of a job in the list."""
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
 def phase_of(page: Page, phase: str) -> Locator:
-    """The place on a job's page where its phase is, if it is this one."""
+    """Return the element on a job's page that shows this phase."""
     return page.get_by_role("main").get_by_text(phase, exact=True).first
 
 
 async def log_in(browser: Browser, url: str, token: str) -> Page:
-    """Log in in a window of its own, and wait for the list, which has no job yet."""
+    """Log in in a new browser context, and wait for the empty list."""
     context = await browser.new_context()
     context.set_default_timeout(PATIENCE_MS)
     page = await context.new_page()
@@ -52,26 +52,26 @@ async def log_in(browser: Browser, url: str, token: str) -> Page:
 
 
 async def confirm(page: Page, action: str) -> None:
-    """Press a button, and the one of the dialog that asks again."""
+    """Click a button, and the same one in the confirmation dialog."""
     await page.get_by_role("button", name=action).click()
     await page.get_by_role("dialog").get_by_role("button", name=action).click()
 
 
-async def begin(api: Api, name: str) -> None:
-    """Let the two ranks of a job run."""
+async def start_pods(api: Api, name: str) -> None:
+    """Set the two pods of a job to running, playing the kubelet."""
     for pod in await api.wait_for_pods(name, 2):
         await api.start_pod(pod)
 
 
-async def work_with(page: Page, api: Api, name: str) -> None:
-    """Suspend a job, resume it, see its end, and delete it."""
+async def use_every_action(page: Page, api: Api, name: str) -> None:
+    """Suspend, resume, complete and delete a job on its page."""
     await page.get_by_role("link", name=name, exact=True).click()
     await expect(phase_of(page, "Running")).to_be_visible()
     await confirm(page, "Suspend")
     await expect(phase_of(page, "Suspended")).to_be_visible()
     await api.wait_for_pods(name, 0)
     await confirm(page, "Resume")
-    await begin(api, name)
+    await start_pods(api, name)
     await expect(phase_of(page, "Running")).to_be_visible()
     for pod in await api.pods(name):
         await api.finish_pod(pod)
@@ -107,7 +107,7 @@ async def test_an_editor_can_change_a_job_and_a_viewer_cannot(
             works, looks = [await log_in(browser, console.url, token) for token in tokens]
             await others.apply(make_job("theirs"))
             await api.apply(make_job("ours", nodes=2))
-            await begin(api, "ours")
+            await start_pods(api, "ours")
             for page in (works, looks):
                 await expect(row_of(page, "ours")).to_contain_text("2/2")
                 await expect(row_of(page, "theirs")).to_have_count(0)
@@ -115,7 +115,7 @@ async def test_an_editor_can_change_a_job_and_a_viewer_cannot(
             await expect(phase_of(looks, "Running")).to_be_visible()
             for action in ("Suspend", "Delete"):
                 await expect(looks.get_by_role("button", name=action)).to_have_count(0)
-            await work_with(works, api, "ours")
+            await use_every_action(works, api, "ours")
             for page in (works, looks):
                 assert await page.evaluate("window.loadedOnce")
             assert not [token for token in tokens if token in console.log()]

@@ -90,13 +90,13 @@ def test_the_account_has_only_the_rights_it_needs(cluster: Cluster) -> None:
         answer = json.loads(cluster.kubectl(*question, stdin=json.dumps(review)))
         return bool(answer["status"]["allowed"])
 
-    # The API server knows a right a moment after it was given.
+    # The API server applies a new right only after a moment.
     wait_until(lambda: can("create", "pods", cluster.team), within_s=60)
     assert can("patch", "trainingjobs/status", cluster.team)
     assert not can("create", "pods", cluster.namespace)
     assert not can("list", "trainingjobs", "")
-    assert can("patch", "trainingjobs", cluster.team)  # the finalizer of a record
-    assert can("delete", "trainingjobs", cluster.team)  # whose time is over
+    assert can("patch", "trainingjobs", cluster.team)  # to set the finalizer for records
+    assert can("delete", "trainingjobs", cluster.team)  # after their TTL
     assert not can("update", "trainingjobs", cluster.team)
     assert not can("get", "secrets", cluster.team)
     assert not can("create", "pods/exec", cluster.team)
@@ -161,7 +161,7 @@ def test_crds_that_kubectl_applied_can_be_taken_over(cluster: Cluster) -> None:
     with pytest.raises(RenderError, match="invalid ownership metadata"):
         cluster.install()
 
-    # Helm 4 applies on the server's side, where what kubectl has set is kubectl's until forced.
+    # Helm 4 uses server-side apply, where kubectl owns the fields that it set until Helm forces conflicts.
     force = ("--force-conflicts",) if cluster.major == 4 else ()
     cluster.helm("upgrade", "--install", "trainingjob-operator", CHART, "--take-ownership", *force)
 
@@ -302,5 +302,5 @@ def test_every_set_of_values_installs_upgrades_rolls_back_and_uninstalls(
         claims = cluster.get("pvc", "-n", cluster.namespace)["items"]
         kept = {each["metadata"]["name"] for each in claims if not is_going(each)}
         assert (f"{RELEASE}-logs" in kept) is (path.stem == "logs-values"), kept
-        # What is kept is kept as it was made, and cannot change its access mode.
+        # The retained claim is unchanged: its access mode is immutable.
         cluster.kubectl("-n", cluster.namespace, "delete", "pvc", "--all", "--timeout=60s")

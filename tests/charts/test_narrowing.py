@@ -87,17 +87,18 @@ async def test_the_upgrade_releases_finalizers_in_removed_namespaces(
         ):
             for api in (in_kept, in_alive, in_going, in_other):
                 await held(api, "job")
-                # One that never had pods owes no record.
+                # A job that never had pods needs no record.
                 await api.wait_for_job("job", has_had_pods, patience_s=120)
 
-            # From all namespaces to some.
+            # From all namespaces to two of them.
             await asyncio.to_thread(upgrade, cluster, [kept, alive, going], *READY)
             assert await finalizers(in_other, "job") == []
             for api in (in_kept, in_alive, in_going):
                 assert await finalizers(api, "job") == [FINALIZER_RECORD]
 
-            # To fewer, while one goes: it takes the operator's rights along before the job.
-            scale(cluster, RELEASE, 0)  # until it has ended, it might store the record itself
+            # To fewer, while a namespace is terminating: the operator's rights in it are deleted before the job.
+            # It is stopped first: otherwise the operator might store the record itself.
+            scale(cluster, RELEASE, 0)
             cluster.kubectl("delete", "namespace", going, "--wait=false")
             async with asyncio.timeout(60):
                 while cluster.get("rolebindings", "-n", going)["items"]:
@@ -110,7 +111,7 @@ async def test_the_upgrade_releases_finalizers_in_removed_namespaces(
 
             assert await finalizers(in_alive, "job") == []
             assert await finalizers(in_kept, "job") == [FINALIZER_RECORD]
-            # The job that was being deleted has gone with its record.
+            # The job that was being deleted is gone, and its record is stored.
             assert "stored 1 records, gave up 0" in node.log(NARROWED)
             await asyncio.to_thread(
                 cluster.kubectl, "wait", "--for=delete", f"namespace/{going}", "--timeout=60s"
@@ -148,7 +149,7 @@ def test_the_next_upgrade_releases_what_an_upgrade_could_not_release(
     assert f"kubectl -n {cluster.namespace} logs job/{NARROWED}" in notes
     hooks, notes = planned(cluster, narrow | {"uninstall": {"releaseFinalizers": False}})
     assert (hooks, "no hook has released their jobs" in notes) == ([], True)
-    # Served again, there is nothing to free, nor when it has gone.
+    # Nothing is released if the namespace is watched again, or no longer exists.
     assert would_free(cluster, {"watchNamespaces": both}) == []
     cluster.kubectl("delete", "namespace", cluster.team, "--timeout=60s")
     assert would_free(cluster, narrow) == []

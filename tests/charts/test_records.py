@@ -32,7 +32,7 @@ def volume(objects: list[Object], name: str, *, part: str = RECORDS) -> Object:
 
 
 def mount_of(found: Object, path: PurePath | str) -> Object:
-    """The mount of a container that a path is below."""
+    """Return the volume mount that contains this path."""
     (mount,) = (
         each for each in found["volumeMounts"] if PurePath(path).is_relative_to(each["mountPath"])
     )
@@ -114,7 +114,7 @@ def test_the_record_services_values_reach_its_pod() -> None:
 
 
 def test_no_manifest_contains_a_secret_value() -> None:
-    # Nothing is made at random either: a GitOps tool that renders again finds no difference.
+    # No value is random either: a GitOps tool that renders again finds no difference.
     for values in ({}, POSTGRES):
         secret = one(render(values), "Secret", part=RECORDS)
         assert {"data", "stringData"} & set(secret) == set()
@@ -160,7 +160,9 @@ def test_the_records_are_on_a_claim_that_is_kept_on_uninstall() -> None:
         ),
     ],
 )
-def test_without_a_claim_of_its_own_there_is_none(persistence: Any, source: Object) -> None:
+def test_no_claim_is_rendered_for_an_existing_claim_or_without_persistence(
+    persistence: Any, source: Object
+) -> None:
     objects = render({"recordService": {"persistence": persistence}})
     assert "PersistentVolumeClaim" not in {found["kind"] for found in objects}
     assert volume(objects, "records") == {"name": "records", **source}
@@ -187,7 +189,7 @@ def test_with_postgresql_there_is_no_claim_and_its_password_is_in_no_manifest() 
     }
 
 
-def test_a_secret_of_ones_own_is_mounted_where_it_can_be_rotated() -> None:
+def test_an_existing_secret_is_mounted_such_that_it_can_be_rotated() -> None:
     objects = render(BEARER)
     spec = pod_spec(objects, part=RECORDS)
     assert not {"initContainers", "serviceAccountName"} & set(spec)
@@ -281,7 +283,7 @@ def test_the_network_policy_admits_operator_hooks_and_named_clients_to_the_recor
         pytest.param(
             {"networkPolicy": {"from": []}}, [{"from": [PAGE], "ports": HTTP}], id="the-console"
         ),
-        # A rule whose `from` is empty would let in everybody.
+        # A rule with an empty `from` would admit every client.
         pytest.param(
             {"networkPolicy": {"from": []}, "console": {"enabled": False}}, [], id="nobody"
         ),
@@ -340,7 +342,7 @@ def test_no_selector_matches_pods_of_another_component() -> None:
         assert matched == {part}
 
 
-# --- the uninstall ------------------------------------------------------------------------------
+# --- uninstall ------------------------------------------------------------------------------
 
 
 def test_the_uninstall_job_uses_the_operators_endpoint_and_is_kept_for_a_day() -> None:

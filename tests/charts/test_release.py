@@ -42,7 +42,7 @@ RIGHTS_BESIDE_THE_OPERATOR = {
     "/pods": {"list"},
     "coordination.k8s.io/leases": {"get", "update"},
 }
-"""That to create a Lease is used where there is none."""
+"""The right to create a Lease is used only if there is none."""
 
 READY = ("--wait", "--timeout=90s")
 NAMESPACE_GOES_WITHIN_S = 60.0
@@ -69,7 +69,7 @@ def scale(cluster: Cluster, deployment: str, replicas: int) -> None:
     where = ("-n", cluster.namespace)
     cluster.kubectl(*where, "scale", f"deployment/{deployment}", f"--replicas={replicas}")
     cluster.kubectl(*where, "rollout", "status", f"deployment/{deployment}", "--timeout=60s")
-    if not replicas:  # rolled out it is as soon as its pods are told to go: they still answer
+    if not replicas:  # the rollout is complete while the terminating pods still respond
         labels = cluster.get("deployment", deployment, *where)["spec"]["selector"]["matchLabels"]
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         cluster.kubectl(*where, "wait", "--for=delete", "pod", "-l", selector, "--timeout=60s")
@@ -84,12 +84,12 @@ async def finish(api: Api, name: str) -> str:
 
 
 async def wait_until_stored(api: Api, name: str) -> None:
-    async with asyncio.timeout(90):  # a token that has just been made takes a moment to arrive
+    async with asyncio.timeout(90):  # a new token reaches the record service only after a moment
         while (await api.job(name))["status"].get("recordState") != "Stored":
             await asyncio.sleep(0.1)
 
 
-async def listed(node: ReleaseNode, bearer: str | None) -> tuple[int, list[str]]:
+async def list_records(node: ReleaseNode, bearer: str | None) -> tuple[int, list[str]]:
     """Return what the record service lists with this token."""
     async with Client(node.address(8090), token=bearer) as client:
         answer = await client.get("/api/v1/jobs")
@@ -98,7 +98,7 @@ async def listed(node: ReleaseNode, bearer: str | None) -> tuple[int, list[str]]
 
 
 def with_finalizer(api: Api) -> dict[str, object]:
-    """A policy with kopf's finalizer."""
+    """Return a policy with kopf's finalizer."""
     return {
         "apiVersion": "trainingjob.dev/v1alpha1",
         "kind": "RetentionPolicy",
@@ -111,14 +111,14 @@ def with_finalizer(api: Api) -> dict[str, object]:
     }
 
 
-async def namespace_goes(cluster: Cluster, name: str) -> None:
+async def delete_namespace(cluster: Cluster, name: str) -> None:
     cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
     async with asyncio.timeout(NAMESPACE_GOES_WITHIN_S):
         while name in cluster.kubectl("get", "namespaces", "-o", "name"):
             await asyncio.sleep(0.2)
 
 
-def used_by(cluster: Cluster, account: str) -> set[tuple[str, str]]:
+def requests_of_account(cluster: Cluster, account: str) -> set[tuple[str, str]]:
     """Return the requests of an account of the release; fails if any was forbidden."""
     requests = requests_of(cluster.plane, cluster.namespace, account)
     assert refused(requests) == []
@@ -133,26 +133,26 @@ async def test_records_and_token_survive_an_upgrade_with_default_values(
         assert len(first) > 40
         await finish(api, "before")
         await wait_until_stored(api, "before")
-        assert await listed(node, first) == (200, ["before"])
-        assert await listed(node, None) == (401, [])
+        assert await list_records(node, first) == (200, ["before"])
+        assert await list_records(node, None) == (401, [])
 
-        # All pods are replaced.
+        # The upgrade replaces all pods.
         values = {"logging": {"level": "debug"}}
         cluster.helm("upgrade", RELEASE, CHART, *READY, values=values)
         assert token(cluster) == first
         assert "is kept" in node.log(RECORDS)
         await finish(api, "after")
         await wait_until_stored(api, "after")
-        assert await listed(node, first) == (200, ["after", "before"])
+        assert await list_records(node, first) == (200, ["after", "before"])
 
         assert not [bad for bad in ("Traceback", first) if bad in node.log(RELEASE)]
-        assert used_by(cluster, RELEASE)
-        assert used_by(cluster, CONSOLE) == {
+        assert requests_of_account(cluster, RELEASE)
+        assert requests_of_account(cluster, CONSOLE) == {
             ("trainingjob.dev/trainingjobs", verb) for verb in ("list", "watch")
         }
         readers = token(cluster, "read-token")
         assert readers != first
-        assert await listed(node, readers) == (200, ["after", "before"])
+        assert await list_records(node, readers) == (200, ["after", "before"])
         every_line_of_the_notes_works(cluster, node, first, tmp_path)
 
 
@@ -165,7 +165,7 @@ def every_line_of_the_notes_works(
     shown = [line for line in lines if line.startswith("kubectl") and "port-forward" not in line]
     assert len(shown) == 8, notes
     printed = [cluster.kubectl(*shlex.split(line.removesuffix(" --watch"))[1:]) for line in shown]
-    may_look(cluster, printed[-1].strip(), folder / "job-viewer")
+    check_job_viewer(cluster, printed[-1].strip(), folder / "job-viewer")
     [secret] = re.findall(r"\$\(kubectl (.*?) \| base64 -d\)", notes)
     assert base64.b64decode(cluster.kubectl(*shlex.split(secret))).decode() == bearer
     [test] = [line for line in lines if line.startswith("helm test")]
@@ -174,7 +174,7 @@ def every_line_of_the_notes_works(
     steps = node.log(f"{RELEASE}-smoke")
     assert "its record is stored, and was read" in steps
     assert steps.endswith("it works\n")
-    assert used_by(cluster, f"{RELEASE}-smoke") == {
+    assert requests_of_account(cluster, f"{RELEASE}-smoke") == {
         ("trainingjob.dev/trainingjobs", verb) for verb in ("create", "get", "delete")
     }
     ours = "-lapp.kubernetes.io/component=smoke"
@@ -191,10 +191,11 @@ def can_list_jobs(kubeconfig: Path) -> bool:
     return True
 
 
-def may_look(cluster: Cluster, bearer: str, kubeconfig: Path) -> None:
+def check_job_viewer(cluster: Cluster, bearer: str, kubeconfig: Path) -> None:
     """Check that the account of the NOTES sees only the jobs of its namespace, and delete it."""
     cluster.plane.authority.token_kubeconfig(kubeconfig, cluster.plane.server, bearer)
-    wait_until(lambda: can_list_jobs(kubeconfig), within_s=60)  # a right is known a moment later
+    # The API server applies a new right only after a moment.
+    wait_until(lambda: can_list_jobs(kubeconfig), within_s=60)
     with pytest.raises(AssertionError, match=r"job-viewer\W+cannot list"):
         kubectl(kubeconfig, "-n", cluster.team, "get", "trainingjobs")
     for kind in ("rolebinding", "serviceaccount"):
@@ -225,7 +226,7 @@ async def test_after_an_uninstall_no_finalizer_blocks_jobs_policies_or_namespace
         assert "1 records could not be stored and stay pending in the status of their jobs" in said
         assert (await api.job("unstored"))["status"]["recordState"] == "Pending"
         assert "scaled to 0, and its pod is deleted" in said
-        # Two jobs, and the policy beside them, which an earlier version would have held.
+        # Two jobs, and a policy with the finalizer of an earlier version.
         assert "released 3 objects; stored 0 records, gave up 0" in said
         ours = f"-lapp.kubernetes.io/instance={RELEASE}"
         for kinds in (
@@ -233,19 +234,22 @@ async def test_after_an_uninstall_no_finalizer_blocks_jobs_policies_or_namespace
             "serviceaccounts,roles,rolebindings",
         ):
             assert cluster.get(kinds, "-n", cluster.namespace, ours)["items"] == []
-        assert used_by(cluster, UNINSTALL_NAME) == {
+        assert requests_of_account(cluster, UNINSTALL_NAME) == {
             (what, verb)
             for table in (RIGHTS_OF_UNINSTALL, RIGHTS_BESIDE_THE_OPERATOR)
             for what, verbs in table.items()
             for verb in verbs
         }
-        assert used_by(cluster, RECORDS) == {("/secrets", "get"), ("/secrets", "patch")}
-        # What was stored stays, and so does the log of what was not, for a day.
+        assert requests_of_account(cluster, RECORDS) == {
+            ("/secrets", "get"),
+            ("/secrets", "patch"),
+        }
+        # Stored records are kept, and for a day also the Job whose log has the discarded ones.
         assert cluster.get("pvc", RECORDS, "-n", cluster.namespace)
         assert cluster.get("job", UNINSTALL_NAME, "-n", cluster.namespace)["status"]["succeeded"]
 
-        await namespace_goes(cluster, api.namespace)
-        await namespace_goes(cluster, cluster.namespace)
+        await delete_namespace(cluster, api.namespace)
+        await delete_namespace(cluster, cluster.namespace)
 
 
 async def test_records_pending_at_an_uninstall_are_stored_and_available_to_the_next_install(
@@ -262,13 +266,15 @@ async def test_records_pending_at_an_uninstall_are_stored_and_available_to_the_n
         cluster.helm("uninstall", RELEASE, "--timeout=150s")
 
         assert "stored 1 records, gave up 0" in node.log(UNINSTALL_NAME)
-        assert ("coordination.k8s.io/leases", "create") in used_by(cluster, UNINSTALL_NAME)
+        assert ("coordination.k8s.io/leases", "create") in requests_of_account(
+            cluster, UNINSTALL_NAME
+        )
         with closing(sqlite3.connect(node.claim(RECORDS) / "records.db")) as connection:
             assert connection.execute("SELECT name FROM records").fetchall() == [("late",)]
 
-        # The claim that was kept is taken again, with a new token.
+        # The retained claim is used again, with a new token.
         cluster.install(None, *READY)
-        assert await listed(node, token(cluster)) == (200, ["late"])
+        assert await list_records(node, token(cluster)) == (200, ["late"])
 
 
 async def test_kubectl_installs_and_uninstalls_as_the_readme_says(
@@ -304,14 +310,14 @@ async def test_kubectl_installs_and_uninstalls_as_the_readme_says(
             assert not (await api.job("running"))["metadata"].get("finalizers")
             assert cluster.get("pvc", "-n", NAMESPACE)["items"]
             assert cluster.get("deployments,jobs,secrets", "-n", NAMESPACE)["items"] == []
-            await namespace_goes(cluster, api.namespace)
-        await namespace_goes(cluster, NAMESPACE)
+            await delete_namespace(cluster, api.namespace)
+        await delete_namespace(cluster, NAMESPACE)
 
 
-async def test_an_uninstall_without_the_hook_goes_where_the_hook_cannot(
+async def test_an_uninstall_without_hooks_works_without_a_node(
     cluster: Cluster,
 ) -> None:
-    # There is no node that could run its Job.
+    # No node runs the Job of the hook.
     cluster.install()
     cluster.helm("uninstall", RELEASE, "--no-hooks")
     assert cluster.get("deployments", "-n", cluster.namespace)["items"] == []

@@ -85,7 +85,7 @@ IN_CI = [
     pytest.param(yaml.safe_load(path.read_text()), id=path.stem)
     for path in sorted((CHART / "ci").glob("*-values.yaml"))
 ]
-"""Sets of values that people ask for."""
+"""Typical sets of values."""
 
 CASES = [
     *IN_CI,
@@ -130,7 +130,7 @@ PARTS = ["operator", "record-service", "console", "uninstall", "smoke"]
 
 
 def documents(manifest: str) -> list[Object]:
-    """The objects of a manifest in this repository."""
+    """Return the objects of a manifest in this repository."""
     found = list(yaml.load_all((ROOT / manifest).read_text(), LOADER))
     assert found
     return found
@@ -138,7 +138,7 @@ def documents(manifest: str) -> list[Object]:
 
 @functools.cache
 def validate(found: str, version: str) -> None:
-    """Validate an object, as JSON: most are the same whatever the values, and it takes a while."""
+    """Validate an object as JSON, cached: validation is slow, and most objects do not depend on the values."""
     kubernetes_versions.validate(json.loads(found), version)
 
 
@@ -251,7 +251,7 @@ def test_custom_labels_are_on_every_object_but_not_in_selectors() -> None:
 
 def test_long_names_leave_room_for_suffixes() -> None:
     objects = render({"fullnameOverride": "x" * 200}, hooks=None)
-    # A Service's and a Job's are labels; those of rights may be longer.
+    # Names of Services and Jobs must be valid labels; those of RBAC objects may be longer.
     limited = [found for found in objects if found["kind"] in {"Deployment", "Service", "Job"}]
     assert len(limited) == 7
     assert max(len(found["metadata"]["name"]) for found in limited) <= 63
@@ -303,7 +303,7 @@ def test_a_log_volume_is_mounted_and_its_settings_are_set() -> None:
     assert pod_spec(objects)["volumes"][-1] == found
     mount = {"name": "log-volume", "mountPath": "/var/lib/trainingjob/volume"}
     assert container(objects)["volumeMounts"][-1] == mount
-    # The operator's node may be the only one that can have the claim, and it is still there.
+    # The claim may be attachable only to the node of the old operator, which still runs.
     assert found not in pod_spec(objects, part="uninstall")["volumes"]
     settings = Settings.from_environment(environment(objects)).volume
     assert settings.root == "/var/lib/trainingjob/volume"
@@ -435,7 +435,7 @@ def test_no_environment_variable_is_set_twice(major: Major, values: Values) -> N
 
 
 def test_the_default_values_are_the_operators_own_defaults() -> None:
-    # The chart has a terminal for nobody, and a port that probes can be told.
+    # The chart's log format is for no terminal, and its port is fixed for the probes.
     chart = Settings.from_environment(environment(render()))
     own = Settings.from_environment({})
     names = ("logging", "web", "persist", "operator_namespace", "leader_election")
@@ -480,7 +480,7 @@ def test_custom_variables_keep_their_order() -> None:
     ]
 
 
-# --- the rest -----------------------------------------------------------------------------------
+# --- miscellaneous -----------------------------------------------------------------------------------
 
 
 def test_the_charts_version_is_the_packages() -> None:
@@ -554,7 +554,7 @@ def test_the_minimum_kubernetes_version_is_that_of_the_chart() -> None:
     assert kubernetes_version().startswith(f"{NEWEST}.")
 
 
-def test_what_the_catalogue_shows_is_so() -> None:
+def test_the_artifact_hub_annotations_match_the_crds() -> None:
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
     made = {d["metadata"]["name"]: d for d in (crd.training_job_crd(), crd.retention_policy_crd())}
     listed = yaml.safe_load(annotations["artifacthub.io/crds"])
@@ -584,7 +584,7 @@ def test_a_pod_monitor_is_rendered_on_request_and_selects_the_pod() -> None:
     assert endpoint["port"] in [port["name"] for port in container(objects)["ports"]]
 
 
-# --- what is made on request --------------------------------------------------------------------
+# --- optional objects --------------------------------------------------------------------
 
 
 def test_a_log_claim_is_rendered_on_request_and_kept_on_uninstall() -> None:
@@ -597,7 +597,7 @@ def test_a_log_claim_is_rendered_on_request_and_kept_on_uninstall() -> None:
         "storageClassName": "fast",
         "resources": {"requests": {"storage": "5Gi"}},
     }
-    # In everything else it is like one that was there: the mount, the settings, the rights, the count.
+    # Mount, settings, rights and replicas are the same as with an existing claim.
     theirs = render({"logVolume": {"existingClaim": claim["metadata"]["name"]}})
     assert [found for found in objects if found != claim] == theirs
     shared = render({"logVolume": made | {"accessMode": "ReadWriteMany", "keep": False}})

@@ -27,7 +27,7 @@ IN_NAMESPACES = {
     "/events": {"create"},
 }
 LEASE = {"coordination.k8s.io/leases": {"create"}}
-"""No name can be given to the right to create."""
+"""The verb `create` cannot be restricted by resource name."""
 
 FOR_THE_POLICY = {"trainingjob.dev/retentionpolicies": {"create"}} | LEASE
 """In the operator's own namespace."""
@@ -38,7 +38,7 @@ FOR_KOPF = {
     "trainingjob.dev/retentionpolicies/status": {"patch"},
     "/events": {"create"},
 }
-"""The same, of an operator of named namespaces that its own is not one of."""
+"""The same for an operator with `watchNamespaces` that do not include its own namespace."""
 
 UNINSTALL = {
     f"trainingjob.dev/{plural}": {"list", "patch"}
@@ -49,7 +49,7 @@ WRITE = {"create", "update", "patch", "delete", "deletecollection"}
 
 
 def granted(role: Object, *, of: str | None = None) -> dict[str, set[str]]:
-    """The verbs of a role by `group/resource`; with `of`, those that are for this name alone."""
+    """Return the verbs of a role by `group/resource`; with `of`, only those restricted to this resource name."""
     table: dict[str, set[str]] = {}
     for rule in role["rules"]:
         assert set(rule) - {"resourceNames"} == {"apiGroups", "resources", "verbs"}
@@ -83,7 +83,7 @@ def test_the_record_service_has_rights_to_its_own_secret_only() -> None:
     ]
     assert granted(role) == {}
     assert granted(role, of="trainingjob-operator-records") == {"/secrets": {"get", "patch"}}
-    # With a Secret of somebody else's it needs no account at all.
+    # With an existing Secret it needs no service account at all.
     theirs = render({"recordService": {"tokenSecret": {"name": "bearer"}}})
     assert {component(found) for found in theirs if found["kind"] == "ServiceAccount"} == {
         "operator",
@@ -107,7 +107,7 @@ def test_the_uninstall_job_may_scale_the_operator_and_release_finalizers() -> No
     named = render(NAMED, hooks=True)
     roles = {found["metadata"]["namespace"]: found for found in named if found["kind"] == "Role"}
     assert set(roles) == {NAMESPACE, "team-a", "team-b"}
-    # The default policy is in the operator's own namespace, wherever the jobs are.
+    # The default policy is in the operator's own namespace, even if the jobs are elsewhere.
     policies = {key: verbs for key, verbs in UNINSTALL.items() if "policies" in key}
     assert granted(roles[NAMESPACE]) == {"/pods": {"list"}} | policies | LEASE
     assert granted(roles["team-a"]) == granted(roles["team-b"]) == UNINSTALL
@@ -130,7 +130,7 @@ OF_CALLERS = {
     "authentication.k8s.io/tokenreviews": {"create"},
     "authorization.k8s.io/subjectaccessreviews": {"create"},
 }
-"""Asks who reads the metrics; only where they are served over TLS."""
+"""To review the tokens of metrics clients; only if metrics are served over TLS."""
 
 
 def test_rights_to_review_tokens_exist_only_with_secure_metrics() -> None:
@@ -221,7 +221,7 @@ def test_rbac_objects_can_be_omitted() -> None:
     }
 
 
-def test_the_readme_says_the_same() -> None:
+def test_the_charts_readme_lists_the_same_rights() -> None:
     rows = re.findall(
         r"^\| `([a-z/]+)` \| ([a-z, ]+) \| .+ \|$", (CHART / "README.md").read_text(), re.MULTILINE
     )

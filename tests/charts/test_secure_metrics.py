@@ -31,7 +31,7 @@ FORGED = 100
 
 
 def certify(folder: Path) -> Path:
-    """Make a certificate as a Secret is mounted; returns the file of its authority."""
+    """Write a certificate as in a mounted Secret; return the CA file."""
     authority = trustme.CA()
     made = authority.issue_cert("127.0.0.1")
     (folder / "tls.crt").write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
@@ -142,7 +142,7 @@ async def test_the_console_of_the_same_release_shows_the_operators_metrics(
             operator_metrics=[f"https://{operator.metrics_address()}/metrics"],
             operator_metrics_certificate=tmp_path / "tls.crt",
         ) as console:
-            # A right is known to the API server a moment after it was given.
+            # The API server applies a new right only after a moment.
             async with asyncio.timeout(60):
                 while not any(each["up"] for each in await operators_of(console)):
                     await asyncio.sleep(0.1)

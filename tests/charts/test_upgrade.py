@@ -1,6 +1,6 @@
 """An upgrade from the last release, with that release's program: jobs keep running, and no record is lost.
 
-Until there is a tag, an older commit stands for the last release.
+Until there is a tag, an older commit is used as the last release.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.charts.test_release import (
     RECORDS,
     RELEASE,
     finish,
-    listed,
+    list_records,
     token,
     wait_until_stored,
 )
@@ -78,7 +78,7 @@ async def test_an_upgrade_takes_over_running_jobs_and_keeps_records_and_token(
             await finish(api, "after")
             await wait_until_stored(api, "after")
             assert token(cluster) == bearer
-            # A version without it may have made the Secret: the console's token is put beside the other.
+            # A version without the console may have created the Secret: the console's token is added to it.
             for each in (bearer, token(cluster, "read-token")):
-                assert await listed(node, each) == (200, ["after", "running", "stored"])
+                assert await list_records(node, each) == (200, ["after", "running", "stored"])
             assert "Traceback" not in node.log(RELEASE)

@@ -40,12 +40,12 @@ PASSED_ON = {
     "labels",
     "tlsConfig",
 }
-"""Kubernetes' own types: a default of ours, but no keys of ours."""
+"""Kubernetes' own types: the chart has a default for them, but no keys of its own."""
 ANYBODY: Values = {"from": [{"namespaceSelector": {}}]}
 
 
 def leaves(tree: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
-    """Return the paths of all values; an object that is passed on to Kubernetes is one value."""
+    """Return the paths of all values; an object that is passed on to Kubernetes counts as one value."""
     for key, value in tree.items():
         path = (*above, key)
         if isinstance(value, dict) and value and key not in PASSED_ON:
@@ -59,7 +59,7 @@ def schema_leaves(node: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]
         if any(child.get("properties", {}).values()):
             assert child["additionalProperties"] is False, key
             yield from schema_leaves(child, *above, key)
-        else:  # `config` has names that it refuses, and no others
+        else:  # for `config` the schema has only names that it rejects
             yield (*above, key)
 
 
@@ -77,7 +77,7 @@ def test_the_schema_has_the_same_keys_as_the_values() -> None:
 
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
 def test_every_value_is_used(path: tuple[str, ...]) -> None:
-    # crds.* are used in generated templates, which have a test of their own.
+    # crds.* are used in generated templates, which have a separate test.
     assert path[0] == "crds" or re.search(rf"\.Values\.{re.escape('.'.join(path))}\b", TEMPLATES)
 
 
@@ -104,10 +104,10 @@ OF_ONE_POD = {"accessMode": "ReadWriteOncePod"}
         ({"image": {"digest": "1234"}}, "digest"),
         ({"replicas": "two"}, "replicas"),
         ({"replicas": 2, "leaderElection": {"enabled": False}}, "enabled"),
-        # The second one could not have the volume.
+        # The second operator could not attach the volume.
         ({"replicas": 2, "logVolume": {"existingClaim": "logs"}}, "accessMode"),
         ({"replicas": 2, "logVolume": {"create": True}}, "accessMode"),
-        # Nor could the console, for ever.
+        # The console could never attach it.
         ({"console": SHOWS_LOGS, "logVolume": {"existingClaim": "l", **OF_ONE_POD}}, "accessMode"),
         ({"console": SHOWS_LOGS, "logVolume": {"create": True, **OF_ONE_POD}}, "accessMode"),
         ({"logVolume": {"create": True, "existingClaim": "logs"}}, "existingClaim"),
@@ -124,7 +124,7 @@ OF_ONE_POD = {"accessMode": "ReadWriteOncePod"}
         ({"web": {"port": 80}}, "port"),
         ({"logging": {"level": "loud"}}, "level"),
         ({"config": {"LOGGING__LEVEL": "info"}}, "config"),
-        # These two would leave the rights, and the probes, behind.
+        # The chart's rights and probes would not match these settings.
         ({"config": {"TRAININGJOB_NAMESPACES": "a"}}, "config"),
         ({"config": {"TRAININGJOB_WEB__ADDRESS": ":1"}}, "config"),
         ({"config": {"TRAININGJOB_METRICS__SECURE_ADDRESS": ":1"}}, "config"),
@@ -140,7 +140,7 @@ OF_ONE_POD = {"accessMode": "ReadWriteOncePod"}
         ({"console": {"config": {"TRAININGJOB_CONSOLE_NAMESPACES": "a"}}}, "config"),
         ({"console": {"ingress": {"enabled": True}, "networkPolicy": ANYBODY}}, "host"),
         ({"console": {"httpRoute": {"enabled": True}, "networkPolicy": ANYBODY}}, "parentRefs"),
-        # The policy would let nobody in from the Ingress.
+        # The network policy would admit no traffic from the Ingress.
         ({"console": {"ingress": {"enabled": True, "host": "a.example"}}}, "networkPolicy"),
         ({"uninstall": {"releaseFinalizers": "no"}}, "releaseFinalizers"),
         ({"extraEnv": [{"nam": "A"}]}, "extraEnv"),
