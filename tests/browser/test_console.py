@@ -167,7 +167,7 @@ def test_suspend_and_resume_explain_their_effect_before_they_are_confirmed(
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("searchbox", name="Search in names")).to_be_visible()
-    # Its row is marked as deleted, or expect_shown_phase its record: the actions are no longer offered.
+    # Its row is marked as deleted, or it shows its record: the actions are no longer offered.
     expect(page.get_by_role("checkbox", name=f"Select {name}", disabled=False)).to_have_count(0)
 
 

@@ -1,4 +1,4 @@
-"""The log viewer expect_shown_phase every line once and in order despite gaps, races, reconnects and new attempts."""
+"""The log viewer shows every line once and in order despite gaps, races, reconnects and new attempts."""
 
 import re
 import sys
@@ -134,7 +134,7 @@ def test_merged_logs_continue_after_a_reconnect_and_keep_earlier_lines(
         wire = Wire(tab.page)
         page = open_log(tab, job, "source=merged")
         expect_ranks(page, 7)
-        wire.subscription("logs")  # it subscribes once it expect_shown_phase the existing lines
+        wire.subscription("logs")  # it subscribes once it shows the existing lines
         wire.sockets[-1].close()
         Path(f"{flag}1").touch()
         expect_ranks(page, 10)

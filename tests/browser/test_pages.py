@@ -142,7 +142,7 @@ def luminance(colour: str) -> float:
 
 
 def pages_of(job: dict[str, Any]) -> dict[str, tuple[str, str | re.Pattern[str]]]:
-    """Return each page of the console: its path, and a text that it expect_shown_phase once loaded."""
+    """Return each page of the console: its path, and a text that it shows once loaded."""
     name = job["metadata"]["name"]
     return {
         "jobs": ("/jobs", name),

@@ -77,7 +77,7 @@ class ProcessPod:
         self._refresh_secrets()
         code = self._process.poll() if self._process is not None else 0
         if code is None:
-            return "ProcessHandle" if self.runs_main and self.is_ready() else None
+            return "Running" if self.runs_main and self.is_ready() else None
         if not self.runs_main:
             # A failed init container is restarted.
             if self._process is not None and code == 0:
