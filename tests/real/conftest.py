@@ -13,7 +13,7 @@ from tests.support.real.real_cluster import Kubectl
 
 @pytest.fixture
 def plane(api_server: ApiServerUnderTest) -> ControlPlane:
-    """The control plane under test, for tests that read its logs or disrupt it."""
+    """Return the control plane under test, for tests that read its logs or disrupt it."""
     if api_server.plane is None:
         pytest.skip("needs a control plane of the tests' own, not somebody's cluster")
     return api_server.plane
@@ -21,7 +21,7 @@ def plane(api_server: ApiServerUnderTest) -> ControlPlane:
 
 @pytest.fixture
 def audit(plane: ControlPlane) -> Iterator[AuditLog]:
-    """The audit log of requests from now on."""
+    """Return the audit log of requests from now on."""
     log = AuditLog(plane.audit_log)
     yield log
     log.close()
@@ -29,24 +29,24 @@ def audit(plane: ControlPlane) -> Iterator[AuditLog]:
 
 @pytest.fixture
 def kubectl(api: Api, kubectl_cache: Path) -> Kubectl:
-    """kubectl in the test's namespace."""
+    """Return kubectl in the test's namespace."""
     return Kubectl(api.server.kubeconfig, kubectl_cache, api.namespace)
 
 
 @pytest.fixture
 def admin_kubectl(api_server: ApiServerUnderTest, kubectl_cache: Path) -> Kubectl:
-    """kubectl in no namespace: it warns of one where there can be none."""
+    """Return kubectl without a namespace: for cluster-scoped objects it warns about one."""
     return Kubectl(api_server.kubeconfig, kubectl_cache)
 
 
 @pytest.fixture(scope="session")
 def kubectl_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """kubectl's discovery cache, shared by all tests."""
+    """Return kubectl's discovery cache, shared by all tests."""
     return tmp_path_factory.mktemp("kubectl-cache")
 
 
 @pytest.fixture
 def operator_user(api_server: ApiServerUnderTest, plane: ControlPlane) -> str:
-    """The operator's name in the audit log."""
+    """Return the operator's user name in the audit log."""
     assert api_server.operator is not None
     return api_server.operator.user

@@ -73,7 +73,7 @@ async def create_priority(api: Api) -> None:
 
 
 async def set_policy(api: Api) -> None:
-    """Refuse what runs as nobody's project, and wait until the server does."""
+    """Create a policy that rejects pods without a project, and wait until it is enforced."""
     rule = {"expression": "'project' in object.metadata.labels", "message": "name your project"}
     resources = {
         "apiGroups": [""],
@@ -99,7 +99,7 @@ async def set_policy(api: Api) -> None:
 
 
 async def until_pods_are_refused(api: Api) -> None:
-    """Wait until the server refuses a plain pod: it follows with a watch what admission goes by."""
+    """Wait until the server rejects a plain pod: admission reads its objects from a watch cache."""
     pod = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
     while True:
@@ -115,7 +115,7 @@ async def remove_policy(api: Api) -> None:
 
 
 async def remove_from_cluster(client: ApiClient, name: str) -> None:
-    """Remove what obstacles have put outside a namespace."""
+    """Delete the cluster-scoped objects of obstacles."""
     for path in (
         f"{POLICIES}/validatingadmissionpolicybindings",
         f"{POLICIES}/validatingadmissionpolicies",
@@ -129,7 +129,7 @@ async def remove_from_cluster(client: ApiClient, name: str) -> None:
 
 
 async def nothing(api: Api) -> None:
-    """There is nothing to prepare."""
+    """Prepare nothing."""
 
 
 def restrict(level: str | None) -> Callable[[Api], Awaitable[None]]:
@@ -143,16 +143,16 @@ def restrict(level: str | None) -> Callable[[Api], Awaitable[None]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """Something that keeps a job's pods from being created.
+    """A condition under which a job's pods cannot be created.
 
     Attributes:
-        stage: puts it there.
-        mend: takes it away.
+        stage: establishes the condition.
+        mend: removes it.
         reason, words: what is in the job's condition; `words` are the server's, in order, with
             `{ns}` for the namespace.
-        pods: so many pods come into being nevertheless.
-        pod_spec: what the pods are like.
-        asked_again: how often, at most, in the first seconds.
+        pods: number of pods that are created nevertheless.
+        pod_spec: fields of the pods' spec.
+        asked_again: maximum number of retries in the first seconds.
     """
 
     stage: Callable[[Api], Awaitable[None]] = nothing
@@ -251,7 +251,7 @@ Stage = Callable[[Api, Obstacle], Awaitable[None]]
 
 @pytest.fixture
 async def stage(api_server: ApiServerUnderTest) -> AsyncIterator[Stage]:
-    """Puts an obstacle there; what does not go with its namespace goes with the test."""
+    """Return a function that establishes an obstacle; its cluster-scoped objects are deleted after the test."""
     names: list[str] = []
 
     async def put(api: Api, obstacle: Obstacle) -> None:
@@ -312,7 +312,7 @@ async def test_a_rejection_is_retried_with_backoff(
 
 @pytest.fixture
 async def namespaces(api_server: ApiServerUnderTest) -> AsyncIterator[dict[str, Api]]:
-    """A namespace for each obstacle."""
+    """Create a namespace for each obstacle."""
     async with contextlib.AsyncExitStack() as stack:
         yield {
             name: await stack.enter_async_context(Api(api_server, f"test-{uuid4().hex[:8]}"))
@@ -340,10 +340,10 @@ async def test_a_job_starts_once_its_pods_are_admitted(
         assert condition(status, "PodsReady")["reason"] == "PodsReady"
 
 
-async def test_a_service_account_created_shortly_after_the_job_delays_it_little(
+async def test_a_job_waits_only_briefly_for_a_service_account_created_after_it(
     operator: OperatorProcess, api: Api
 ) -> None:
-    """As the default account of a namespace that was made with the job in one `kubectl apply`."""
+    """Such as the default account of a namespace created with the job in one `kubectl apply`."""
     obstacle = OBSTACLES["no service account"]
     await api.apply(blocked_job(api, obstacle))
     await wait_for_refusal(api, obstacle)

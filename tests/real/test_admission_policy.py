@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
 
 @pytest.fixture(scope="module")
 def policy(control_plane: ControlPlane) -> Iterator[str]:
-    """The policy of a default install, for as long as this module's tests run; its name."""
+    """Create the policy of a default install for the tests of this module; yield its name."""
     objects = [each for each in render() if each["kind"] in POLICY_KINDS]
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     run_kubectl(control_plane.kubeconfig, "apply", "-f", "-", stdin=listed)
@@ -176,7 +176,7 @@ def policy(control_plane: ControlPlane) -> Iterator[str]:
 
 @pytest.fixture
 async def users(policy: str, plane: ControlPlane, api: Api) -> AsyncIterator[Users]:
-    """Users, once the policy is enforced."""
+    """Yield the factory of users, once the policy is enforced."""
     async with AsyncExitStack() as stack:
         made = Users(plane, api, stack)
         await until_refused(await made.add(JOBS), job_with(ALL_AT_ONCE))
@@ -246,7 +246,7 @@ async def test_an_admitted_job_is_checked_again_only_if_its_template_changes(
 
 
 async def test_a_template_of_maximum_size_stays_within_the_cel_cost_limit(users: Users) -> None:
-    """An expression that costs the API server too much is a refusal."""
+    """The API server rejects a request if an expression exceeds the cost limit."""
     jobs_only = await users.add(JOBS)
     variables = [{"name": f"V{number}", "value": "x"} for number in range(512)]
     names = ["trainer", *(f"side-{number}" for number in range(31))]

@@ -38,7 +38,7 @@ RELEASE = "trainingjob-operator"
 
 @pytest.fixture
 def install(plane: ControlPlane, api: Api) -> Iterator[list[str]]:
-    """The policies of an install in the test's namespace; their names."""
+    """Create the policies of an install in the test's namespace; yield their names."""
     values = {
         "logVolume": {"existingClaim": "logs"},
         "extraVolumes": [{"name": "more", "persistentVolumeClaim": {"claimName": "extra"}}],
@@ -54,7 +54,7 @@ def install(plane: ControlPlane, api: Api) -> Iterator[list[str]]:
 
 @pytest.fixture
 async def users(install: list[str], plane: ControlPlane, api: Api) -> AsyncIterator[Users]:
-    """Users, once both policies are enforced."""
+    """Yield the factory of users, once both policies are enforced."""
     async with AsyncExitStack() as stack:
         made = Users(plane, api, stack)
         await until_refused(await made.add(JOBS), job_with(ALL_AT_ONCE))
@@ -88,7 +88,7 @@ OF_THE_INSTALL: dict[str, Object] = {
 
 
 def job_with_logs(claim: str) -> Object:
-    """A job with a directory of its own on this claim."""
+    """Return a job with its own directory on this claim."""
     job = job_with(NO_TOKEN)
     job["spec"]["logs"] = {"volume": True, "claimName": claim}
     return job
@@ -133,7 +133,7 @@ LABELS_OF_OTHERS = {
 
 
 def job_labelled(labels: dict[str, str]) -> Object:
-    """A job whose pods have these labels."""
+    """Return a job whose pods have these labels."""
     job = job_with(NO_TOKEN)
     job["spec"]["template"]["metadata"] = {"labels": labels}
     return job

@@ -14,7 +14,7 @@ from tests.support.repository import ROOT
 def smoke(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[subprocess.CompletedProcess[str], Any]:
-    """A smoke run, and what it wrote for programs."""
+    """Run the benchmark's smoke size once; return its machine-readable results."""
     written = tmp_path_factory.mktemp("bench") / "bench.json"
     done = subprocess.run(
         [sys.executable, "-m", "hack.bench", "--smoke", "--json", written],

@@ -21,8 +21,8 @@ FINALIZER = "trainingjob.dev/record"
 
 
 @pytest.fixture
-async def unclaimable(api: Api) -> AsyncIterator[Api]:
-    """The client of a namespace whose jobs may not have our finalizer; the rule goes at the end."""
+async def api_rejecting_the_finalizer(api: Api) -> AsyncIterator[Api]:
+    """Yield the client of a namespace where a policy rejects the operator's finalizer on jobs; delete the policy at the end."""
     jobs = {
         "apiGroups": ["trainingjob.dev"],
         "apiVersions": ["v1alpha1"],
@@ -52,7 +52,7 @@ async def unclaimable(api: Api) -> AsyncIterator[Api]:
 
 
 async def wait_until_refused(api: Api) -> None:
-    """A rule is in force a moment after it was made."""
+    """Wait until the policy is enforced, which takes a moment after its creation."""
     await api.apply(make_job("probe", suspend=True))
     async with asyncio.timeout(60):
         while True:
@@ -66,9 +66,9 @@ async def wait_until_refused(api: Api) -> None:
 
 
 async def test_a_job_whose_finalizer_is_denied_shows_why_and_starts_without_a_record(
-    api_server: ApiServerUnderTest, unclaimable: Api, tmp_path: Path
+    api_server: ApiServerUnderTest, api_rejecting_the_finalizer: Api, tmp_path: Path
 ) -> None:
-    api = unclaimable
+    api = api_rejecting_the_finalizer
     with (
         HttpEndpoint() as ledger,
         OperatorProcess(

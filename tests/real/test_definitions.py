@@ -26,7 +26,7 @@ NAMES = ["retentionpolicies.trainingjob.dev", "trainingjobs.trainingjob.dev"]
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
-    """A control plane of this module's own: definitions come and go, for all who use it."""
+    """Start a control plane for this module: its tests create and delete CRDs, which affects every client."""
     folder = tmp_path_factory.mktemp("bare")
     with new_control_plane(folder / "state", Options(scheduler=False)) as plane:
         yield Kubectl(plane.kubeconfig, folder / "kubectl-cache")
@@ -34,7 +34,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 
 @pytest.fixture
 def kubectl(bare: Kubectl) -> Iterator[Kubectl]:
-    """kubectl on a cluster that has never heard of us."""
+    """Return kubectl on a cluster without the project's CRDs."""
     yield bare
     forget_definitions(bare.kubeconfig)
 

@@ -17,7 +17,7 @@ Object = dict[str, Any]
 
 
 async def running_job(api: Api, name: str, nodes: int = 2) -> list[Object]:
-    """A job whose ranks all run, as far as the API server knows."""
+    """Create a job whose pods are all Running in the API server, without a node."""
     await api.apply(unscheduled(make_job(name, nodes=nodes)))
     for pod in await api.wait_for_pods(name, nodes):
         await api.start_pod(pod)
@@ -35,7 +35,7 @@ def uids(pods: list[Object]) -> list[str]:
 
 
 async def bind(api: Api, pod: Object, node: str = "played-by-a-test") -> None:
-    """Give a pod to a node: from then on it goes only when its node says that it has stopped."""
+    """Bind a pod to a node: from then on it is deleted only after the node has confirmed that it stopped."""
     target = {"apiVersion": "v1", "kind": "Node", "name": node}
     body = {"metadata": {"name": pod["metadata"]["name"]}, "target": target}
     path = f"/api/v1/namespaces/{api.namespace}/pods/{pod['metadata']['name']}/binding"

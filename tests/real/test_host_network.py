@@ -16,7 +16,7 @@ Object = dict[str, Any]
 
 
 async def endpoints_of(api: Api, service: str, count: int) -> tuple[list[Object], list[Object]]:
-    """The endpoints and ports of a Service as soon as there are so many endpoints."""
+    """Wait for this number of endpoints of a Service; return them and its ports."""
     path = f"/apis/discovery.k8s.io/v1/namespaces/{api.namespace}/endpointslices"
     deadline = time.monotonic() + PATIENCE_S
     while True:

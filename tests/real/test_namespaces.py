@@ -17,7 +17,7 @@ pytestmark = pytest.mark.real_only
 
 @pytest.fixture
 def operator(api: Api, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that compares its memory with the cluster every second."""
+    """Run an operator that resyncs with the cluster every second."""
     with OperatorProcess(
         api.server.operator_kubeconfig,
         tmp_path / "operator.log",
@@ -92,7 +92,7 @@ async def test_a_recreated_namespace_is_served_like_a_new_one(
 
 
 async def wait_for_comparisons(audit: AuditLog, user: str, count: int = 2) -> None:
-    """Wait until the operator has listed all jobs and all pods so many times more."""
+    """Wait until the operator has listed all jobs and all pods this many more times."""
 
     def lists() -> int:
         requests = audit.requests(user=user, verb="list", namespace="", resource="pods")

@@ -36,7 +36,7 @@ Object = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerUnderTest]:
-    """A control plane of this module's own: its controllers are slow to come back."""
+    """Start a control plane for this module: its controllers recover slowly from the restarts."""
     folder = tmp_path_factory.mktemp("outages")
     with new_control_plane(folder / "state", Options(scheduler=False)) as plane:
         install_crds(plane.kubeconfig)
@@ -46,7 +46,7 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerUn
 
 @pytest.fixture
 def operator(plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """An operator that goes on only by its watches: no comparison is due while a test lasts."""
+    """Run an operator that relies on its watches: no resync is due during a test."""
     with OperatorProcess(
         api.server.operator_kubeconfig,
         tmp_path / "operator.log",
@@ -70,9 +70,9 @@ async def running_job(api: Api, name: str) -> list[Object]:
 async def restart(
     plane: ControlPlane, api: Api, *, between: Callable[[], object] = lambda: None
 ) -> None:
-    """Restart the API server, from this thread: a server does not outlive the one that starts it.
+    """Restart the API server from this thread: a child process is killed when the thread that started it ends.
 
-    What happens in between happens to etcd, while nobody looks.
+    `between` is called while only etcd is up.
     """
     plane.stop_api_server()
     between()
@@ -110,7 +110,7 @@ async def test_jobs_keep_running_during_a_restart_of_the_api_server(
         status = (await api.job(name))["status"]
         assert status["disruptions"] == 0
     # Three jobs of two, an attempt, and one that came later.
-    await expect_pods_made(audit, operator_user, 2 * 3 + 2 + 1)
+    await expect_pod_creations(audit, operator_user, 2 * 3 + 2 + 1)
     await eventually(lambda: operator.probe("/readyz")[0] == 200, within_s=60)
 
 
@@ -146,15 +146,15 @@ async def test_a_watch_with_an_expired_resource_version_loses_no_events(
     assert uids(await api.pods("calm")) == uids(calm)
     await api.wait_for_pods("doomed", 0, patience_s=COLLECTED_S)
     # Three jobs of two ranks, a second attempt of one job, and the newcomer.
-    await expect_pods_made(audit, operator_user, 2 * 3 + 2 + 1)
+    await expect_pod_creations(audit, operator_user, 2 * 3 + 2 + 1)
     # kopf and the gateway made new lists: the watches' resource versions had really expired.
     async with asyncio.timeout(90):
         while lists(audit, operator_user) < listed + 2:
             await asyncio.sleep(0.1)
 
 
-async def expect_pods_made(audit: AuditLog, user: str, count: int) -> None:
-    """Expect that the operator has created so many pods; the log says so a moment after it has."""
+async def expect_pod_creations(audit: AuditLog, user: str, count: int) -> None:
+    """Expect this number of pod creations by the operator; the audit log has them after a moment."""
 
     def made() -> int:
         return audit.count(user=user, verb="create", resource="pods", code=201).total()
@@ -169,7 +169,7 @@ def lists(audit: AuditLog, user: str) -> int:
 
 
 class Interrupted:
-    """The gateway, with something happening between the first two pages of the first list."""
+    """The gateway, with a hook between the first two pages of the first list."""
 
     def __init__(self, real: Gateway, happens: Callable[[], Awaitable[None]]) -> None:
         self.real = real

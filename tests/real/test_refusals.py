@@ -140,12 +140,12 @@ async def test_a_shutdown_can_be_strengthened_and_removed(api: Api, kubectl: Kub
 
 async def test_every_case_of_the_table_has_the_expected_result(api: Api) -> None:
     """The table is also the reference for the sandbox's validation, so it must match a real server."""
-    wrong = [told for case in CASES if (told := await judged_wrongly(api, case))]
+    wrong = [told for case in CASES if (told := await mismatch(api, case))]
 
     assert not wrong, "\n".join(wrong)
 
 
-async def judged_wrongly(api: Api, case: Case) -> str:
+async def mismatch(api: Api, case: Case) -> str:
     """Return how the server's result differs from the table; empty if it does not."""
     new = into(api.namespace, case.new)
     plural = "retentionpolicies" if new["kind"] == "RetentionPolicy" else "trainingjobs"

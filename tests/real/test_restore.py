@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real_only
 
 @pytest.fixture(scope="module")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerUnderTest]:
-    """A control plane of this module's own, whose past comes back."""
+    """Start a control plane for this module, whose etcd is restored from a snapshot."""
     folder = tmp_path_factory.mktemp("restore")
     with new_control_plane(folder / "state", Options(scheduler=False)) as plane:
         install_crds(plane.kubeconfig)

@@ -17,7 +17,7 @@ LABELS = {"app.kubernetes.io/name": "operator"}
 
 
 def deployment(node: str) -> dict[str, Any]:
-    """A Deployment whose pod has a node that lets go of nothing: there is none."""
+    """Return a Deployment whose pod is bound to a node that does not exist, so nobody confirms its deletion."""
     container = {"name": "main", "image": "example/image:1"}
     return {
         "apiVersion": "apps/v1",

@@ -31,8 +31,8 @@ WITHIN_REACH = (("create", "pods"), ("delete", "pods"), ("delete", "trainingjobs
 async def set_quota(api: Api) -> None:
     """Set a quota of one job, and wait until it is counted.
 
-    The controller looks for new kinds every 30 s, and looks at a quota that it could not count then
-    only minutes later: a new one is looked at at once.
+    The controller discovers new kinds every 30 s, and retries a quota that it could not count then
+    only minutes later: a new quota is counted at once.
     """
     quotas = f"/api/v1/namespaces/{api.namespace}/resourcequotas"
     hard = {"count/trainingjobs.trainingjob.dev": "1"}

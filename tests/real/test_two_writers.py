@@ -61,11 +61,11 @@ class Replica:
         )
 
     def is_ready(self) -> bool:
-        """True if it works, or could take over."""
+        """True if it leads, or is ready to take over."""
         return not self.is_frozen and self.process.probe("/readyz")[0] == 200
 
     def tend(self) -> None:
-        """End the faults whose time is over, and start the process if it has ended."""
+        """End the faults that are due, and start the process if it has ended."""
         for each in tuple(self.repairs):  # another thread may add one meanwhile
             if each[0] <= time.monotonic():
                 self.repairs.remove(each)
@@ -74,13 +74,13 @@ class Replica:
             self.process.start()
 
     def later(self, seconds: float, repair: Callable[[], None]) -> None:
-        """Undo a fault after so many seconds."""
+        """Undo a fault after this many seconds."""
         self.repairs.append((time.monotonic() + seconds, repair))
 
     # --- faults ---------------------------------------------------------------------------------
 
     def hurt(self, dice: random.Random) -> str:
-        """Do one of them, and say which."""
+        """Inject a random fault; return its name."""
         seconds = dice.uniform(0.3, 5.0)
         faults: list[Callable[[float], None]] = [
             lambda _: self._signal(signal.SIGKILL),
@@ -151,7 +151,7 @@ def replicas(plane: ControlPlane, api: Api, folder: Path) -> Iterator[list[Repli
 
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run it beside the block, to whose end it goes on."""
+    """Run the work concurrently with the block, until the block ends."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -179,8 +179,8 @@ async def work(api: Api) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def tended(found: list[Replica]) -> AsyncIterator[None]:
-    """Faults end, and processes are started again, for as long as the block lasts."""
+async def tend_replicas(found: list[Replica]) -> AsyncIterator[None]:
+    """During the block, end faults when they are due and restart processes that have ended."""
 
     async def keep_tending() -> None:
         while True:
@@ -194,7 +194,7 @@ async def tended(found: list[Replica]) -> AsyncIterator[None]:
 
 @pytest.fixture
 def accounts(plane: ControlPlane, api: Api) -> Iterator[None]:
-    """Two accounts, by which the audit log tells the operators from one another."""
+    """Create two accounts, so that the audit log distinguishes the operators."""
     binding = f"two-writers-{api.namespace}"
     subjects = [f"--serviceaccount={api.namespace}:{name}" for name in NAMES]
     for name in NAMES:
@@ -206,7 +206,7 @@ def accounts(plane: ControlPlane, api: Api) -> Iterator[None]:
 
 
 async def wait_for_leader(found: list[Replica], *, with_standby: bool) -> Replica:
-    """Return the one that works, as soon as there is one, and the other could take over if asked."""
+    """Wait until one replica leads and the other is ready to take over; return the leader."""
     asked, pause = found if with_standby else [], poll_intervals()
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -216,8 +216,8 @@ async def wait_for_leader(found: list[Replica], *, with_standby: bool) -> Replic
             await asyncio.sleep(next(pause))
 
 
-async def hurt_one(found: list[Replica], dice: random.Random, number: int) -> str:
-    """Do the fault of this number: mostly to the leader, as one of the standby shows little."""
+async def inject_fault(found: list[Replica], dice: random.Random, number: int) -> str:
+    """Inject the fault of this number: mostly into the leader, as faults of the standby show little."""
     if number % STAGED == 0:
         leader = await wait_for_leader(found, with_standby=True)
         return await asyncio.to_thread(leader.kill)
@@ -235,9 +235,9 @@ async def test_only_one_operator_writes_at_a_time_during_fifty_random_faults(
     seed = random.randrange(2**32)
     dice, done = random.Random(seed), list[str]()
     with replicas(plane, api, tmp_path) as found:
-        async with tended(found), work(api):
+        async with tend_replicas(found), work(api):
             for number in range(FAULTS):
-                done.append(await hurt_one(found, dice, number))
+                done.append(await inject_fault(found, dice, number))
                 await asyncio.sleep(dice.uniform(0.2, 2.0))
             async with asyncio.timeout(PATIENCE_S):  # all faults end by themselves
                 while any(each.repairs for each in found):

@@ -37,7 +37,7 @@ RECORDED: dict[str, Any] = {"phase": "Succeeded", "recordState": "Stored"}
 
 @pytest.fixture
 async def jobs(api: Api) -> Api:
-    """Three jobs in different states; nobody looks after them."""
+    """Create three jobs in different states, without an operator."""
     states = {"runs": RUNNING, "failed": STORED, "done": RECORDED}
     for name, status in states.items():
         await api.apply(make_job(name, nodes=2, framework="Torch", managedBy="example.com/test"))

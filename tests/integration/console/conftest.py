@@ -12,13 +12,13 @@ from tests.support.console.console_under_test import ConsoleUnderTest, running_c
 
 @pytest.fixture
 async def console(api: Api) -> AsyncIterator[ConsoleUnderTest]:
-    """A console without a log-in, for the test's own namespace."""
+    """Run a console without a log-in, for the test's own namespace."""
     async with running_console(api.server, namespaces=[api.namespace]) as found:
         yield found
 
 
 async def listed(console: ConsoleUnderTest, holds: Callable[[Any], bool], query: str = "") -> Any:
-    """The list as soon as this holds of it."""
+    """Poll the list of jobs until the predicate is true; return the list."""
     async with asyncio.timeout(30):
         while True:
             answer = await console.get(f"/api/jobs{query}")
@@ -29,7 +29,7 @@ async def listed(console: ConsoleUnderTest, holds: Callable[[Any], bool], query:
 
 
 async def until_indexed(console: ConsoleUnderTest, job: Any) -> None:
-    """Wait until the console knows of a job."""
+    """Wait until the console's index contains a job."""
     async with asyncio.timeout(30):
         while console.console.components.index.get(job["metadata"]["uid"]) is None:
             await asyncio.sleep(0.01)

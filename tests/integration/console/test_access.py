@@ -25,8 +25,8 @@ pytestmark = pytest.mark.sandbox_only
 
 
 @pytest.fixture
-async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
-    """A console with a log-in, before a server that knows two users."""
+async def token_console(api: Api) -> AsyncIterator[ConsoleUnderTest]:
+    """Run a console with a log-in, and an API server with two users."""
     accounts = api.server.inside.server.accounts.by_token
     accounts["admin"] = Account("admin")  # the kubeconfig of the tests and of the console
     accounts[ADMIN] = Account("ada")
@@ -42,7 +42,7 @@ async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
 
 @asynccontextmanager
 async def browser_of(console: ConsoleUnderTest, token: str) -> AsyncIterator[ConsoleUnderTest]:
-    """A browser of its own, logged in."""
+    """Return a new client with its own cookies, logged in."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
         browser = ConsoleUnderTest(console.console, console.url, session)
         answer = await browser.post("/api/login", {"token": token})
@@ -51,7 +51,7 @@ async def browser_of(console: ConsoleUnderTest, token: str) -> AsyncIterator[Con
 
 
 async def test_each_user_sees_and_does_only_what_rbac_permits(
-    api: Api, guarded: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
+    api: Api, token_console: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     await api.apply(make_job("mine"))
@@ -65,7 +65,7 @@ async def test_each_user_sees_and_does_only_what_rbac_permits(
     def ours(answer: Any) -> list[str]:
         return sorted(row["name"] for row in answer["items"] if row["namespace"] in names)
 
-    async with browser_of(guarded, ADMIN) as ada, browser_of(guarded, READER) as rita:
+    async with browser_of(token_console, ADMIN) as ada, browser_of(token_console, READER) as rita:
         both = await listed(ada, lambda answer: len(ours(answer)) == 2)
         assert set(both["namespaces"]) >= names
         one = await listed(rita, lambda answer: ours(answer) == ["mine"])
@@ -91,11 +91,11 @@ async def test_each_user_sees_and_does_only_what_rbac_permits(
 
 
 async def test_a_log_out_in_one_tab_closes_the_sockets_of_all_tabs_with_that_token(
-    guarded: ConsoleUnderTest,
+    token_console: ConsoleUnderTest,
 ) -> None:
-    async with browser_of(guarded, ADMIN) as ada:
-        tabs = [await guarded.socket(ADMIN) for _ in range(2)]
-        other = await guarded.socket(READER)
+    async with browser_of(token_console, ADMIN) as ada:
+        tabs = [await token_console.socket(ADMIN) for _ in range(2)]
+        other = await token_console.socket(READER)
         assert [tab.status for tab in (*tabs, other)] == [101] * 3
         for tab in (*tabs, other):
             await tab.send({"type": "sub", "id": 1, "kind": "jobs"})
@@ -111,15 +111,15 @@ async def test_a_log_out_in_one_tab_closes_the_sockets_of_all_tabs_with_that_tok
 
 
 async def test_requests_without_a_valid_token_are_unauthorized(
-    guarded: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
+    token_console: ConsoleUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     for path in ("/api/jobs", "/api/jobs/0-0"):
-        assert (await guarded.get(path)).json["error"]["reason"] == "Unauthorized", path
-    session = (await guarded.get("/api/session")).json
+        assert (await token_console.get(path)).json["error"]["reason"] == "Unauthorized", path
+    session = (await token_console.get("/api/session")).json
     assert (session["user"], session["loginNeeded"], session["namespaces"]) == (None, True, [])
     for token in (STRANGER, "two words", "", "x" * 20_000):
-        answer = await guarded.post("/api/login", {"token": token})
+        answer = await token_console.post("/api/login", {"token": token})
         assert answer.status in (400, 401), token
         assert "Set-Cookie" not in answer.headers
         assert not token or token not in answer.text
@@ -127,34 +127,34 @@ async def test_requests_without_a_valid_token_are_unauthorized(
 
 
 async def test_invalid_tokens_evict_no_user_from_the_cache_and_no_token_is_stored(
-    guarded: ConsoleUnderTest,
+    token_console: ConsoleUnderTest,
 ) -> None:
-    async with browser_of(guarded, ADMIN) as ada:
+    async with browser_of(token_console, ADMIN) as ada:
         owners = ada.console.components.access.reviews.owners
         for number in range(300):
             bearer = {"Authorization": f"Bearer {STRANGER}-{number}"}
-            assert (await guarded.get("/api/about", headers=bearer)).status == 401
+            assert (await token_console.get("/api/about", headers=bearer)).status == 401
         assert (len(owners.answers), len(owners.refusals)) == (1, owners.refusals.limit)
         assert (await ada.get("/api/about")).status == 200
         assert "name='ada'" in repr(vars(owners.answers))
         assert ADMIN not in repr(vars(owners.answers)) + repr(vars(owners.refusals))
 
 
-async def test_a_token_in_a_header_needs_no_cookie(guarded: ConsoleUnderTest) -> None:
+async def test_a_token_in_a_header_needs_no_cookie(token_console: ConsoleUnderTest) -> None:
     bearer = {"Authorization": f"Bearer {ADMIN}"}
-    assert (await guarded.get("/api/jobs", headers=bearer)).status == 200
+    assert (await token_console.get("/api/jobs", headers=bearer)).status == 200
     body: dict[str, Any] = {
         "action": "stop",
         "jobs": [{"namespace": "a", "name": "b", "uid": "c"}],
     }
     # No page of another origin can send such a header, so it needs no Origin.
-    answer = await guarded.request("POST", "/api/actions", json=body, headers=bearer)
+    answer = await token_console.request("POST", "/api/actions", json=body, headers=bearer)
     assert answer.json["results"][0]["message"] == "it no longer exists"
 
 
-async def test_the_cookie_is_host_only_and_http_only(guarded: ConsoleUnderTest) -> None:
+async def test_the_cookie_is_host_only_and_http_only(token_console: ConsoleUnderTest) -> None:
     async def cookie(**headers: str) -> str:
-        answer = await guarded.post("/api/login", {"token": ADMIN}, headers=headers)
+        answer = await token_console.post("/api/login", {"token": ADMIN}, headers=headers)
         assert answer.status == 204, answer
         return answer.headers["Set-Cookie"]
 
@@ -165,12 +165,12 @@ async def test_the_cookie_is_host_only_and_http_only(guarded: ConsoleUnderTest) 
     assert {"HttpOnly", "SameSite=strict", "Secure", "Path=/"} <= set(behind.split("; "))
     assert "Domain" not in behind
     elsewhere = {"Host": "jobs.example.com", "Origin": "http://jobs.example.com"}
-    refused = await guarded.post("/api/login", {"token": ADMIN}, headers=elsewhere)
+    refused = await token_console.post("/api/login", {"token": ADMIN}, headers=elsewhere)
     assert refused.status == 403
     assert "plain HTTP" in refused.json["error"]["message"]
 
 
-@pytest.mark.usefixtures("guarded")  # the server knows its users
+@pytest.mark.usefixtures("token_console")  # the server knows its users
 async def test_two_consoles_on_ports_of_one_host_have_separate_log_ins(api: Api) -> None:
     users = {"ada": ADMIN, "rita": READER}
     async with (
@@ -200,10 +200,10 @@ async def test_two_consoles_on_ports_of_one_host_have_separate_log_ins(api: Api)
     ],
 )
 async def test_the_name_of_the_cookie_over_plain_http_contains_the_port(
-    guarded: ConsoleUnderTest, host: str, name: str
+    token_console: ConsoleUnderTest, host: str, name: str
 ) -> None:
     headers = {"Host": host, "Origin": f"http://{host}"}
-    answer = await guarded.post("/api/login", {"token": ADMIN}, headers=headers)
+    answer = await token_console.post("/api/login", {"token": ADMIN}, headers=headers)
     assert answer.headers["Set-Cookie"].startswith(f"{name}=")
 
 
@@ -218,7 +218,7 @@ async def test_the_name_of_the_cookie_over_plain_http_contains_the_port(
         ("http, https", False),
     ],
 )
-@pytest.mark.usefixtures("guarded")  # the server knows its users
+@pytest.mark.usefixtures("token_console")  # the server knows its users
 async def test_the_scheme_forwarded_by_a_proxy_overrides_the_settings(
     api: Api, forwarded: str | None, taken: bool
 ) -> None:

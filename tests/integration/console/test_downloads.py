@@ -25,7 +25,7 @@ REQUEST_S = 1.0
 
 
 async def pod_of(api: Api, job: dict[str, Any]) -> str:
-    """A pod of the job that runs, without a node or an operator; its name."""
+    """Create a running pod of the job, without a node or an operator; return its name."""
     name = f"pod-{uuid4().hex[:8]}"
     labels = {constants.LABEL_JOB_UID: job["metadata"]["uid"], constants.LABEL_INDEX: "0"}
     pod = {

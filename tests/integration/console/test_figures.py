@@ -15,8 +15,8 @@ ADMIN, MONITOR, USER = "token-of-ada", "token-of-a-monitor", "token-of-rita"
 
 
 @pytest.fixture
-async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
-    """A console with a log-in, before a server with three users, and an operator that does not answer."""
+async def token_console(api: Api) -> AsyncIterator[ConsoleUnderTest]:
+    """Run a console with a log-in, an API server with three users, and an operator that does not respond."""
     accounts = api.server.inside.server.accounts.by_token
     accounts["admin"] = Account("admin")
     accounts[ADMIN] = Account("ada")
@@ -41,14 +41,14 @@ async def get(console: ConsoleUnderTest, path: str, token: str) -> tuple[int, An
 
 @pytest.mark.sandbox_only
 async def test_figures_require_the_right_to_list_all_jobs_or_to_get_the_metrics(
-    guarded: ConsoleUnderTest,
+    token_console: ConsoleUnderTest,
 ) -> None:
     for token, may in ((ADMIN, True), (MONITOR, True), (USER, False)):
-        status, figures = await get(guarded, "/api/housekeeping", token)
+        status, figures = await get(token_console, "/api/housekeeping", token)
         assert (status, "series" in figures) == ((200, True) if may else (403, False))
-        status, about = await get(guarded, "/api/about", token)
+        status, about = await get(token_console, "/api/about", token)
         assert (status, bool(about["limits"]), bool(about["version"])) == (200, may, True)
-        page = await guarded.socket(token)
+        page = await token_console.socket(token)
         await page.send({"type": "sub", "id": 1, "kind": "housekeeping"})
         first = await page.receive()
         assert first is not None
@@ -59,9 +59,9 @@ async def test_figures_require_the_right_to_list_all_jobs_or_to_get_the_metrics(
 
 @pytest.mark.sandbox_only
 async def test_an_open_page_gets_no_figures_after_the_right_is_revoked(
-    api: Api, guarded: ConsoleUnderTest
+    api: Api, token_console: ConsoleUnderTest
 ) -> None:
-    page = await guarded.socket(MONITOR)
+    page = await token_console.socket(MONITOR)
     await page.send({"type": "sub", "id": 1, "kind": "housekeeping"})
     assert (await page.receive_kind("delta"))["id"] == 1
     api.server.inside.server.accounts.by_token[MONITOR] = Account("monitor", verbs=frozenset())

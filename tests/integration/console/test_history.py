@@ -22,13 +22,13 @@ FORGED = urlsafe_b64encode(json.dumps(["-created", 1, None, "AAAA", True]).encod
 
 @pytest.fixture
 def records(tmp_path: Path) -> Iterator[RecordServiceProcess]:
-    """A record service with a database of its own."""
+    """Run a record service with its own database."""
     with RecordServiceProcess(tmp_path, f"sqlite:///{tmp_path / 'records.db'}") as service:
         yield service
 
 
 def of_service(records: RecordServiceProcess) -> dict[str, Any]:
-    """The settings of a console of the cluster that the records name."""
+    """Return the settings of a console that shows the records of this cluster name."""
     return {
         "records_url": f"{records.url}/api/v1/jobs",
         "records_token_file": records.token_file,
@@ -37,7 +37,7 @@ def of_service(records: RecordServiceProcess) -> dict[str, Any]:
 
 
 async def all_pages(console: ConsoleUnderTest, query: str) -> list[Any]:
-    """The answers from the first page to the last."""
+    """Return the responses from the first page to the last."""
     pages = []
     cursor = ""
     while True:
@@ -110,7 +110,7 @@ async def test_existing_jobs_are_listed_without_the_record_service(
 
 @pytest.fixture(params=[(200, 60.0, {3, 1}), (4, 60.0, {3, 1}), (4, 0.0, {1, 0})])
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """The sizes of pages where so many records are fetched at once, for so many seconds."""
+    """Return the page sizes with this number of records per request and this many seconds for each page."""
     fetched, page_s, found = request.param
     monkeypatch.setattr(history, "_FETCHED", fetched)
     monkeypatch.setattr(history, "_PAGE_S", page_s)

@@ -9,7 +9,7 @@ from tests.support.console.console_under_test import ConsoleUnderTest
 
 
 async def act(console: ConsoleUnderTest, action: str, *rows: Any, dry_run: bool = False) -> Any:
-    """The results of an action."""
+    """Send an action; return its results."""
     body = {"action": action, "jobs": list(rows), "dryRun": dry_run}
     answer = await console.post("/api/actions", body)
     assert answer.status == 200, answer

@@ -42,7 +42,7 @@ def written(rank: int) -> bytes:
 
 @asynccontextmanager
 async def job_that_writes(node: ProcessNode, folder: Path, root: Path) -> AsyncIterator[Any]:
-    """A job of two ranks, which write the rest of their logs when the flag is there."""
+    """Return a job of two ranks that write the rest of their logs once the flag file exists."""
     settings = {"TRAININGJOB_NAMESPACES": "default", "TRAININGJOB_VOLUME__ROOT": str(root)}
     operator = OperatorProcess(node.kubeconfig, folder / "operator.log", **settings)
     script = WRITES.replace("{flag}", str(folder / "flag"))
@@ -71,7 +71,7 @@ async def sources(console: ConsoleUnderTest, uid: str, state: str, number: int) 
 
 
 async def read_all(console: ConsoleUnderTest, path: str) -> tuple[str, int]:
-    """The log window by window, and how many lines were cut."""
+    """Read the log window by window; return it with the number of cut lines."""
     text, cut, at = "", 0, 0
     while True:
         window = (await console.get(f"{path}?offset={at}")).json
@@ -85,7 +85,7 @@ async def read_all(console: ConsoleUnderTest, path: str) -> tuple[str, int]:
 async def is_as_written(
     console: ConsoleUnderTest, base: str, rank: int, archived: dict[str, Any]
 ) -> None:
-    """The archive, asked for in each way, has what the rank wrote."""
+    """Check that the archive, read in each way, has the bytes that the rank wrote."""
     path = f"{base}/archive:0:{rank}:main"
     log = written(rank)
     downloaded = await console.get(f"{path}/download")

@@ -35,14 +35,14 @@ Socket = aiohttp.ClientWebSocketResponse
 
 @pytest.fixture(params=[Nginx, HaProxy], ids=lambda each: str(each.program))
 def kind(request: pytest.FixtureRequest) -> type[Proxy]:
-    """Each proxy; the test is skipped without it."""
+    """Yield each kind of proxy; skip the test if it is not installed."""
     found: type[Proxy] = request.param
     found.find()
     return found
 
 
 class Browser:
-    """A browser before the proxy, with its cookies."""
+    """A client of the proxy with cookies, as a browser."""
 
     def __init__(self, proxy: Proxy, session: aiohttp.ClientSession) -> None:
         self.session = session
@@ -63,9 +63,9 @@ class Browser:
 
     @asynccontextmanager
     async def socket(self, position: str | None = None) -> AsyncIterator[Socket]:
-        """The socket of a page of jobs, from a position on; None: from what a list has now, as a page does.
+        """Open the socket of a page of jobs from a position; None: from that of the current list, as a page does.
 
-        Without one, what changes before the console has opened the subscription is not sent.
+        Without a position, changes before the start of the subscription are not sent.
         """
         if position is None:
             position = (await self.get("/api/jobs"))["position"]
@@ -77,10 +77,10 @@ class Browser:
 
 
 @asynccontextmanager
-async def behind(
+async def browser_behind_proxy(
     kind: type[Proxy], console: ConsoleUnderTest, folder: Path, **more: Any
 ) -> AsyncIterator[tuple[Proxy, Browser]]:
-    """A proxy before a console, and a browser before the proxy."""
+    """Run a console behind a proxy; yield a client of the proxy."""
     authority, trust = trustme.CA(), ssl.create_default_context()
     authority.configure_trust(trust)
     setting = Setting(
@@ -123,7 +123,7 @@ async def test_a_page_survives_idle_minutes_and_a_reload_of_the_proxy(
 ) -> None:
     async with (
         running_console(api.server, auth="token", limits=PINGS) as console,
-        behind(kind, console, tmp_path) as (proxy, browser),
+        browser_behind_proxy(kind, console, tmp_path) as (proxy, browser),
     ):
         assert (await browser.get("/api/session"))["loginNeeded"]
         await browser.log_in()
@@ -143,7 +143,7 @@ async def test_a_page_resumes_after_a_proxy_reload_closed_its_socket(
 ) -> None:
     async with (
         running_console(api.server, auth="token", limits=PINGS) as console,
-        behind(kind, console, tmp_path, leave_s=1) as (proxy, browser),
+        browser_behind_proxy(kind, console, tmp_path, leave_s=1) as (proxy, browser),
     ):
         await browser.log_in()
         position = (await browser.get("/api/jobs"))["position"]
@@ -162,10 +162,10 @@ async def test_a_page_resumes_after_a_proxy_reload_closed_its_socket(
 async def test_a_proxy_closes_a_connection_without_pings_after_a_minute(
     kind: type[Proxy], api: Api, tmp_path: Path
 ) -> None:
-    """So the tests above are of the proxy's own limit."""
+    """So the tests above exceed the proxy's own idle limit."""
     async with (
         running_console(api.server, auth="token", limits=SILENT) as console,
-        behind(kind, console, tmp_path) as (_, browser),
+        browser_behind_proxy(kind, console, tmp_path) as (_, browser),
     ):
         await browser.log_in()
         async with browser.socket() as socket:
@@ -178,7 +178,7 @@ async def test_no_log_in_is_needed_if_the_proxy_sends_a_token_for_each_user(
     Nginx.find()
     async with (
         running_console(api.server, auth="token", limits=PINGS) as console,
-        behind(Nginx, console, tmp_path, token="of-the-proxy") as (_, browser),
+        browser_behind_proxy(Nginx, console, tmp_path, token="of-the-proxy") as (_, browser),
     ):
         assert not (await browser.get("/api/session"))["loginNeeded"]
         async with browser.socket() as socket:

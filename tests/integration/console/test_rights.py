@@ -23,8 +23,8 @@ pytestmark = pytest.mark.sandbox_only
 
 
 @pytest.fixture
-async def guarded(api: Api) -> AsyncIterator[ConsoleUnderTest]:
-    """A console that reviews rights often, with a server where the user Rita has rights to one namespace."""
+async def token_console(api: Api) -> AsyncIterator[ConsoleUnderTest]:
+    """Run a console that reviews rights often, and an API server where the user Rita has rights to one namespace."""
     accounts = api.server.inside.server.accounts.by_token
     accounts["admin"] = Account("admin")
     _let_rita(api, True)
@@ -43,7 +43,7 @@ def _let_rita(api: Api, may: bool, *more: str) -> None:
 
 
 async def _subscribed(console: ConsoleUnderTest) -> RawSocket:
-    """A page that follows the list of jobs as subscription 1."""
+    """Return a socket that follows the list of jobs as subscription 1."""
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     position = (await console.get("/api/jobs", headers=bearer)).json["position"]
     page = await console.socket(TOKEN)
@@ -51,7 +51,7 @@ async def _subscribed(console: ConsoleUnderTest) -> RawSocket:
     return page
 
 
-async def _all_until_now(page: RawSocket) -> list[dict[str, Any]]:
+async def _drain_frames(page: RawSocket) -> list[dict[str, Any]]:
     """Return all frames that were sent before the response to a request sent now."""
     await page.send({"type": "unsub", "id": 99})
     found = []
@@ -62,12 +62,12 @@ async def _all_until_now(page: RawSocket) -> list[dict[str, Any]]:
 
 
 async def test_a_followed_log_ends_when_the_right_to_its_namespace_is_revoked(
-    api: Api, guarded: ConsoleUnderTest
+    api: Api, token_console: ConsoleUnderTest
 ) -> None:
     job = await api.apply(make_job("mine"))
-    await until_indexed(guarded, job)
+    await until_indexed(token_console, job)
     async with pod_that_writes(api, job):
-        page = await _subscribed(guarded)
+        page = await _subscribed(token_console)
         wanted = {"kind": "logs", "uid": job["metadata"]["uid"], "source": "live:0:0:main"}
         await page.send({"type": "sub", "id": 2, **wanted})
         await page.receive_kind("log")
@@ -81,7 +81,7 @@ async def test_a_followed_log_ends_when_the_right_to_its_namespace_is_revoked(
                 if frame["type"] in ("error", "resync", "end"):
                     ended[frame["id"]] = frame.get("reason", frame["type"])
         assert ended == {1: "resync", 2: "Forbidden"}
-        assert await _all_until_now(page) == []
+        assert await _drain_frames(page) == []
         await page.send({"type": "sub", "id": 3, **wanted})
         refused = await page.receive_kind("error")
         assert (refused["id"], refused["reason"]) == (3, "NotFound")
@@ -89,36 +89,36 @@ async def test_a_followed_log_ends_when_the_right_to_its_namespace_is_revoked(
 
 
 async def test_a_new_job_is_hidden_if_the_right_was_revoked_while_its_namespace_was_empty(
-    api: Api, guarded: ConsoleUnderTest
+    api: Api, token_console: ConsoleUnderTest
 ) -> None:
     job = await api.apply(make_job("first"))
-    await until_indexed(guarded, job)
-    page = await _subscribed(guarded)
+    await until_indexed(token_console, job)
+    page = await _subscribed(token_console)
     await api.delete_job("first")
     assert (await page.receive_kind("delta"))["gone"] == [job["metadata"]["uid"]]
     _let_rita(api, False)
     await page.receive_kind("resync")
     late = await api.apply(make_job("late"))
-    await until_indexed(guarded, late)
-    assert await _all_until_now(page) == []
+    await until_indexed(token_console, late)
+    assert await _drain_frames(page) == []
     page.close()
 
 
 async def test_denied_namespaces_are_not_reviewed_again_but_new_ones_are(
-    api: Api, guarded: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
+    api: Api, token_console: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    components = guarded.console.components
+    components = token_console.console.components
     job = await api.apply(make_job("mine"))
-    await until_indexed(guarded, job)
+    await until_indexed(token_console, job)
     async with asyncio.timeout(30):
         while not components.index.is_complete:  # its list would take away what comes now
             await asyncio.sleep(0.01)
     for number in range(40):
         components.index.put(fake_job(f"foreign-{number}", namespace=f"foreign-{number}"))
-    page = await _subscribed(guarded)
+    page = await _subscribed(token_console)
     components.index.put(fake_job("probe", namespace=api.namespace))
     await page.receive_kind("delta")  # the list is open
-    asked = _asked_about(guarded, monkeypatch)
+    asked = _asked_about(token_console, monkeypatch)
 
     async def until_asked(namespace: str, times: int) -> None:
         async with asyncio.timeout(30):
@@ -136,7 +136,7 @@ async def test_denied_namespaces_are_not_reviewed_again_but_new_ones_are(
 
 
 async def test_the_first_job_of_a_namespace_soon_appears_for_a_user_with_rights_to_it_alone(
-    api: Api, guarded: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
+    api: Api, token_console: ConsoleUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _let_rita(api, True, "granted-1", "granted-2")
     limits = Limits(newcomers=0.1)
@@ -164,7 +164,7 @@ async def test_the_first_job_of_a_namespace_soon_appears_for_a_user_with_rights_
         await page.receive_kind("delta")
         index.put(fake_job("granted-2", namespace="granted-2"))
         assert (await page.receive_kind("resync"))["id"] == 3
-        assert await _all_until_now(page) == []
+        assert await _drain_frames(page) == []
         page.close()
 
 

@@ -21,7 +21,7 @@ from trainingjob_web.tls import HANDSHAKES
 
 
 class Authority:
-    """Certificates as a Secret of cert-manager is mounted, and who trusts them."""
+    """A CA, and certificate files as in a mounted Secret of cert-manager."""
 
     def __init__(self, folder: Path) -> None:
         self._authority = trustme.CA()
@@ -46,7 +46,7 @@ class Authority:
         return context
 
     async def shown(self, console: ConsoleUnderTest) -> str:
-        """The name in the certificate that a new connection gets."""
+        """Return the name in the certificate that a new connection gets."""
         where = URL(console.url)
         _, writer = await asyncio.open_connection(where.host, where.port, ssl=self.trust)
         subject = dict(each[0] for each in writer.get_extra_info("peercert")["subject"])
