@@ -66,5 +66,5 @@ async def test_foreign_conditions_beyond_the_limit_are_rejected(
     await api.wait_for_job("crowded", lambda s: s.get("launchedAttempt") == 0)
     theirs = [foreign(f"example.com/No{i}") for i in range(MAX_CONDITIONS_OF_OTHERS + 1)]
 
-    with pytest.raises(ApiError, match="conditions can be of types that are not"):
+    with pytest.raises(ApiError, match="conditions can have types other than the operator's own"):
         await add_conditions(api, "crowded", *theirs)

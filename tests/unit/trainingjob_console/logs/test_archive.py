@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.console.archives import section_of, write_archive
-from tests.support.console.raw_socket import open_descriptors
+from tests.support.open_files import open_files_below
 from trainingjob_console.logs import archive as module
 from trainingjob_console.logs.archive import Archive, archive_name
 
@@ -103,14 +103,14 @@ def test_only_regular_files_with_one_link_are_read(tmp_path: Path) -> None:
         "pipe": os.mkfifo,
         "directory": Path.mkdir,
     }
-    before = open_descriptors()
+    before = open_files_below(tmp_path)
     for make in makers.values():
         uid = str(uuid4())
         make(tmp_path / f"job_{uid}.log")
         with pytest.raises(OSError, match=r"job_|plain file|symbolic links"):
             Archive.open(tmp_path, uid)
     assert Archive.open(tmp_path, str(uuid4())) is None
-    assert open_descriptors() == before
+    assert open_files_below(tmp_path) == before
 
 
 def test_an_archive_removed_while_it_is_opened_is_none(
@@ -125,11 +125,11 @@ def test_an_archive_removed_while_it_is_opened_is_none(
             os.unlink(path, **at)
         return fd
 
-    before = open_descriptors()
+    before = open_files_below(tmp_path)
     monkeypatch.setattr(os, "open", open_and_remove)
     assert Archive.open(tmp_path, uid) is None
     monkeypatch.undo()
-    assert open_descriptors() == before
+    assert open_files_below(tmp_path) == before
 
 
 @pytest.mark.parametrize("uid", ["", "..", "../secret", "a" * 36, f"{UID}/x", f"{UID}\n"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.open_files import open_files_below
 from tests.support.volume.volume import until
 from trainingjob_api.errors import EntryError, VolumeError
 from trainingjob_api.log_sections import Section
@@ -41,10 +42,6 @@ def volume(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(volume: Path) -> LogStore:
     return LogStore(str(volume), lambda: OWNER, FileThreads(4))
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def put(store: LogStore, pod: str, *parts: bytes, rank: int = 0) -> bool:
@@ -158,7 +155,7 @@ async def test_a_file_with_a_late_call_cannot_be_opened_until_that_call_returns(
 async def test_a_caller_that_is_cancelled_leaves_no_file_open_and_no_lock_held(
     store: LogStore, volume: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    before, is_in_call, back = open_files(), threading.Event(), threading.Event()
+    before, is_in_call, back = open_files_below(volume), threading.Event(), threading.Event()
     real = getattr(ArchiveFile, call)
 
     def slow(*args: Any, **named: Any) -> Any:
@@ -176,7 +173,7 @@ async def test_a_caller_that_is_cancelled_leaves_no_file_open_and_no_lock_held(
             await store.open(KEY, UID)
         back.set()
         await until(lambda: not store.threads.used)
-    assert (store.threads.hanging, open_files()) == (0, before)
+    assert (store.threads.hanging, open_files_below(volume)) == (0, before)
     await put(store, "pod-0", b"one\n")
     assert (volume / f"job_{UID}.log").read_text().count("[rank 0] one") == 1
 
@@ -192,8 +189,8 @@ async def test_a_volume_that_hangs_is_waited_for_no_longer_than_the_deadline(
     end.set()
 
 
-async def test_no_file_stays_open(store: LogStore) -> None:
-    before = open_files()
+async def test_no_file_stays_open(store: LogStore, volume: Path) -> None:
+    before = open_files_below(volume)
     for number in range(20):
         await put(store, f"pod-{number}", b"one\n")
-    await until(lambda: open_files() <= before)
+    await until(lambda: open_files_below(volume) == before)

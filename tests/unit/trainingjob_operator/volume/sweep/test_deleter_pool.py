@@ -1,6 +1,7 @@
 """The pool of deleter processes: real ones, which are killed, hang and are abandoned."""
 
 import errno
+import gc
 import os
 import signal
 import subprocess
@@ -121,6 +122,7 @@ def test_many_files_are_but_a_small_tree_among_them_is_not(bench: Bench) -> None
 @pytest.mark.usefixtures("at_once", "patient")
 def test_each_of_many_trees_is_deleted_and_told_of_once(bench: Bench) -> None:
     deletions = [bench.tree(number, below=number % 30) for number in range(100)]
+    gc.collect()  # closes what earlier tests have left open: otherwise fewer files are open afterwards
     before = entries(Path("/proc/self/fd"))
     with bench.deleters(limit=2) as deleters:
         for deletion in deletions:
@@ -133,7 +135,7 @@ def test_each_of_many_trees_is_deleted_and_told_of_once(bench: Bench) -> None:
         (number, 1 + number % 30, True, None) for number in range(100)
     ]
     assert bench.left() == []
-    assert entries(Path("/proc/self/fd")) == before
+    assert entries(Path("/proc/self/fd")) <= before
     assert children() == []
 
 

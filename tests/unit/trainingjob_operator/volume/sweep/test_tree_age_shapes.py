@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.open_files import open_files_below
 from tests.support.volume.volume import (
     NOBODY,
     WEEK_S,
@@ -35,14 +36,14 @@ def deep_tree(top: Path, depth: int, *, name: str = "d" * 50) -> None:
 def test_three_thousand_levels_go(volume: Volume) -> None:
     deep_tree(volume.path / f"job_{new_uid()}", 3000)
     volume.age()
-    before = descriptors()
+    before = open_files_below(volume.path)
 
     report = volume.sweep()
 
     assert (report.files_removed, report.directories_removed) == (1, 3001)
     assert volume.names() == set()
     assert volume.trash() == []
-    assert descriptors() == before
+    assert open_files_below(volume.path) == before
 
 
 def test_a_young_file_three_thousand_levels_down_keeps_everything(volume: Volume) -> None:
@@ -53,10 +54,6 @@ def test_a_young_file_three_thousand_levels_down_keeps_everything(volume: Volume
     assert volume.sweep().skipped == {"young": 1}
     volume.age()
     assert volume.sweep().directories_removed == 3001  # else nobody could remove it: not pytest
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def touch_deepest(top: Path) -> None:
