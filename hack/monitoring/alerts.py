@@ -140,8 +140,8 @@ _WORK: Final = (
         "TrainingJobOperatorIndexFull",
         "warning",
         "The operator is close to its limit of live jobs or pods",
-        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. At the limit new jobs wait as "
-        "Queued; running ones are not affected.",
+        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. At the limit finished jobs are "
+        "evicted; if there are none, new jobs wait as Queued. Running ones are not affected.",
         f"{ratio('index|pods')} > 0.9",
         "15m",
     ),
@@ -149,8 +149,8 @@ _WORK: Final = (
         "TrainingJobOperatorQueueFull",
         "warning",
         "A queue of the operator is almost full",
-        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. A later resync adds the entries "
-        "that do not fit, except for Events, which are dropped.",
+        "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. Jobs and logs that do not fit "
+        "are added again later; Events are dropped, and RetentionPolicies are not applied.",
         f"{ratio('work_queue|waiting_line|event_queue|log_queue|policies')} > 0.9",
         "10m",
     ),
