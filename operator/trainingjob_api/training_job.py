@@ -130,7 +130,8 @@ class Logs(WireModel):
     model_config = ConfigDict(json_schema_extra=schema_extra(rules.LOGS_NEED_A_CLAIM))
 
     volume: bool = False
-    """If true, the job's directory is mounted at /training in every container."""
+    """If true, the job's directory is mounted at /training in every container except init
+    containers."""
 
     claim_name: (
         Annotated[

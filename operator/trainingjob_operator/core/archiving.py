@@ -1,8 +1,8 @@
 """Delays pod deletions until the pods' logs are archived, and derives the condition `LogsArchived`.
 
 Deleting a pod deletes its log. So every deletion (end of an attempt, end of the job, suspension)
-waits until the log is archived or given up. That takes a minute at most: archiving must never block
-a job for long.
+waits until the log is archived or given up. The wait is bounded, because archiving must never block a
+job for ever: a minute, and two seconds for each log that was requested before.
 
 `LogsArchived=False` with the reason `Pending` records that logs are still to be archived. It is
 written together with the job's end and survives an operator restart. While it is set, the record is

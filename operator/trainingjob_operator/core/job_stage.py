@@ -19,7 +19,7 @@ class Stage(IntEnum):
     """It has not finished yet."""
 
     LOGS = 1
-    """Its logs are to be archived or given up, which takes a minute at most."""
+    """Its logs are to be archived or given up, which takes a bounded time (`log_archive/archiver.py`)."""
 
     RECORD = 2
     """Its record is to be stored, or was rejected and is not given up."""

@@ -37,7 +37,7 @@ RECORD_HELD: Final = "RecordHeld"
 """Its record is stored, but our finalizer has not been removed yet; that follows in a moment."""
 
 LOGS_PENDING: Final = "LogsPending"
-"""Its logs are neither archived nor given up yet, which takes a minute at most."""
+"""Its logs are neither archived nor given up yet, which takes a bounded time."""
 
 DELETING: Final = "Deleting"
 """It is being deleted already."""
