@@ -139,7 +139,7 @@ _WORK: Final = (
     Alert(
         "TrainingJobOperatorIndexFull",
         "warning",
-        "The operator is close to its limit of live jobs or pods",
+        "The index is close to its limit of jobs, or the pods are close to theirs",
         "{{ $labels.structure }} is {{ $value | humanizePercentage }} full. At the limit finished jobs are "
         "evicted; if there are none, new jobs wait as Queued. Running ones are not affected.",
         f"{ratio('index|pods')} > 0.9",

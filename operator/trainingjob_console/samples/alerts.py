@@ -122,7 +122,7 @@ ALERTS: Final = (
         "TrainingJobOperatorIndexFull",
         "warning",
         900,
-        "The operator is close to its limit of live jobs or pods",
+        "The index is close to its limit of jobs, or the pods are close to theirs",
         _full(("index", "pods"), 0.9),
     ),
     Alert(
