@@ -235,7 +235,8 @@ async def test_each_log_is_archived_once_wherever_the_operator_crashes(cluster: 
         _, reason, message = logs(await cluster.status(job))
         if reason == "Truncated":
             lost = re.match(
-                r"the log of rank ([01]) of attempt 0 is missing: the pod was gone", message
+                r"the log of rank ([01]) of attempt 0 is missing: the pod was deleted before",
+                message,
             )
             assert lost is not None, message
             assert (0, int(lost[1])) not in found

@@ -151,7 +151,14 @@ async def test_short_names_and_the_category_work_for_both_kinds(
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("tj.spec", ["numNodes\t<integer>", "one pod for each", "template\t<Object> -required-"]),
+        (
+            "tj.spec",
+            [
+                "numNodes\t<integer>",
+                "Number of nodes (ranks) of the job",
+                "template\t<Object> -required-",
+            ],
+        ),
         ("tj.spec.template.spec.containers", ["image\t<string>", "Entrypoint array"]),
         ("tj.spec.template.spec.containers.env.valueFrom", ["secretKeyRef\t<Object>"]),
         ("tj.spec.podFailurePolicy.rules", ["action\t<string> -required-", "FailJob"]),

@@ -63,7 +63,7 @@ _MISSING: Final = re.compile(
     r"the logs? of ranks? ([0-9,-]{1,300})(?:\.\.\.)? of attempt (\d{1,10}) "
 )
 _GONE_UNREAD: Final = "the pod was deleted before its log was known to be archived"
-_TOO_LATE: Final = "the pods were gone before their logs were known to be archived"
+_TOO_LATE: Final = "the pods were deleted before their logs were known to be archived"
 
 
 def archive_first(
